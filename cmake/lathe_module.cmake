@@ -1,0 +1,16 @@
+# lathe_module(NAME SRCS a.cc b.cc DEPS base json LIBS fmt::fmt TESTS a_test.cc)
+#
+# One folder of src/ as a static library. DEPS are the Lathe modules that it may include: nothing else is on its link
+# line, so a forbidden arrow does not link. LIBS are third-party targets. TESTS become the program NAME_test.
+function(lathe_module name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS;LIBS;TESTS" ${ARGN})
+  add_library(lathe_${name} STATIC ${ARG_SRCS})
+  target_include_directories(lathe_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  list(TRANSFORM ARG_DEPS PREPEND lathe_)
+  target_link_libraries(lathe_${name} PUBLIC ${ARG_DEPS} ${ARG_LIBS})
+  if(LATHE_TESTS AND ARG_TESTS)
+    add_executable(${name}_test ${ARG_TESTS})
+    target_link_libraries(${name}_test PRIVATE lathe_${name} GTest::gtest GTest::gtest_main)
+    add_test(NAME ${name} COMMAND ${name}_test)
+  endif()
+endfunction()
