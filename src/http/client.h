@@ -1,0 +1,58 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace lathe::http {
+
+struct ClientOptions {
+  std::string url;    ///< "http://127.0.0.1:8080"
+  std::string token;  ///< sent as Bearer; may be empty
+  std::string certificate_sha256;  ///< pinned: 64 hex digits of the server certificate's SHA-256; empty: the system's trust
+  std::chrono::milliseconds connect_timeout{5000};
+  std::chrono::milliseconds timeout{120000};  ///< for a whole request; streams and files have none
+};
+
+struct ClientResponse {
+  int status = 0;
+  std::string type;
+  std::string body;
+};
+
+/// A blocking HTTP client over libcurl that keeps its connection. One thread at a time.
+class Client {
+ public:
+  explicit Client(ClientOptions options);
+  ~Client();
+  Client(Client&&) noexcept;
+  Client& operator=(Client&&) noexcept;
+
+  using Headers = std::vector<std::pair<std::string, std::string>>;
+
+  /// Errors: `unavailable` — nobody answers there; `timeout`. Any status is an answer.
+  Result<ClientResponse> request(std::string_view method, const std::string& path, std::string_view body = {},
+                                 const Headers& headers = {});
+  /// As `request`, giving the body away as it comes. Return false from `piece` to stop.
+  Result<ClientResponse> stream(std::string_view method, const std::string& path,
+                                const std::function<bool(std::string_view)>& piece);
+  /// Sends a file's content as the body, streamed.
+  Result<ClientResponse> put_file(const std::string& path, const std::string& file);
+  /// Writes the answer's body to a file, streamed; a broken download leaves nothing.
+  Result<ClientResponse> get_file(const std::string& path, const std::string& file);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// The SHA-256 of the certificate that the server at `url` (https) shows, without trusting it: for `lathe login`.
+Result<std::string> certificate_fingerprint(const std::string& url);
+
+}  // namespace lathe::http
