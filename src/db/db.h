@@ -113,7 +113,8 @@ class Database {
   using Done = std::function<void(Result<void>)>;
 
   /// Queues `work` for the writer and returns at once. `done` is called on the writer's thread, after the commit (or with
-  /// the error of `work`, which was rolled back); it must not block. `work` must not call into this Database.
+  /// the error of `work`, which was rolled back); it must not block. `work` must not
+  /// call into this Database, and may be run a second time when a full disk took the first commit away.
   virtual void submit(Work work, Done done) = 0;
 
   /// Runs `work` on a reader's connection, on the calling thread, in one snapshot. Blocks while all readers are busy.

@@ -1,0 +1,22 @@
+#include <condition_variable>
+#include <mutex>
+
+#include "db/db.h"
+
+namespace lathe::db {
+
+Result<void> Database::write_with(Work work) {
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::optional<Result<void>> outcome;
+  submit(std::move(work), [&](Result<void> result) {
+    const std::lock_guard lock(mutex);
+    outcome = std::move(result);
+    ended.notify_one();
+  });
+  std::unique_lock lock(mutex);
+  ended.wait(lock, [&] { return outcome.has_value(); });
+  return std::move(*outcome);
+}
+
+}  // namespace lathe::db

@@ -1,0 +1,283 @@
+#include "db/sqlite.h"
+
+#include <sqlite3.h>
+
+#include <charconv>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "base/log.h"
+
+namespace lathe::db {
+namespace {
+
+constexpr int kReaders = 4;
+constexpr std::size_t kMostPerCommit = 2048;
+
+class SqliteRow final : public Row {
+ public:
+  explicit SqliteRow(sqlite3_stmt* statement) : statement_(statement) {}
+  bool is_null(int column) const override { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+  std::int64_t integer(int column) const override { return sqlite3_column_int64(statement_, column); }
+  double real(int column) const override { return sqlite3_column_double(statement_, column); }
+  std::string text(int column) const override { return std::string(text_view(column)); }
+  std::string_view text_view(int column) const override {
+    const auto* bytes = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    return bytes == nullptr ? std::string_view{}
+                            : std::string_view{bytes, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
+  }
+
+ private:
+  sqlite3_stmt* statement_;
+};
+
+int bind(sqlite3_stmt* statement, int index, const Param& value) {
+  if (const auto* number = std::get_if<std::int64_t>(&value)) return sqlite3_bind_int64(statement, index, *number);
+  if (const auto* number = std::get_if<double>(&value)) return sqlite3_bind_double(statement, index, *number);
+  if (const auto* text = std::get_if<std::string>(&value))
+    return sqlite3_bind_text(statement, index, text->data(), static_cast<int>(text->size()), SQLITE_STATIC);
+  return sqlite3_bind_null(statement, index);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const std::string& file, bool read_only) {
+  sqlite3* handle = nullptr;
+  const int flags = (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) | SQLITE_OPEN_NOMUTEX;
+  const int rc = sqlite3_open_v2(file.c_str(), &handle, flags, nullptr);
+  std::unique_ptr<SqliteConnection> connection(new SqliteConnection(handle));
+  if (rc != SQLITE_OK) return fail_in("cannot open the store " + file, connection->error(rc));
+  sqlite3_extended_result_codes(handle, 1);
+  sqlite3_busy_timeout(handle, 10'000);
+  LATHE_CHECK(connection->script(read_only ? "PRAGMA query_only=ON"
+                                           : "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON"));
+  return connection;
+}
+
+SqliteConnection::~SqliteConnection() {
+  for (auto& [sql, statement] : statements_) sqlite3_finalize(statement.handle);
+  sqlite3_close(db_);
+}
+
+bool SqliteConnection::in_transaction() const { return sqlite3_get_autocommit(db_) == 0; }
+
+Error SqliteConnection::error(int rc) const {
+  const std::string message = sqlite3_errmsg(db_);
+  switch (rc & 0xff) {
+    case SQLITE_FULL: return {Code::exhausted, "the disk that holds the store is full: nothing of this write was kept", {}};
+    case SQLITE_CONSTRAINT: return {Code::conflict, message, {}};
+    case SQLITE_BUSY: return {Code::unavailable, "the store is locked by another program", {}};
+    default: break;
+  }
+  if (rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_SHMSIZE)
+    return {Code::exhausted, "writing the store failed (is the disk full?): nothing of this write was kept", {}};
+  return {Code::internal, "the store answered: " + message, {}};
+}
+
+Result<SqliteConnection::Statement*> SqliteConnection::prepared(std::string_view sql) {
+  if (const auto found = statements_.find(sql); found != statements_.end()) return &found->second;
+  Statement statement;
+  const int rc = sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+                                    &statement.handle, nullptr);
+  if (rc != SQLITE_OK) return fail(error(rc));
+  for (int i = 1; i <= sqlite3_bind_parameter_count(statement.handle); ++i) {
+    const std::string_view name = sqlite3_bind_parameter_name(statement.handle, i);  // "$3"
+    std::size_t number = 0;
+    std::from_chars(name.data() + 1, name.data() + name.size(), number);
+    if (number == 0) return fail(Code::internal, "SQL parameters are written $1, $2, ...");
+    statement.order.push_back(number - 1);
+  }
+  return &statements_.emplace(std::string(sql), std::move(statement)).first->second;
+}
+
+Result<std::int64_t> SqliteConnection::run(std::string_view sql, const std::vector<Param>& params,
+                                           const std::function<void(const Row&)>& each) {
+  LATHE_TRY(auto* statement, prepared(sql));
+  struct Reset {
+    sqlite3_stmt* handle;
+    ~Reset() {
+      sqlite3_reset(handle);
+      sqlite3_clear_bindings(handle);
+    }
+  } const reset{statement->handle};
+
+  for (std::size_t i = 0; i < statement->order.size(); ++i) {
+    const auto at = statement->order[i];
+    if (at >= params.size()) return fail(Code::internal, "a statement has more parameters than values");
+    if (const int rc = bind(statement->handle, static_cast<int>(i + 1), params[at]); rc != SQLITE_OK)
+      return fail(error(rc));
+  }
+  const SqliteRow row(statement->handle);
+  for (;;) {
+    const int rc = sqlite3_step(statement->handle);
+    if (rc == SQLITE_DONE) return sqlite3_changes64(db_);
+    if (rc != SQLITE_ROW) return fail(error(rc));
+    if (each) each(row);
+  }
+}
+
+Result<void> SqliteConnection::script(std::string_view sql) {
+  const int rc = sqlite3_exec(db_, std::string(sql).c_str(), nullptr, nullptr, nullptr);
+  if (rc != SQLITE_OK) return fail(error(rc));
+  return {};
+}
+
+namespace {
+
+class SqliteDatabase final : public Database {
+ public:
+  static Result<std::unique_ptr<Database>> open(const std::string& file, const std::vector<Migration>& steps) {
+    LATHE_TRY(auto writer, SqliteConnection::open(file, false));
+    LATHE_CHECK(migrate(*writer, file, steps));
+    auto database = std::make_unique<SqliteDatabase>();
+    for (int i = 0; i < kReaders; ++i) {
+      LATHE_TRY(auto reader, SqliteConnection::open(file, true));
+      database->idle_readers_.push_back(std::move(reader));
+    }
+    database->writer_ = std::move(writer);
+    database->thread_ = std::thread([raw = database.get()] { raw->write_loop(); });
+    return database;
+  }
+
+  ~SqliteDatabase() override {
+    {
+      const std::lock_guard lock(queue_mutex_);
+      stopping_ = true;
+    }
+    queue_filled_.notify_one();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  void submit(Work work, Done done) override {
+    {
+      const std::lock_guard lock(queue_mutex_);
+      queue_.push_back({std::move(work), std::move(done), {}});
+    }
+    queue_filled_.notify_one();
+  }
+
+  Result<void> read_with(const Work& work) override {
+    auto reader = take_reader();
+    auto outcome = reader->script("BEGIN");
+    if (outcome) {
+      outcome = guarded(work, *reader);
+      auto ended = reader->script("COMMIT");
+      if (!ended && outcome) outcome = std::move(ended);
+    }
+    give_reader(std::move(reader));
+    return outcome;
+  }
+
+ private:
+  struct Write {
+    Work work;
+    Done done;
+    Result<void> outcome;
+  };
+
+  static Result<void> guarded(const Work& work, Connection& connection) {
+    try {
+      return work(connection);
+    } catch (const std::exception& error) {
+      return fail(Code::internal, std::string("a store operation threw: ") + error.what());
+    }
+  }
+
+  std::unique_ptr<SqliteConnection> take_reader() {
+    std::unique_lock lock(readers_mutex_);
+    reader_idle_.wait(lock, [&] { return !idle_readers_.empty(); });
+    auto reader = std::move(idle_readers_.back());
+    idle_readers_.pop_back();
+    return reader;
+  }
+
+  void give_reader(std::unique_ptr<SqliteConnection> reader) {
+    {
+      const std::lock_guard lock(readers_mutex_);
+      idle_readers_.push_back(std::move(reader));
+    }
+    reader_idle_.notify_one();
+  }
+
+  void write_loop() {
+    for (;;) {
+      std::deque<Write> batch;
+      {
+        std::unique_lock lock(queue_mutex_);
+        queue_filled_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+        if (queue_.empty()) return;
+        if (queue_.size() <= kMostPerCommit) {
+          batch.swap(queue_);
+        } else {
+          const auto end = queue_.begin() + kMostPerCommit;
+          batch.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
+          queue_.erase(queue_.begin(), end);
+        }
+      }
+      // A full disk makes SQLite end the transaction, which takes innocent neighbours along: then each goes alone.
+      if (!commit_together(batch))
+        for (auto& write : batch) commit_alone(write);
+      for (auto& write : batch) write.done(std::move(write.outcome));
+    }
+  }
+
+  /// False: the transaction as a whole was lost, and nothing of it was kept.
+  bool commit_together(std::deque<Write>& batch) {
+    if (!writer_->run("BEGIN IMMEDIATE", {}, {})) return false;
+    const bool alone = batch.size() == 1;
+    for (auto& write : batch) {
+      if (!alone && !writer_->run("SAVEPOINT one", {}, {})) return give_up();
+      write.outcome = guarded(write.work, *writer_);
+      if (!writer_->in_transaction()) return false;
+      if (alone) {
+        if (!write.outcome) return writer_->run("ROLLBACK", {}, {}).has_value();
+      } else {
+        if (!write.outcome && !writer_->run("ROLLBACK TO one", {}, {})) return give_up();
+        if (!writer_->run("RELEASE one", {}, {})) return give_up();
+      }
+    }
+    return writer_->run("COMMIT", {}, {}) ? true : give_up();
+  }
+
+  void commit_alone(Write& write) {
+    if (auto begun = writer_->run("BEGIN IMMEDIATE", {}, {}); !begun) {
+      write.outcome = fail(begun.error());
+      return;
+    }
+    write.outcome = guarded(write.work, *writer_);
+    if (write.outcome && writer_->in_transaction()) {
+      auto committed = writer_->run("COMMIT", {}, {});
+      if (committed) return;
+      write.outcome = fail(committed.error());
+    } else if (write.outcome) {
+      write.outcome = fail(Code::exhausted, "the disk that holds the store is full: nothing of this write was kept");
+    }
+    give_up();
+  }
+
+  bool give_up() {
+    if (writer_->in_transaction() && !writer_->run("ROLLBACK", {}, {})) log::error("the store refused to roll back");
+    return false;
+  }
+
+  std::unique_ptr<SqliteConnection> writer_;
+  std::thread thread_;
+  std::mutex queue_mutex_;
+  std::condition_variable queue_filled_;
+  std::deque<Write> queue_;
+  bool stopping_ = false;
+
+  std::mutex readers_mutex_;
+  std::condition_variable reader_idle_;
+  std::vector<std::unique_ptr<SqliteConnection>> idle_readers_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Database>> open_sqlite(const std::string& file, const std::vector<Migration>& steps) {
+  return SqliteDatabase::open(file, steps);
+}
+
+}  // namespace lathe::db

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "db/db.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace lathe::db {
+
+/// One SQLite session with its prepared statements. One thread at a time.
+class SqliteConnection final : public Connection {
+ public:
+  static Result<std::unique_ptr<SqliteConnection>> open(const std::string& file, bool read_only);
+  ~SqliteConnection() override;
+  SqliteConnection(const SqliteConnection&) = delete;
+  SqliteConnection& operator=(const SqliteConnection&) = delete;
+
+  Result<std::int64_t> run(std::string_view sql, const std::vector<Param>& params,
+                           const std::function<void(const Row&)>& each) override;
+  Result<void> script(std::string_view sql) override;
+  /// Whether a transaction is open: SQLite itself ends one when the disk is full.
+  bool in_transaction() const;
+
+ private:
+  struct Statement {
+    sqlite3_stmt* handle = nullptr;
+    std::vector<std::size_t> order;  ///< SQLite's parameter i takes params[order[i]]
+  };
+  explicit SqliteConnection(sqlite3* handle) : db_(handle) {}
+  Result<Statement*> prepared(std::string_view sql);
+  Error error(int rc) const;
+
+  sqlite3* db_;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  std::unordered_map<std::string, Statement, Hash, std::equal_to<>> statements_;
+};
+
+/// Applies the steps that are missing; see open_sqlite.
+Result<void> migrate(SqliteConnection& connection, const std::string& file, const std::vector<Migration>& steps);
+
+}  // namespace lathe::db
