@@ -1,0 +1,128 @@
+"""One run on the server: its queue for metrics, parameters and tags, and its artifacts."""
+
+import os
+import posixpath
+import urllib.parse
+
+from lathe import values
+from lathe.buffer import EXIT_PATIENCE, METRIC, PARAM, TAG, Buffer, now_ms, say
+from lathe.client import Client, LatheError
+
+
+class Run:
+    """A run that can be written. Thread-safe."""
+
+    def __init__(self, server, run_id):
+        """`server` is the (url, token, ca_file) of the tracking server."""
+        self.run_id = run_id
+        self.client = Client(*server)
+        self._sender = Client(*server)  # of its own, so that a long upload does not hold up the metrics
+        self._buffer = Buffer(self._sender, run_id)
+        self._params = {}
+        self._cut = set()
+        self._artifact_root = None
+
+    @property
+    def url(self):
+        """The address of the server that keeps this run."""
+        return self.client.url
+
+    def log_metric(self, key, value, step):
+        values.check_name(key, "metric")
+        if type(value) is not float:
+            value = values.number(key, value)
+        if type(step) is not int or not -(2**63) <= step < 2**63:
+            step = values.step_number(key, step)
+        self._buffer.put(((METRIC, key, value, now_ms(), step),))
+
+    def log_metrics(self, metrics, step):
+        now = now_ms()
+        entries = []
+        for key, value in metrics.items():
+            values.check_name(key, "metric")
+            entries.append((METRIC, key, values.number(key, value), now, values.step_number(key, step)))
+        self._buffer.put(entries)
+
+    def log_params(self, params):
+        fresh = {}
+        for key, value in params.items():
+            values.check_name(key, "parameter")
+            text = self._text(key, value, values.MAX_PARAM, "parameter")
+            known = self._params.get(key, text)
+            if known != text:
+                raise ValueError(f"parameter {key!r} of this run is {known!r} and cannot become {text!r}: "
+                                 "use a tag or a metric for what changes")
+            if key not in self._params:
+                fresh[key] = text
+        self._params.update(fresh)
+        self._buffer.put([(PARAM, key, text, 0, 0) for key, text in fresh.items()])
+
+    def set_tags(self, tags):
+        entries = []
+        for key, value in tags.items():
+            values.check_name(key, "tag")
+            entries.append((TAG, key, self._text(key, value, values.MAX_TAG, "tag"), 0, 0))
+        self._buffer.put(entries)
+
+    def flush(self, timeout=EXIT_PATIENCE):
+        """Waits until the server has everything logged so far; False if `timeout` seconds were not enough."""
+        return self._buffer.flush(timeout)
+
+    def close(self, timeout=EXIT_PATIENCE):
+        self._buffer.close(timeout)
+
+    def artifact_path(self, relative):
+        """Where an artifact of this run lies below the server's artifact routes."""
+        root = urllib.parse.urlsplit(self.artifact_uri()).path.strip("/")
+        return posixpath.join(root, relative)
+
+    def artifact_uri(self):
+        if self._artifact_root is None:
+            self._artifact_root = self.info()["info"].get("artifact_uri", "")
+        if not self._artifact_root.startswith("mlflow-artifacts:"):
+            raise LatheError(f"run {self.run_id} keeps its artifacts elsewhere, at {self._artifact_root!r}")
+        return self._artifact_root
+
+    def info(self):
+        """The run as runs/get answers it: info, data."""
+        return self.client.get("runs/get", {"run_id": self.run_id})["run"]
+
+    def upload(self, source, path):
+        """Streams `source`, a file's path or bytes, to `path` below the run's artifacts."""
+        self.client.put_file(self.artifact_path(path), source)
+
+    def log_bytes(self, data, path):
+        path = values.check_artifact_path(path)
+        if not path:
+            raise ValueError("the artifact needs a file name")
+        self.upload(data, path)
+
+    def log_artifact(self, local_path, artifact_path):
+        folder = values.check_artifact_path(artifact_path)
+        if os.path.isdir(local_path):
+            self.log_artifacts(local_path, posixpath.join(folder, os.path.basename(os.path.abspath(local_path))))
+        else:
+            self.upload(local_path, posixpath.join(folder, os.path.basename(local_path)))
+
+    def log_artifacts(self, local_dir, artifact_path):
+        folder = values.check_artifact_path(artifact_path)
+        if not os.path.isdir(local_dir):
+            raise NotADirectoryError(f"{local_dir} is not a folder")
+        for parent, folders, files in os.walk(local_dir):
+            folders.sort()
+            below = os.path.relpath(parent, local_dir)
+            for name in sorted(files):
+                self.upload(os.path.join(parent, name), posixpath.normpath(posixpath.join(folder, below, name)))
+
+    def after_fork(self):
+        """In a forked child: drops what belongs to the parent."""
+        self.client.forget_connection()
+        self._sender.forget_connection()
+        self._buffer.reset()
+
+    def _text(self, key, value, limit, what):
+        text, cut = values.text_of(value, limit)
+        if cut and key not in self._cut:
+            self._cut.add(key)
+            say(f"the value of {what} {key!r} was cut at {limit} characters.")
+        return text
