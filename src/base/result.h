@@ -52,14 +52,16 @@ using Result = tl::expected<T, Error>;
 #define LATHE_CONCAT(a, b) LATHE_CONCAT_INNER(a, b)
 
 /// `LATHE_TRY(const auto size, parse_size(text));` declares `size`, or returns the error from the enclosing function.
-#define LATHE_TRY(declaration, ...)                                                                       \
-  auto LATHE_CONCAT(lathe_try_, __LINE__) = (__VA_ARGS__);                                                \
-  if (!LATHE_CONCAT(lathe_try_, __LINE__)) return ::lathe::fail(std::move(LATHE_CONCAT(lathe_try_, __LINE__)).error()); \
-  declaration = std::move(*LATHE_CONCAT(lathe_try_, __LINE__))
+#define LATHE_TRY(declaration, ...) LATHE_TRY_NAMED(LATHE_CONCAT(lathe_try_, __COUNTER__), declaration, __VA_ARGS__)
+#define LATHE_TRY_NAMED(name, declaration, ...)                  \
+  auto name = (__VA_ARGS__);                                     \
+  if (!name) return ::lathe::fail(std::move(name).error());      \
+  declaration = std::move(*name)
 
 /// `LATHE_CHECK(file.sync());` for a Result<void>: returns its error from the enclosing function.
-#define LATHE_CHECK(...)                                                                       \
-  do {                                                                                         \
-    auto lathe_check_result = (__VA_ARGS__);                                                   \
-    if (!lathe_check_result) return ::lathe::fail(std::move(lathe_check_result).error());      \
+#define LATHE_CHECK(...) LATHE_CHECK_NAMED(LATHE_CONCAT(lathe_check_, __COUNTER__), __VA_ARGS__)
+#define LATHE_CHECK_NAMED(name, ...)                             \
+  do {                                                           \
+    auto name = (__VA_ARGS__);                                   \
+    if (!name) return ::lathe::fail(std::move(name).error());    \
   } while (false)
