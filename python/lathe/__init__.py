@@ -17,9 +17,8 @@ import json
 import os
 import signal
 import threading
-import time
 
-from lathe.buffer import EXIT_PATIENCE
+from lathe.buffer import EXIT_PATIENCE, now_ms
 from lathe.client import Client, LatheError, Refused, Unavailable
 from lathe.models import log_model_of
 from lathe.run import Run
@@ -128,8 +127,7 @@ def start_run(experiment="Default", run_name=None):
         raise
     finally:
         _activate(None)
-        run.close()
-        run.client.post("runs/update", {"run_id": run.run_id, "status": status, "end_time": _now()})
+        run.end(status)
 
 
 def _run():
@@ -173,14 +171,10 @@ def _create_run(client, experiment, run_name):
         if error.status != 404:
             raise
         experiment_id = client.post("experiments/create", {"name": experiment}, repeatable=False)["experiment_id"]
-    request = {"experiment_id": experiment_id, "start_time": _now(), "tags": []}
+    request = {"experiment_id": experiment_id, "start_time": now_ms(), "tags": []}
     if run_name:
         request["run_name"] = run_name
     return client.post("runs/create", request, repeatable=False)["run"]["info"]["run_id"]
-
-
-def _now():
-    return int(time.time() * 1000)
 
 
 def _at_exit():

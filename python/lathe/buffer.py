@@ -21,10 +21,11 @@ MAX_METRICS, MAX_PARAMS, MAX_TAGS, MAX_ENTRIES, MAX_BYTES = 1000, 100, 100, 1000
 
 EXIT_PATIENCE = 60.0  # seconds that the end of the process waits for a server that does not answer
 
+_LAST_WORDS = 10.0  # seconds for what is put after `close`, by an atexit handler
 _LINGER = 0.2  # seconds that a first entry waits for company: how far the live view may lag behind
 _CAPACITY = 16_000_000  # approximate bytes of entries that may wait
-_LAST_WORDS = 10.0  # seconds for what is put after `close`, by an atexit handler
 _ENTRY = 100  # of which a metric counts this many
+_SENTENCES = 20  # on stderr about what was refused; the rest is only counted
 
 
 class Buffer:
@@ -44,7 +45,7 @@ class Buffer:
         self._idle = False
         self._thread = None
         self._away = False  # we gave up waiting for the server, and it has not answered since
-        self._closed = False
+        self._closed = self._ended = False
         self._dropped = 0
         self._said = set()
 
@@ -88,18 +89,28 @@ class Buffer:
             say(f"at least {self._dropped} metrics, parameters or tags of run {self._run_id} were not recorded.")
             self._dropped = 0
 
+    def end(self):
+        """Lets the thread go. Nothing may be put afterwards."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
     def _start(self):
         self._thread = threading.Thread(target=self._work, name="lathe-log", daemon=True)
         self._thread.start()
         # A multiprocessing worker leaves by os._exit, without atexit: only its own finalizers run.
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            util.Finalize(None, self.close, args=(EXIT_PATIENCE,), exitpriority=100)
+        process = sys.modules.get("multiprocessing.process")
+        if process is not None and process.parent_process() is not None:
+            from multiprocessing.util import Finalize
+
+            Finalize(None, self.close, args=(EXIT_PATIENCE,), exitpriority=100)
 
     def _work(self):
         while True:
             with self._changed:
                 while not self._queue:
+                    if self._ended:
+                        return
                     self._idle = True
                     self._changed.wait()
                 self._idle = False
@@ -132,7 +143,7 @@ class Buffer:
         except Exception as error:  # a bug of ours must not end the thread, on which `flush` waits
             problem = error
         self._dropped += len(batch.entries)
-        if str(problem) not in self._said and not self._away:
+        if str(problem) not in self._said and len(self._said) < _SENTENCES and not self._away:
             self._said.add(str(problem))
             say(f"not recorded: {batch.summary()}: {problem}")
 

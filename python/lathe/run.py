@@ -69,7 +69,14 @@ class Run:
         return self._buffer.flush(timeout)
 
     def close(self, timeout=EXIT_PATIENCE):
+        """`flush`, and a sentence on stderr about what could not be recorded."""
         self._buffer.close(timeout)
+
+    def end(self, status):
+        """Closes the run on the server too: FINISHED, FAILED or KILLED."""
+        self.close()
+        self._buffer.end()
+        self.client.post("runs/update", {"run_id": self.run_id, "status": status, "end_time": now_ms()})
 
     def artifact_path(self, relative):
         """Where an artifact of this run lies below the server's artifact routes."""

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import ssl
 import threading
 import urllib.parse
 
@@ -12,7 +13,9 @@ ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 class Recorder:
     """Start it with `start`; `stop` closes every connection and the port, and `start` takes the same port again."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
+        """`certificate`: a PEM file with certificate and key, to speak TLS."""
+        self.certificate = certificate
         self.port = 0
         self.changed = threading.Condition()
         self.batches = []  # bodies of log-batch, in the order of their acceptance
@@ -28,7 +31,7 @@ class Recorder:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
 
     def start(self):
         recorder = self
@@ -45,6 +48,10 @@ class Recorder:
 
         self._server = Server(("127.0.0.1", self.port), Handler)
         self._server.open_sockets = set()
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
@@ -99,7 +106,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.answer_to(self.rfile.read(int(self.headers["Content-Length"])))
 
     def do_PUT(self):
-        self.answer_to(self.rfile.read(int(self.headers["Content-Length"])))
+        left = int(self.headers["Content-Length"])
+        kept = b""
+        while left:
+            data = self.rfile.read(min(left, 1 << 20))
+            left -= len(data)
+            if len(kept) < 4 << 20:  # of a huge file the beginning is enough
+                kept += data
+        self.answer_to(kept)
 
     def answer_to(self, data):
         state = self.state

@@ -43,6 +43,19 @@ def test_an_upload_is_repeated_from_its_start_when_the_server_fails(script, reco
     assert recorder.artifacts[ROOT + "big"] == bytes(range(256)) * 4000
 
 
+def test_a_huge_file_is_streamed(script, recorder, tmp_path):
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(300_000_000)
+    script.run("""
+import resource
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+lathe.log_artifact("huge")
+grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+assert grown_kib < 20_000, grown_kib
+""")
+    assert ROOT + "huge" in recorder.artifacts
+
+
 def test_an_upload_that_is_refused_raises_with_the_reason(script, recorder, tmp_path):
     (tmp_path / "x").write_bytes(b"x" * 5_000_000)
     recorder.failures = [403]

@@ -44,6 +44,21 @@ def test_sigterm_flushes_and_still_ends_the_process_by_the_signal(script, record
     assert recorder.metrics() == points(10)
 
 
+@pytest.mark.parametrize("attempt", range(5))
+def test_sigterm_in_the_middle_of_a_storm_of_points_loses_none_before_it(script, recorder, attempt):
+    process = script.start("""
+import itertools
+print("up", flush=True)
+for i in itertools.count(): lathe.log_metric("loss", i, step=i)
+""")
+    assert process.stdout.readline() == "up\n"
+    recorder.wait_for(lambda: len(recorder.batches) >= 2 + attempt)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    steps = [step for _, _, step in recorder.metrics()]
+    assert steps == list(range(len(steps)))
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_handler_of_the_script_for_sigterm_is_left_alone(script, recorder, when):
     handler = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
@@ -180,6 +195,19 @@ with lathe.start_run():
     assert calls[:4] == ["experiments/create", "runs/create", "runs/log-batch", "runs/update"]
     assert recorder.posts[1][1]["run_name"] == "first"
     assert [body["status"] for name, body, _ in recorder.posts if name == "runs/update"] == ["FINISHED", "FAILED"]
+
+
+def test_many_runs_one_after_another_leave_no_threads(script, recorder):
+    del script.environment["MLFLOW_RUN_ID"]
+    script.run("""
+import threading
+for i in range(20):
+    with lathe.start_run(): lathe.log_metric("a", i)
+for thread in threading.enumerate():
+    if thread.name == "lathe-log": thread.join(10)
+assert threading.active_count() == 1
+""")
+    assert [value for _, value, _ in recorder.metrics()] == list(range(20))
 
 
 def test_in_a_job_start_run_is_the_job_s_run(script, recorder):
