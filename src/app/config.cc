@@ -1,0 +1,148 @@
+#include "app/config.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/file.h"
+#include "base/text.h"
+
+namespace lathe::app {
+namespace {
+
+std::string upper_name(std::string_view name) {
+  std::string out = "LATHE_";
+  for (const char c : name) out.push_back(static_cast<char>(std::toupper(static_cast<unsigned char>(c))));
+  return out;
+}
+
+std::string flag_name(std::string_view name) {
+  std::string out = "--";
+  for (const char c : name) out.push_back(c == '_' ? '-' : c);
+  return out;
+}
+
+std::vector<std::string> setting_names() {
+  std::vector<std::string> names;
+  for (const auto& setting : settings()) names.emplace_back(setting.name);
+  return names;
+}
+
+/// Reads "name: value" lines; lists become comma-separated. Errors name file and line.
+Result<std::map<std::string, std::string>> read_config_file(const std::string& file) {
+  LATHE_TRY(const auto text, read_file(file));
+  std::map<std::string, std::string> out;
+  try {
+    const auto root = YAML::Load(text);
+    if (root.IsNull()) return out;
+    if (!root.IsMap()) return fail(Code::invalid, file + ": expected lines such as `port: 8080`");
+    const auto names = setting_names();
+    for (const auto& pair : root) {
+      const auto line = pair.first.Mark().line + 1;
+      const auto name = pair.first.as<std::string>();
+      if (std::find(names.begin(), names.end(), name) == names.end())
+        return fail(Code::invalid, fmt::format("{}:{}: {}", file, line, unknown_name("setting", name, names)));
+      std::string value;
+      if (pair.second.IsSequence()) {
+        for (const auto& item : pair.second) value += (value.empty() ? "" : ",") + item.as<std::string>();
+      } else if (pair.second.IsScalar()) {
+        value = pair.second.as<std::string>();
+      } else {
+        return fail(Code::invalid, fmt::format("{}:{}: {} must be one value or a list of values", file, line, name));
+      }
+      out[name] = value;
+    }
+  } catch (const YAML::Exception& error) {
+    return fail(Code::invalid, fmt::format("{}:{}: {}", file, error.mark.line + 1, error.msg));
+  }
+  return out;
+}
+
+bool is_port(std::string_view text) {
+  std::uint16_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && end == text.data() + text.size() && !text.empty();
+}
+
+Result<void> check(std::string_view name, const std::string& value, const std::string& origin) {
+  const auto wrong = [&](std::string_view expected) {
+    return fail(Code::invalid, fmt::format("{} must be {}, not \"{}\" (from {})", name, expected, value, origin));
+  };
+  if ((name == "port" || name.ends_with("_port")) && !is_port(value)) return wrong("a port number from 0 to 65535");
+  if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
+  if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
+  if (name == "log_format" && value != "text" && value != "json") return wrong("text or json");
+  if (name == "log_level" && value != "debug" && value != "info" && value != "warn" && value != "error")
+    return wrong("debug, info, warn or error");
+  return {};
+}
+
+}  // namespace
+
+const std::vector<Setting>& settings() {
+  static const std::vector<Setting> kSettings = {
+      {"data", "", "folder that holds everything (default: $XDG_DATA_HOME/lathe, else ~/.local/share/lathe)"},
+      {"host", "127.0.0.1", "address to listen on; beyond loopback TLS is used"},
+      {"port", "8080", "port of the API; 0 lets the system choose"},
+      {"infer_port", "8081", "port of the predictions' REST API; 0 lets the system choose"},
+      {"grpc_port", "8082", "port of the predictions' gRPC API; 0 lets the system choose"},
+      {"auth", "on", "off: everybody is the administrator (on loopback only)"},
+      {"allowed_hosts", "", "host names that requests may name, beside this machine's own, with commas between"},
+      {"behind_proxy", "false", "true: a proxy in front does TLS, so that plain HTTP is served beyond loopback"},
+      {"tls_certificate", "", "certificate (PEM); beyond loopback one is made when none is given"},
+      {"tls_key", "", "the certificate's key (PEM)"},
+      {"log_level", "info", "debug, info, warn or error"},
+      {"log_format", "text", "text or json"},
+  };
+  return kSettings;
+}
+
+std::filesystem::path default_data_folder(const char* (*environment)(const char*)) {
+  if (const char* xdg = environment("XDG_DATA_HOME"); xdg != nullptr && *xdg == '/') return std::filesystem::path(xdg) / "lathe";
+  const char* home = environment("HOME");
+  return std::filesystem::path(home != nullptr && *home != '\0' ? home : "/") / ".local/share/lathe";
+}
+
+Result<Config> Config::load(const std::map<std::string, std::string>& flags, const char* (*environment)(const char*)) {
+  std::string file;
+  if (const auto given = flags.find("config"); given != flags.end()) file = given->second;
+  else if (const char* named = environment("LATHE_CONFIG"); named != nullptr) file = named;
+
+  std::map<std::string, std::string> from_file;
+  if (!file.empty()) {
+    LATHE_TRY(from_file, read_config_file(file));
+  }
+
+  Config config;
+  for (const auto& setting : settings()) {
+    const std::string name(setting.name);
+    Value value{std::string(setting.fallback), "default"};
+    if (name == "data") value.text = default_data_folder(environment).string();
+    if (const auto found = from_file.find(name); found != from_file.end()) value = {found->second, "file " + file};
+    if (const char* found = environment(upper_name(name).c_str()); found != nullptr)
+      value = {found, "environment " + upper_name(name)};
+    if (const auto found = flags.find(name); found != flags.end()) value = {found->second, "flag " + flag_name(name)};
+    LATHE_CHECK(check(name, value.text, value.origin));
+    config.values_[name] = std::move(value);
+  }
+  return config;
+}
+
+const std::string& Config::text(std::string_view name) const { return values_.find(name)->second.text; }
+const std::string& Config::origin(std::string_view name) const { return values_.find(name)->second.origin; }
+bool Config::flag(std::string_view name) const { return text(name) == "true" || text(name) == "on"; }
+
+std::uint16_t Config::port(std::string_view name) const { return static_cast<std::uint16_t>(std::stoi(text(name))); }
+
+std::vector<std::string> Config::list(std::string_view name) const {
+  std::vector<std::string> out;
+  for (const auto part : split(text(name), ','))
+    if (!trim(part).empty()) out.emplace_back(trim(part));
+  return out;
+}
+
+std::filesystem::path Config::data() const { return std::filesystem::absolute(text("data")).lexically_normal(); }
+
+}  // namespace lathe::app

@@ -1,0 +1,60 @@
+#include "app/config.h"
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "base/ids.h"
+
+namespace lathe::app {
+namespace {
+
+const char* no_environment(const char*) { return nullptr; }
+const char* some_environment(const char* name) {
+  if (std::string_view(name) == "LATHE_PORT") return "9001";
+  if (std::string_view(name) == "LATHE_HOST") return "127.0.0.2";
+  if (std::string_view(name) == "HOME") return "/home/ann";
+  return nullptr;
+}
+
+struct ConfigTest : ::testing::Test {
+  std::string file = (std::filesystem::temp_directory_path() / ("lathe-config-" + random_hex(4) + ".yml")).string();
+  ~ConfigTest() override { std::filesystem::remove(file); }
+};
+
+TEST_F(ConfigTest, FlagsWinOverTheEnvironmentAndThatOverTheFile) {
+  ASSERT_TRUE(write_file(file, "port: 1\nhost: 127.0.0.3\nlog_level: warn\n"));
+  const auto config = Config::load({{"config", file}, {"port", "5"}}, some_environment).value();
+  EXPECT_EQ(config.port("port"), 5);
+  EXPECT_EQ(config.origin("port"), "flag --port");
+  EXPECT_EQ(config.text("host"), "127.0.0.2");
+  EXPECT_EQ(config.origin("host"), "environment LATHE_HOST");
+  EXPECT_EQ(config.text("log_level"), "warn");
+  EXPECT_EQ(config.origin("log_level"), "file " + file);
+  EXPECT_EQ(config.origin("auth"), "default");
+  EXPECT_EQ(config.data(), "/home/ann/.local/share/lathe");
+}
+
+TEST_F(ConfigTest, AnUnknownSettingNamesItsLineAndTheNearest) {
+  ASSERT_TRUE(write_file(file, "host: 127.0.0.1\nprot: 1\n"));
+  const auto config = Config::load({{"config", file}}, no_environment);
+  ASSERT_FALSE(config);
+  EXPECT_NE(config.error().message.find(":2: no setting named \"prot\"; the nearest are \"port\""), std::string::npos) << config.error().message;
+}
+
+TEST_F(ConfigTest, ValuesThatCannotBeAreRefusedWithTheirOrigin) {
+  EXPECT_EQ(Config::load({{"port", "80x"}}, no_environment).error().message,
+            "port must be a port number from 0 to 65535, not \"80x\" (from flag --port)");
+  EXPECT_FALSE(Config::load({{"port", "65536"}}, no_environment));
+  EXPECT_FALSE(Config::load({{"auth", "maybe"}}, no_environment));
+  EXPECT_EQ(Config::load({{"config", "/nowhere"}}, no_environment).error().code, Code::not_found);
+}
+
+TEST_F(ConfigTest, AMalformedFileNamesItsLine) {
+  ASSERT_TRUE(write_file(file, "port: 1\nhost: [a\n"));
+  const auto config = Config::load({{"config", file}}, no_environment);
+  ASSERT_FALSE(config);
+  EXPECT_NE(config.error().message.find(file + ":"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lathe::app

@@ -1,0 +1,63 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+
+#include "app/app.h"
+#include "base/version.h"
+
+namespace {
+
+using lathe::app::Config;
+
+const char* environment(const char* name) { return std::getenv(name); }
+
+/// The settings as flags of `command`; what was given ends up in `flags`.
+void add_settings(CLI::App& command, std::map<std::string, std::string>& flags) {
+  for (const auto& setting : lathe::app::settings()) {
+    std::string flag = "--";
+    for (const char c : setting.name) flag.push_back(c == '_' ? '-' : c);
+    std::string doc(setting.doc);
+    if (!setting.fallback.empty()) doc += fmt::format(" [{}]", setting.fallback);
+    command.add_option_function<std::string>(
+        flag, [&flags, name = std::string(setting.name)](const std::string& value) { flags[name] = value; }, doc);
+  }
+  command.add_option_function<std::string>(
+      "--config", [&flags](const std::string& value) { flags["config"] = value; }, "YAML file with these settings, such as `port: 8080`");
+}
+
+void show(const Config& config) {
+  for (const auto& setting : lathe::app::settings())
+    fmt::print("{:<16} {:<40} {}\n", setting.name, config.text(setting.name), config.origin(setting.name));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Lathe: managed machine learning on your own machines", "lathe"};
+  app.set_version_flag("--version", lathe::version());
+  app.require_subcommand(1);
+
+  std::map<std::string, std::string> flags;
+  auto* serve = app.add_subcommand("serve", "Run the server");
+  add_settings(*serve, flags);
+  auto* stop = app.add_subcommand("stop", "Stop the server; with --all, the jobs and the predictions too");
+  add_settings(*stop, flags);
+  bool all = false;
+  stop->add_flag("--all", all, "end jobs, kernels and predictions too");
+  auto* config_group = app.add_subcommand("config", "The server's settings");
+  config_group->require_subcommand(1);
+  auto* config_show = config_group->add_subcommand("show", "Print every setting and where its value came from");
+  add_settings(*config_show, flags);
+
+  CLI11_PARSE(app, argc, argv);
+  const auto config = Config::load(flags, environment);
+  if (!config) {
+    fmt::print(stderr, "lathe: {}\n", config.error().message);
+    return 2;
+  }
+  if (*serve) return lathe::app::serve(*config);
+  if (*stop) return lathe::app::stop(config->data(), all);
+  show(*config);
+  return 0;
+}

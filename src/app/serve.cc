@@ -1,0 +1,146 @@
+#include <fmt/format.h>
+#include <malloc.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "app/app.h"
+#include "app/certificate.h"
+#include "app/data_folder.h"
+#include "auth/auth.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "base/version.h"
+#include "db/db.h"
+#include "http/server.h"
+
+namespace lathe::app {
+namespace {
+
+using http::Call;
+using http::Method;
+using http::Response;
+using http::Right;
+
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+/// TLS beyond loopback, unless a proxy does it: the given certificate or one of our own.
+Result<void> choose_tls(const Config& config, http::ServerOptions& options) {
+  const auto& certificate = config.text("tls_certificate");
+  const auto& key = config.text("tls_key");
+  if (certificate.empty() != key.empty()) return fail(Code::invalid, "tls_certificate and tls_key go together: give both or neither");
+  if (!certificate.empty()) {
+    options.certificate_file = certificate;
+    options.key_file = key;
+  } else if (!is_loopback(options.host) && !config.flag("behind_proxy")) {
+    LATHE_TRY(const auto own, own_certificate(config.data(), options.host));
+    options.certificate_file = own.certificate;
+    options.key_file = own.key;
+  }
+  return {};
+}
+
+/// Everything of one server, in the order in which it is made. Gone in the reverse order.
+class App {
+ public:
+  explicit App(const Config& config) : config_(config) {}
+
+  Result<void> start() {
+    const auto begun = std::chrono::steady_clock::now();
+    const auto data = config_.data();
+    if (!config_.flag("auth") && !is_loopback(config_.text("host")))
+      return fail(Code::invalid, "--auth off works on loopback only: leave auth on, or listen on 127.0.0.1");
+    LATHE_TRY(auto folder, DataFolder::lock(data));
+    folder_.emplace(std::move(folder));
+    LATHE_TRY(db_, db::open_sqlite((data / "lathe.db").string(), db::migrations()));
+    LATHE_TRY(auth_, auth::Auth::open(*db_, !config_.flag("auth")));
+    LATHE_TRY(const auto first_token, auth_->first_start());
+    if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
+
+    add_own_routes();
+    auth::add_routes(router_, *auth_);
+
+    http::ServerOptions options;
+    options.host = config_.text("host");
+    options.port = config_.port("port");
+    options.allowed_hosts = config_.list("allowed_hosts");
+    options.authenticate = [this](const std::optional<http::Credentials>& who) { return auth_->authenticate(who); };
+    LATHE_CHECK(choose_tls(config_, options));
+    LATHE_TRY(server_, http::serve(std::move(options), router_));
+
+    LATHE_CHECK(announce(data, {::getpid(), server_->url(), std::nullopt}));
+    fmt::print("ready {}\n", server_->url());
+    std::fflush(stdout);
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
+    log::info("serving url={} data={} version={} start_ms={}", server_->url(), data.string(), version(), took.count());
+    return {};
+  }
+
+  void stop() {
+    server_->stop(std::chrono::seconds{5});
+    std::error_code ignored;
+    std::filesystem::remove(config_.data() / "server.json", ignored);
+  }
+
+ private:
+  void add_own_routes() {
+    const auto ok = [](Call&) -> Result<Response> { return http::text_response("ok\n"); };
+    router_.add({.id = "healthz", .method = Method::get, .path = "/healthz", .right = Right::open, .summary = "The process runs."}, ok);
+    router_.add({.id = "readyz", .method = Method::get, .path = "/readyz", .right = Right::open, .summary = "The store answers."},
+                [this](Call&) -> Result<Response> {
+                  LATHE_CHECK(db_->read([](db::Connection& c) { return db::run(c, "SELECT 1"); }));
+                  return http::text_response("ok\n");
+                });
+    router_.add({.id = "metrics", .method = Method::get, .path = "/metrics", .right = Right::read, .summary = "Prometheus metrics."},
+                [this](Call&) -> Result<Response> {
+                  auto response = http::text_response(server_->metrics());
+                  response.type = "text/plain; version=0.0.4; charset=utf-8";
+                  return response;
+                });
+    router_.add({.id = "openapi", .method = Method::get, .path = "/api/v1/openapi.json", .right = Right::open, .summary = "This API, as OpenAPI 3.1."},
+                [this](Call&) -> Result<Response> { return http::json_response(http::openapi(router_)); });
+  }
+
+  const Config& config_;
+  std::optional<DataFolder> folder_;
+  std::unique_ptr<db::Database> db_;
+  std::unique_ptr<auth::Auth> auth_;
+  http::Router router_;
+  std::unique_ptr<http::Server> server_;
+};
+
+}  // namespace
+
+int serve(const Config& config) {
+  // Fewer arenas: memory that one thread frees is used by the others.
+  ::mallopt(M_ARENA_MAX, 2);
+  const auto& level = config.text("log_level");
+  log::start(level == "debug"  ? log::Level::debug
+             : level == "warn" ? log::Level::warn
+             : level == "error" ? log::Level::error
+                                : log::Level::info,
+             config.text("log_format") == "json");
+
+  // Blocked before threads start, so that only sigwait below takes them.
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+
+  App app(config);
+  if (const auto started = app.start(); !started) {
+    fmt::print(stderr, "lathe serve: {}\n", started.error().message);
+    return 1;
+  }
+  int signal = 0;
+  ::sigwait(&signals, &signal);
+  log::info("stopping signal={}", signal);
+  app.stop();
+  return 0;
+}
+
+}  // namespace lathe::app
