@@ -20,7 +20,6 @@ import threading
 
 from lathe.buffer import EXIT_PATIENCE, now_ms
 from lathe.client import Client, LatheError, Refused, Unavailable
-from lathe.models import log_model_of
 from lathe.run import Run
 
 __all__ = [
@@ -90,6 +89,8 @@ def log_model(model, name, registered_model_name=None):
     XGBoost's boosters and scikit-learn wrappers are stored in XGBoost's own format, with their hyperparameters as the
     run's parameters. Any other object is pickled (by cloudpickle where installed), and the server never unpickles it.
     """
+    from lathe.models import log_model_of  # here, because not every script has to pay for its imports
+
     return log_model_of(_run(), model, name, registered_model_name)
 
 

@@ -124,7 +124,7 @@ def _signature(booster):
         columns = [{"type": "double", "name": name, "required": True} for name in booster.feature_names]
     else:
         shape = [-1, booster.num_features()]
-        columns = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": shape}}]
+        columns = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": shape}}]
     return {"inputs": json.dumps(columns), "outputs": None, "params": None}
 
 
