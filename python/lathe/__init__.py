@@ -31,7 +31,7 @@ _TERM_PATIENCE = 5.0  # seconds between SIGTERM and our leaving: less than what 
 
 _lock = threading.RLock()
 _active = None
-_hooked = False
+_ending = False  # the process's last words: what is logged from now on is sent at once
 
 
 def log_metric(key, value, step=None):
@@ -145,14 +145,14 @@ def _run():
 
 
 def _activate(run):
-    global _active, _hooked
+    global _active
     _active = run
-    if run is not None and not _hooked:
-        _hooked = True
-        atexit.register(_at_exit)
-        os.register_at_fork(after_in_child=_after_fork)
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _on_term)
+    if run is None:
+        return
+    if _ending:
+        run.close()
+    elif threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_term)
 
 
 def _server():
@@ -179,6 +179,8 @@ def _create_run(client, experiment, run_name):
 
 
 def _at_exit():
+    global _ending
+    _ending = True
     if _active is not None:
         _active.close()
 
@@ -199,3 +201,7 @@ def _after_fork():
         _active.after_fork()
     if signal.getsignal(signal.SIGTERM) is _on_term:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -75,6 +75,16 @@ def test_what_another_exit_handler_logs_arrives_too(script, recorder):
     assert [key for key, _, _ in recorder.metrics()] == ["first", "last"]
 
 
+def test_a_point_that_only_an_exit_handler_logs_arrives_too(script, recorder):
+    script.run("""
+import atexit, sys
+del sys.modules["lathe"]
+atexit.register(lambda: lathe.log_metric("only", 1))  # registered before the import, so it runs after our own handler
+import lathe
+""")
+    assert [key for key, _, _ in recorder.metrics()] == ["only"]
+
+
 def test_points_are_seen_while_the_script_runs(script, recorder):
     process = script.start(LOG_TEN + "input()")
     recorder.wait_for(lambda: recorder.batches)
