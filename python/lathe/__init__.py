@@ -30,6 +30,7 @@ __all__ = [
 _TERM_PATIENCE = 5.0  # seconds between SIGTERM and our leaving: less than what the server grants before SIGKILL
 
 _lock = threading.RLock()
+_forking = threading.local()  # the forking thread's signal mask
 _active = None
 _ending = False  # the process's last words: what is logged from now on is sent at once
 
@@ -193,15 +194,27 @@ def _on_term(number, frame):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _after_fork():
+def _before_fork():
+    """Holds SIGTERM back while a child still has our handler: Python drops a signal that arrives in that moment."""
+    ours = signal.getsignal(signal.SIGTERM) is _on_term
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if ours else None
+
+
+def _after_fork_in_parent():
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _after_fork_in_child():
     """A worker process logs to the same run, through a queue and a connection of its own, if it logs at all."""
     global _lock
     _lock = threading.RLock()
     if _active is not None:
         _active.after_fork()
-    if signal.getsignal(signal.SIGTERM) is _on_term:
+    if _forking.mask is not None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
