@@ -2,7 +2,7 @@
 
 #include <chrono>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,8 +14,8 @@ namespace lathe::http {
 
 struct ClientOptions {
   std::string url;    ///< "http://127.0.0.1:8080"
-  std::string token;  ///< sent as Bearer; may be empty
-  std::string certificate_sha256;  ///< pinned: 64 hex digits of the server certificate's SHA-256; empty: the system's trust
+  std::string token = {};  ///< sent as Bearer; may be empty
+  std::string certificate_sha256 = {};  ///< pinned: 64 hex digits of the server certificate's SHA-256; empty: the system's trust
   std::chrono::milliseconds connect_timeout{5000};
   std::chrono::milliseconds timeout{120000};  ///< for a whole request; streams and files have none
 };
@@ -26,7 +26,11 @@ struct ClientResponse {
   std::string body;
 };
 
-/// A blocking HTTP client over libcurl that keeps its connection. One thread at a time.
+/// A blocking HTTP client over libcurl that keeps its connection. One thread at a time. Redirects are not followed, and
+/// no proxy is used for loopback addresses.
+///
+/// Errors of all calls: `unavailable` — nobody answers there, or the connection broke; `timeout`; `unauthenticated` — the
+/// certificate is not trusted, or not the pinned one. Any status is an answer.
 class Client {
  public:
   explicit Client(ClientOptions options);
@@ -36,15 +40,16 @@ class Client {
 
   using Headers = std::vector<std::pair<std::string, std::string>>;
 
-  /// Errors: `unavailable` — nobody answers there; `timeout`. Any status is an answer.
+  /// A body is sent as application/json unless `headers` names another Content-Type.
   Result<ClientResponse> request(std::string_view method, const std::string& path, std::string_view body = {},
                                  const Headers& headers = {});
-  /// As `request`, giving the body away as it comes. Return false from `piece` to stop.
+  /// As `request`, giving the body of a 2xx answer away as it comes. `piece` is also called with nothing about once a
+  /// second. Return false from it to stop.
   Result<ClientResponse> stream(std::string_view method, const std::string& path,
                                 const std::function<bool(std::string_view)>& piece);
-  /// Sends a file's content as the body, streamed.
+  /// Sends a file's content as the body, streamed. Errors also: as `errno_error`.
   Result<ClientResponse> put_file(const std::string& path, const std::string& file);
-  /// Writes the answer's body to a file, streamed; a broken download leaves nothing.
+  /// Writes the body of a 2xx answer to a file, streamed; a broken download leaves nothing. Errors also: as `errno_error`.
   Result<ClientResponse> get_file(const std::string& path, const std::string& file);
 
  private:
