@@ -1,0 +1,237 @@
+#include "compute/compute.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "base/text.h"
+
+namespace lathe::compute {
+namespace {
+
+constexpr std::size_t kRecent = 20;
+
+}  // namespace
+
+Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, const Resources& machine) {
+  std::unique_ptr<Compute> compute(new Compute(db, machine));
+  LATHE_TRY(auto targets, db.read([](db::Connection& c) { return all_targets(c); }));
+  Target local;
+  local.name = "local";
+  local.type = "local";
+  Rules rules;
+  rules.name = "local";
+  rules.local = true;
+  rules.slots = std::max<std::int64_t>(machine.cores, 1);
+  compute->targets_["local"] = {local, rules, {}};
+  compute->scheduler_.apply(TargetPut{rules}, now());
+  for (auto& target : targets) {
+    const auto name = target.name;
+    auto found = rules_of(target, machine);
+    if (!found) {
+      // The machine shrank: the cluster stays, with nodes of what is here.
+      log::warn("a cluster's size is not there any more compute={} why={}", name, found.error().message);
+      found = Rules{name, false, machine, target.min_instances, target.max_instances, 0, std::chrono::seconds{target.idle_s}};
+    }
+    compute->targets_[name] = {std::move(target), *found, {}};
+  }
+  return compute;
+}
+
+Compute::~Compute() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (timer_.joinable()) timer_.join();
+}
+
+void Compute::start(Placed placed) {
+  {
+    std::unique_lock lock(mutex_);
+    placed_ = std::move(placed);
+    for (const auto& [name, known] : targets_)
+      if (!known.rules.local) carry_out(lock, scheduler_.apply(TargetPut{known.rules}, now()));
+  }
+  timer_ = std::thread([this] { keep_time(); });
+}
+
+void Compute::keep_time() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    if (const auto next = scheduler_.next_change()) changed_.wait_until(lock, *next);
+    else changed_.wait(lock);
+    if (const auto next = scheduler_.next_change(); !stopping_ && next && *next <= now()) carry_out(lock, scheduler_.apply(Tick{}, now()));
+  }
+}
+
+void Compute::apply(const Event& event) {
+  std::unique_lock lock(mutex_);
+  carry_out(lock, scheduler_.apply(event, now()));
+}
+
+void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<Decision>& decisions) {
+  struct Start {
+    std::string job;
+    std::string node;
+    Resources room;
+  };
+  std::vector<Start> starts;
+  const auto note = [&](const std::string& target, const std::string& line) {
+    log::info("compute {}", line);
+    const auto found = targets_.find(target);
+    if (found == targets_.end()) return;
+    auto& recent = found->second.recent;
+    recent.push_back(to_iso8601(now()) + " " + line);
+    if (recent.size() > kRecent) recent.pop_front();
+  };
+  for (const auto& decision : decisions) {
+    if (const auto* started = std::get_if<NodeStarted>(&decision)) note(started->target, fmt::format("node {} was added", started->node));
+    if (const auto* left = std::get_if<NodeLeft>(&decision)) note(left->target, fmt::format("node {} left: {}", left->node, left->why));
+    if (const auto* placed = std::get_if<JobPlaced>(&decision)) {
+      const auto& rules = targets_[placed->target].rules;
+      if (!rules.local) note(placed->target, fmt::format("node {} runs {}", placed->node, placed->job));
+      starts.push_back({placed->job, placed->node, rules.local ? Resources{} : rules.node});
+    }
+  }
+  changed_.notify_all();
+  if (starts.empty() || !placed_) return;
+  lock.unlock();
+  for (const auto& start : starts) placed_(start.job, start.node, start.room);
+  lock.lock();
+}
+
+void Compute::queue(const std::string& job, const std::string& target) { apply(JobQueued{job, target}); }
+void Compute::gone(const std::string& job) { apply(JobGone{job}); }
+
+void Compute::found(const std::string& job, const std::string& target, const std::string& node) {
+  std::unique_lock lock(mutex_);
+  if (const auto known = targets_.find(target); known != targets_.end() && !known->second.rules.local)
+    carry_out(lock, scheduler_.apply(TargetPut{known->second.rules}, now()));
+  carry_out(lock, scheduler_.apply(JobFound{job, target, node}, now()));
+}
+
+std::string Compute::waiting_for(const std::string& job) const {
+  const std::lock_guard lock(mutex_);
+  return scheduler_.waiting_for(job);
+}
+
+Result<const Compute::Known*> Compute::find(const std::string& name) const {
+  if (const auto found = targets_.find(name); found != targets_.end()) return &found->second;
+  std::vector<std::string> names;
+  for (const auto& [known, target] : targets_) names.push_back(known);
+  return fail(Code::not_found, unknown_name("compute", name, names));
+}
+
+Result<void> Compute::check_target(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  LATHE_CHECK(find(name));
+  return {};
+}
+
+Result<Resources> Compute::room_of(const std::string& target) const {
+  const std::lock_guard lock(mutex_);
+  LATHE_TRY(const auto* known, find(target));
+  return known->rules.local ? machine_ : known->rules.node;
+}
+
+TargetAnswer Compute::answer(const Known& known) const {
+  const auto& target = known.target;
+  TargetAnswer out;
+  out.name = target.name;
+  out.type = target.type;
+  out.queued_jobs = static_cast<std::int64_t>(scheduler_.waiting(target.name));
+  out.running_jobs = static_cast<std::int64_t>(scheduler_.running(target.name));
+  if (known.rules.local) {
+    out.node = machine_.words();
+    out.description = fmt::format("this machine as it is: {} jobs at once", known.rules.slots);
+    return out;
+  }
+  out.size = target.size;
+  out.node = known.rules.node.words();
+  out.min_instances = target.min_instances;
+  out.max_instances = target.max_instances;
+  out.idle_time_before_scale_down = target.idle_s;
+  out.node_state_counts = {{"idle", 0}, {"running", 0}, {"preparing", 0}, {"leaving", 0}, {"unusable", 0}};
+  for (const auto& node : scheduler_.nodes(target.name)) {
+    const std::string state = node.job ? "running" : "idle";
+    ++out.node_state_counts[state];
+    out.nodes.push_back({node.name, state, node.job, to_iso8601(node.since)});
+  }
+  out.current_node_count = static_cast<std::int64_t>(out.nodes.size());
+  out.recent.assign(known.recent.begin(), known.recent.end());
+  out.description = target.description;
+  out.tags = target.tags;
+  out.creation_context = {{"created_by", target.created_by}, {"created_at", to_iso8601(target.created)}};
+  return out;
+}
+
+Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, const std::string& user) {
+  json::Report report;
+  Target base;
+  LATHE_TRY(const auto named, json::get_string(document, "name"));
+  if (!named) return fail(Code::invalid, "name: is missing");
+  bool exists = false;
+  {
+    // As in Azure, creating what is there updates it.
+    const std::lock_guard lock(mutex_);
+    if (const auto found = targets_.find(*named); found != targets_.end() && !found->second.rules.local) {
+      base = found->second.target;
+      exists = true;
+    }
+  }
+  LATHE_TRY(auto target, read_target(document, base, machine_, report));
+  LATHE_CHECK(json::refuse_if_strict(report, strict));
+  if (!exists) {
+    target.created_by = user;
+    target.created = now();
+  }
+  LATHE_TRY(const auto rules, rules_of(target, machine_));
+  LATHE_CHECK(db_.write([&](db::Connection& c) { return exists ? update_target(c, target) : insert_target(c, target); }));
+  std::unique_lock lock(mutex_);
+  auto& known = targets_[target.name];
+  known.target = std::move(target);
+  known.rules = rules;
+  carry_out(lock, scheduler_.apply(TargetPut{rules}, now()));
+  auto out = answer(targets_[rules.name]);
+  if (!report.empty()) out.report = std::move(report);
+  return out;
+}
+
+Result<TargetAnswer> Compute::update(const std::string& name, const json::Object& document) {
+  LATHE_CHECK(check_target(name));
+  if (name == "local") return fail(Code::conflict, "local is this machine as it is: there is nothing to update");
+  json::Object named = document;
+  named["name"] = name;
+  return create(named, false, {});
+}
+
+Result<TargetAnswer> Compute::show(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  LATHE_TRY(const auto* known, find(name));
+  return answer(*known);
+}
+
+std::vector<TargetAnswer> Compute::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<TargetAnswer> out;
+  for (const auto& [name, known] : targets_) out.push_back(answer(known));
+  return out;
+}
+
+Result<void> Compute::remove(const std::string& name) {
+  {
+    const std::lock_guard lock(mutex_);
+    LATHE_TRY(const auto* known, find(name));
+    if (known->rules.local) return fail(Code::conflict, "local is this machine: it cannot be deleted");
+    if (const auto jobs = scheduler_.waiting(name) + scheduler_.running(name); jobs > 0)
+      return fail(Code::conflict, fmt::format("{} has {} job{} running or waiting: cancel them first (`lathe job list`)", name, jobs, jobs == 1 ? "" : "s"));
+  }
+  LATHE_CHECK(db_.write([&](db::Connection& c) { return delete_target(c, name); }));
+  std::unique_lock lock(mutex_);
+  carry_out(lock, scheduler_.apply(TargetGone{name}, now()));
+  targets_.erase(name);
+  return {};
+}
+
+}  // namespace lathe::compute

@@ -1,0 +1,194 @@
+#include "compute/scheduler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lathe::compute {
+namespace {
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+}  // namespace
+
+std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
+  std::vector<Decision> out;
+  std::visit(Overloaded{
+                 [&](const TargetPut& put) { targets_[put.rules.name].rules = put.rules; },
+                 [&](const TargetGone& gone) {
+                   const auto found = targets_.find(gone.name);
+                   if (found == targets_.end() || !found->second.queue.empty() || !found->second.running.empty()) return;
+                   while (!found->second.nodes.empty())
+                     drop_node(found->second, found->second.nodes.begin()->first, "the cluster was deleted", out);
+                   targets_.erase(found);
+                 },
+                 [&](const JobQueued& queued) {
+                   const auto found = targets_.find(queued.target);
+                   if (found == targets_.end() || target_of_.contains(queued.job)) return;
+                   found->second.queue.push_back(queued.job);
+                   target_of_[queued.job] = queued.target;
+                 },
+                 [&](const JobFound& job) {
+                   const auto found = targets_.find(job.target);
+                   if (found == targets_.end() || target_of_.contains(job.job)) return;
+                   auto& target = found->second;
+                   target_of_[job.job] = job.target;
+                   target.running[job.job] = job.node;
+                   if (target.rules.local || target.nodes.contains(job.node)) return;
+                   target.nodes[job.node] = {job.node, job.job, now};
+                   free_ -= target.rules.node;
+                   const auto dash = job.node.rfind('-');
+                   if (dash != std::string::npos)
+                     target.next_number = std::max<std::int64_t>(target.next_number, std::atoll(job.node.c_str() + dash + 1) + 1);
+                 },
+                 [&](const JobGone& gone) {
+                   const auto where = target_of_.find(gone.job);
+                   if (where == target_of_.end()) return;
+                   auto& target = targets_[where->second];
+                   target_of_.erase(where);
+                   std::erase(target.queue, gone.job);
+                   const auto ran = target.running.find(gone.job);
+                   if (ran == target.running.end()) return;
+                   if (const auto node = target.nodes.find(ran->second); node != target.nodes.end()) {
+                     node->second.job.reset();
+                     node->second.since = now;
+                   }
+                   target.running.erase(ran);
+                 },
+                 [](const Tick&) {},
+             },
+             event);
+  balance(now, out);
+  return out;
+}
+
+void Scheduler::balance(Time now, std::vector<Decision>& out) {
+  for (auto& [name, target] : targets_) place_waiting(target, now, out);
+  for (auto& [name, target] : targets_) {
+    if (target.rules.local) continue;
+    std::vector<std::string> over;
+    for (const auto& [node, view] : target.nodes)
+      if (!view.job && now - view.since >= target.rules.idle) over.push_back(node);
+    for (const auto& node : over) {
+      if (static_cast<std::int64_t>(target.nodes.size()) <= target.rules.min_nodes) break;
+      drop_node(target, node, fmt::format("idle for {} s", target.rules.idle.count()), out);
+    }
+    while (static_cast<std::int64_t>(target.nodes.size()) < target.rules.min_nodes && target.rules.node.fits_in(free_))
+      start_node(target, now, out);
+  }
+}
+
+void Scheduler::place_waiting(Target& target, Time now, std::vector<Decision>& out) {
+  while (!target.queue.empty()) {
+    std::string where = "local";
+    if (target.rules.local) {
+      if (static_cast<std::int64_t>(target.running.size()) >= target.rules.slots) return;
+    } else {
+      auto idle = std::find_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
+      if (idle == target.nodes.end()) {
+        if (!start_node(target, now, out)) return;
+        idle = std::find_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
+      }
+      where = idle->first;
+      idle->second.job = target.queue.front();
+      idle->second.since = now;
+    }
+    target.running[target.queue.front()] = where;
+    out.push_back(JobPlaced{target.queue.front(), target.rules.name, where});
+    target.queue.pop_front();
+  }
+}
+
+bool Scheduler::start_node(Target& target, Time now, std::vector<Decision>& out) {
+  if (static_cast<std::int64_t>(target.nodes.size()) >= target.rules.max_nodes) return false;
+  if (!target.rules.node.fits_in(free_) && !make_room(target, out)) return false;
+  const auto name = fmt::format("{}-{}", target.rules.name, target.next_number++);
+  target.nodes[name] = {name, std::nullopt, now};
+  free_ -= target.rules.node;
+  out.push_back(NodeStarted{target.rules.name, name});
+  return true;
+}
+
+/// Lets idle nodes of other clusters go, those that are idle the longest first, if that is enough.
+bool Scheduler::make_room(const Target& wanting, std::vector<Decision>& out) {
+  struct Candidate {
+    Time since;
+    Target* target;
+    std::string node;
+  };
+  std::vector<Candidate> candidates;
+  Resources possible = free_;
+  for (auto& [name, target] : targets_) {
+    if (&target == &wanting || target.rules.local) continue;
+    auto spare = static_cast<std::int64_t>(target.nodes.size()) - target.rules.min_nodes;
+    for (const auto& [node, view] : target.nodes) {
+      if (view.job || spare <= 0) continue;
+      --spare;
+      possible += target.rules.node;
+      candidates.push_back({view.since, &target, node});
+    }
+  }
+  if (!wanting.rules.node.fits_in(possible)) return false;
+  std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.since < b.since; });
+  for (const auto& candidate : candidates) {
+    if (wanting.rules.node.fits_in(free_)) break;
+    drop_node(*candidate.target, candidate.node, fmt::format("made room for {}", wanting.rules.name), out);
+  }
+  return true;
+}
+
+void Scheduler::drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out) {
+  out.push_back(NodeLeft{target.rules.name, node, std::move(why)});
+  free_ += target.rules.node;
+  target.nodes.erase(node);
+}
+
+std::optional<Time> Scheduler::next_change() const {
+  std::optional<Time> soonest;
+  for (const auto& [name, target] : targets_) {
+    if (target.rules.local || static_cast<std::int64_t>(target.nodes.size()) <= target.rules.min_nodes) continue;
+    for (const auto& [node, view] : target.nodes)
+      if (!view.job && (!soonest || view.since + target.rules.idle < *soonest)) soonest = view.since + target.rules.idle;
+  }
+  return soonest;
+}
+
+std::vector<NodeView> Scheduler::nodes(const std::string& target) const {
+  std::vector<NodeView> out;
+  if (const auto found = targets_.find(target); found != targets_.end())
+    for (const auto& [name, view] : found->second.nodes) out.push_back(view);
+  return out;
+}
+
+std::size_t Scheduler::waiting(const std::string& target) const {
+  const auto found = targets_.find(target);
+  return found == targets_.end() ? 0 : found->second.queue.size();
+}
+
+std::size_t Scheduler::running(const std::string& target) const {
+  const auto found = targets_.find(target);
+  return found == targets_.end() ? 0 : found->second.running.size();
+}
+
+std::string Scheduler::waiting_for(const std::string& job) const {
+  const auto where = target_of_.find(job);
+  if (where == target_of_.end()) return {};
+  const auto& target = targets_.at(where->second);
+  const auto place = std::find(target.queue.begin(), target.queue.end(), job);
+  if (place == target.queue.end()) return {};
+  const auto ahead = place - target.queue.begin();
+  std::string line = ahead == 0 ? "first in line" : fmt::format("{} ahead of it", ahead);
+  if (target.rules.local)
+    return fmt::format("waits for one of the {} places of the local compute ({})", target.rules.slots, line);
+  if (static_cast<std::int64_t>(target.nodes.size()) >= target.rules.max_nodes)
+    return fmt::format("waits for a node of {}: all {} that it may have are busy ({})", target.rules.name, target.rules.max_nodes, line);
+  return fmt::format("waits for {} to be free on this machine for another node of {} ({} are free; {})", target.rules.node.words(),
+                     target.rules.name, free_.words(), line);
+}
+
+}  // namespace lathe::compute

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/time.h"
+#include "compute/machine.h"
+
+/// Who runs where on this machine: a state machine without clock or I/O. Each event gives the decisions to carry out.
+///
+/// A cluster's nodes are slices of the machine. A job takes one node. A cluster grows for what waits, up to its maximum and
+/// to what is free; nodes that have been idle for the cluster's idle time leave, never below its minimum, and sooner when
+/// another cluster's job needs the room. Jobs of one cluster start in the order in which they came.
+namespace lathe::compute {
+
+/// What the scheduler knows of a compute target.
+struct Rules {
+  std::string name;
+  bool local = false;  ///< no nodes: `slots` jobs at once, on the machine as it is
+  Resources node;
+  std::int64_t min_nodes = 0;
+  std::int64_t max_nodes = 1;
+  std::int64_t slots = 0;
+  std::chrono::seconds idle{120};
+};
+
+struct TargetPut { Rules rules; };            ///< made, or changed
+struct TargetGone { std::string name; };      ///< only without jobs
+struct JobQueued { std::string job; std::string target; };
+struct JobFound { std::string job; std::string target; std::string node; };  ///< running already, after a restart
+struct JobGone { std::string job; };          ///< ended, or no longer waiting
+struct Tick {};                               ///< time has passed
+using Event = std::variant<TargetPut, TargetGone, JobQueued, JobFound, JobGone, Tick>;
+
+struct NodeStarted { std::string target; std::string node; };
+struct NodeLeft { std::string target; std::string node; std::string why; };
+struct JobPlaced { std::string job; std::string target; std::string node; };
+using Decision = std::variant<NodeStarted, NodeLeft, JobPlaced>;
+
+struct NodeView {
+  std::string name;
+  std::optional<std::string> job;  ///< none: idle
+  Time since{};                    ///< of this state
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const Resources& machine) : machine_(machine), free_(machine) {}
+
+  std::vector<Decision> apply(const Event& event, Time now);
+
+  /// When an idle node's time is up: send a Tick then. nullopt: nothing will change by itself.
+  std::optional<Time> next_change() const;
+
+  std::vector<NodeView> nodes(const std::string& target) const;
+  std::size_t waiting(const std::string& target) const;
+  std::size_t running(const std::string& target) const;
+  /// One sentence on what a queued job waits for; empty when it does not wait.
+  std::string waiting_for(const std::string& job) const;
+  const Resources& free() const { return free_; }
+
+ private:
+  struct Target {
+    Rules rules;
+    std::map<std::string, NodeView> nodes;
+    std::deque<std::string> queue;
+    std::map<std::string, std::string> running;  ///< job -> node
+    std::int64_t next_number = 0;
+  };
+
+  void balance(Time now, std::vector<Decision>& out);
+  void place_waiting(Target& target, Time now, std::vector<Decision>& out);
+  bool start_node(Target& target, Time now, std::vector<Decision>& out);
+  bool make_room(const Target& wanting, std::vector<Decision>& out);
+  void drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out);
+
+  Resources machine_;
+  Resources free_;
+  std::map<std::string, Target> targets_;
+  std::map<std::string, std::string> target_of_;  ///< job -> target
+};
+
+}  // namespace lathe::compute

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "compute/scheduler.h"
+#include "compute/sizes.h"
+#include "db/db.h"
+#include "json/json.h"
+#include "json/report.h"
+
+namespace lathe::compute {
+
+/// A compute target as people asked for it.
+struct Target {
+  std::string name;
+  std::string type = "amlcompute";
+  std::string size;
+  std::int64_t min_instances = 0;
+  std::int64_t max_instances = 1;
+  std::int64_t idle_s = 120;
+  std::string description;
+  std::map<std::string, std::string> tags;
+  std::string created_by;
+  Time created{};
+};
+
+/// Reads an Azure `amlcompute` document over `base` (the target as it is, for an update). What is not honoured goes into
+/// `report`. Errors: `invalid`, beginning with the field.
+Result<Target> read_target(const json::Object& document, const Target& base, const Resources& machine, json::Report& report);
+
+/// The scheduler's view of it. Errors: `invalid` — the machine has no such size any more.
+Result<Rules> rules_of(const Target& target, const Resources& machine);
+
+Result<std::vector<Target>> all_targets(db::Connection& c);
+/// Errors: `conflict` — the name is taken.
+Result<void> insert_target(db::Connection& c, const Target& target);
+Result<void> update_target(db::Connection& c, const Target& target);
+Result<void> delete_target(db::Connection& c, const std::string& name);
+
+}  // namespace lathe::compute
