@@ -40,7 +40,7 @@ class Buffer:
         """Starts empty. Also for a forked child, whose queue is a copy that its parent will send."""
         self._changed = threading.Condition()
         self._queue = deque()
-        self._waiting_bytes = 0  # of the entries queued and in flight
+        self._put_bytes = self._done_bytes = 0  # ever; the difference is queued or in flight
         self._flushes = 0  # how many callers wait in `flush`
         self._idle = False
         self._thread = None
@@ -55,13 +55,13 @@ class Buffer:
         with self._changed:
             if self._thread is None:
                 self._start()
-            while self._waiting_bytes + weight > _CAPACITY and self._waiting_bytes:
+            while self._put_bytes + weight > self._done_bytes + _CAPACITY and self._put_bytes > self._done_bytes:
                 if self._away:
                     self._dropped += len(entries)
                     return
                 self._changed.wait()
             self._queue.extend(entries)
-            self._waiting_bytes += weight
+            self._put_bytes += weight
             if self._idle or len(self._queue) >= MAX_ENTRIES:
                 self._changed.notify_all()
         if self._closed:
@@ -72,10 +72,11 @@ class Buffer:
         with self._changed:
             if self._thread is None:
                 return True
+            goal = self._put_bytes
             self._flushes += 1
             self._changed.notify_all()
             try:
-                return self._changed.wait_for(lambda: not self._waiting_bytes, timeout)
+                return self._changed.wait_for(lambda: self._done_bytes >= goal, timeout)
             finally:
                 self._flushes -= 1
 
@@ -121,7 +122,7 @@ class Buffer:
                 self._queue.popleft()
             self._deliver(batch)
             with self._changed:
-                self._waiting_bytes -= batch.weight
+                self._done_bytes += batch.weight
                 self._changed.notify_all()
 
     def _deliver(self, batch):

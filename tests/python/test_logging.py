@@ -92,6 +92,23 @@ def test_points_are_seen_while_the_script_runs(script, recorder):
     process.kill()
 
 
+def test_a_flush_does_not_wait_for_what_another_thread_goes_on_logging(script, recorder):
+    script.run("""
+import threading, itertools
+def storm():
+    for i in itertools.count():
+        lathe.log_metric("storm", i, step=i)
+        if done.wait(0.0001): return
+done = threading.Event()
+thread = threading.Thread(target=storm)
+thread.start()
+lathe.log_metric("loss", 1)
+assert lathe.flush(10)
+done.set()
+""")
+    assert ("loss", 1.0, 0) in recorder.metrics()
+
+
 def test_a_hundred_thousand_points_keep_their_order_and_the_server_s_limits(script, recorder):
     script.run("for i in range(100_000): lathe.log_metric('loss', float(i), step=i)")
     assert recorder.metrics() == points(100_000)
