@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+#include "process/supervised.h"
+
+/// The files that the server and the shim exchange (src/shim/README.md).
+namespace lathe::process {
+
+constexpr int kShimProtocol = 1;
+
+/// FOLDER/state.json.
+struct State {
+  int pid = 0;
+  std::int64_t start_time = 0;
+  std::string boot_id;
+  int job_pid = 0;
+};
+
+/// The text of FOLDER/spec. `name` becomes the name of its cgroups.
+Result<std::string> print_spec(const Spec& spec, const Cgroups& groups, const std::string& name);
+
+/// The cgroup folders that FOLDER/spec names; none when it cannot be read.
+std::vector<std::string> groups_of(const std::filesystem::path& folder);
+
+Result<std::optional<State>> read_state(const std::filesystem::path& folder);
+Result<std::optional<End>> read_end(const std::filesystem::path& folder);
+
+/// When the process `pid` began, in ticks since the boot: with the boot's id it names a process for ever. 0: none.
+std::int64_t start_time(int pid);
+
+/// Whether the machine has not been started again since.
+bool this_boot(const State& state);
+
+/// A pidfd of the shim that `state` names, or an empty one when that process is gone (or, with errno EMFILE or ENFILE, no
+/// descriptor is left).
+Fd open_shim(const State& state);
+
+}  // namespace lathe::process

@@ -1,0 +1,138 @@
+#include "shim/job.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+namespace lathe::shim {
+namespace {
+
+/// Says through `to` what failed, and ends this child. An exec that works closes `to` without a word.
+[[noreturn]] void give_up(int to, const char* what, const char* name) {
+  Text text;
+  text.add(what).add(name).add(": ").add(std::strerror(errno));
+  write_all(to, text.data, text.size);
+  ::_exit(127);
+}
+
+bool bind_read_only(const char* from, const char* to) {
+  if (::mount(from, to, nullptr, MS_BIND | MS_REC, nullptr) != 0) return false;
+  struct mount_attr change {};
+  change.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  return ::mount_setattr(AT_FDCWD, to, AT_RECURSIVE, &change, sizeof change) == 0;
+}
+
+bool own_mounts() {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0;
+}
+
+void bind_all(const Spec& spec, int report) {
+  if (spec.binds.size == 0) return;
+  if (!own_mounts()) give_up(report, "cannot make a private mount namespace", "");
+  for (std::size_t i = 0; i < spec.binds.size; ++i) {
+    Text from;
+    from.add(spec.binds.data[i]);
+    char* to = std::strchr(from.data, '\n');
+    if (to == nullptr) continue;
+    *to++ = '\0';
+    if (!bind_read_only(from.data, to)) give_up(report, "cannot mount read-only ", from.data);
+  }
+}
+
+void set_limits(const Spec& spec, int report) {
+  for (std::size_t i = 0; i < spec.rlimits.size; ++i) {
+    int resource = 0;
+    unsigned long long soft = 0;
+    unsigned long long hard = 0;
+    if (std::sscanf(spec.rlimits.data[i], "%d %llu %llu", &resource, &soft, &hard) != 3) continue;
+    const rlimit limit{soft, hard};
+    if (::setrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0)
+      give_up(report, "cannot set a resource limit", "");
+  }
+}
+
+void become_user(const Spec& spec, int report) {
+  if (spec.uid < 0) return;
+  const auto uid = static_cast<uid_t>(spec.uid);
+  const auto gid = static_cast<gid_t>(spec.gid);
+  if (::setgroups(0, nullptr) != 0 || ::setresgid(gid, gid, gid) != 0 || ::setresuid(uid, uid, uid) != 0)
+    give_up(report, "cannot run as another account", "");
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(report, "cannot give up privileges", "");
+}
+
+void default_signals() {
+  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGTSTP, SIGTTIN, SIGTTOU})
+    ::signal(signal, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+[[noreturn]] void run_child(const Spec& spec, int shim, int output, const char* oom_score, int report) {
+  ::setpgid(0, 0);
+  for (std::size_t i = 0; i < spec.groups.size; ++i) {
+    const auto procs = path_in(spec.groups.data[i], "cgroup.procs");
+    if (!write_value(procs.data, "0")) give_up(report, "cannot join the cgroup ", spec.groups.data[i]);
+  }
+  write_value("/proc/self/oom_score_adj", oom_score);
+  const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (::dup2(null, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0)
+    give_up(report, "cannot connect the output", "");
+  bind_all(spec, report);
+  set_limits(spec, report);
+  become_user(spec, report);
+  // After the change of user, which clears it. The shim's end must not leave a job that nobody watches.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != shim) ::_exit(127);
+  if (::chdir(spec.cwd) != 0) give_up(report, "cannot enter the working folder ", spec.cwd);
+  ::umask(027);
+  default_signals();
+  environ = const_cast<char**>(spec.env.data);  // execvp looks for the program in this PATH
+  ::execvp(spec.args.data[0], const_cast<char**>(spec.args.data));
+  give_up(report, "cannot run ", spec.args.data[0]);
+}
+
+}  // namespace
+
+int start_job(const Spec& spec, int output, const char* oom_score, Text& error) {
+  int report[2];
+  if (::pipe2(report, O_CLOEXEC) != 0) {
+    error.add("cannot make a pipe: ").add(std::strerror(errno));
+    return -1;
+  }
+  const int shim = ::getpid();
+  const int job = ::fork();
+  if (job == 0) run_child(spec, shim, output, oom_score, report[1]);
+  ::close(report[1]);
+  if (job < 0) error.add("cannot fork: ").add(std::strerror(errno));
+  ssize_t got = 0;
+  char piece[512];
+  while (job > 0 && ((got = ::read(report[0], piece, sizeof piece - 1)) > 0 || (got < 0 && errno == EINTR))) {
+    if (got < 0) continue;
+    piece[got] = '\0';
+    error.add(piece);
+  }
+  ::close(report[0]);
+  if (error.size == 0) return job;
+  if (job > 0) ::waitpid(job, nullptr, 0);
+  return -1;
+}
+
+bool can_mount() {
+  return ::geteuid() == 0 && own_mounts() && bind_read_only("/proc", "/proc");
+}
+
+}  // namespace lathe::shim

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "shim/spec.h"
+#include "shim/text.h"
+
+namespace lathe::shim {
+
+/// Forks and runs the command in its own process group with stdin from /dev/null and stdout and stderr into `output`.
+/// Returns once the program runs (its pid), or -1 with a sentence in `error`. `oom_score` is what the job gets.
+int start_job(const Spec& spec, int output, const char* oom_score, Text& error);
+
+/// Whether a private mount namespace with a read-only bind mount can be made here.
+bool can_mount();
+
+}  // namespace lathe::shim

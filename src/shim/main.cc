@@ -1,0 +1,347 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "shim/group.h"
+#include "shim/job.h"
+#include "shim/log.h"
+#include "shim/spec.h"
+#include "shim/text.h"
+
+namespace lathe::shim {
+namespace {
+
+enum class Why { nothing, timeout, stopped };
+
+/// One supervised command, from the spec to exit.json.
+class Supervisor {
+ public:
+  Supervisor(const char* folder, int ready) : folder_(folder), ready_(ready) {}
+
+  int run() {
+    started_us_ = wall_us();
+    const char* broken = nullptr;
+    if (!read_spec(folder_, spec_, broken)) return refuse(broken);
+    protect();
+    reserve_exit();
+    log_.open(folder_, spec_.log_bytes);
+    make_groups(spec_, note_);
+    if (!spawn()) return refuse(error_.data);
+    if (spec_.limit_ms > 0) limit_at_ms_ = monotonic_ms() + spec_.limit_ms;
+    user_code_us_ = wall_us();
+    write_state();
+    ::close(ready_);
+    read_stop();  // written before the state was there
+    for (;;) {
+      watch();
+      if (!may_restart()) break;
+      if (!back_off() || !spawn()) break;
+      write_state();
+    }
+    finish(error_.size > 0 ? "start_failed" : nullptr, error_.data);
+    return 0;
+  }
+
+ private:
+  /// The shim outlives what happens around it: hang-ups, a full memory, the end of the job's parents.
+  void protect() {
+    ::signal(SIGHUP, SIG_IGN);
+    ::signal(SIGINT, SIG_IGN);
+    ::signal(SIGPIPE, SIG_IGN);
+    sigset_t waited;
+    ::sigemptyset(&waited);
+    ::sigaddset(&waited, SIGTERM);
+    ::sigaddset(&waited, SIGCHLD);
+    ::sigprocmask(SIG_BLOCK, &waited, nullptr);
+    signals_ = ::signalfd(-1, &waited, SFD_CLOEXEC | SFD_NONBLOCK);
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    ::prctl(PR_SET_DUMPABLE, 0);
+    if (!read_text("/proc/self/oom_score_adj", oom_score_, sizeof oom_score_) || oom_score_[0] == '\0')
+      std::strcpy(oom_score_, "0");
+    write_value("/proc/self/oom_score_adj", "-1000");
+  }
+
+  /// Room for the exit record, so that a disk that is full later cannot lose it.
+  void reserve_exit() {
+    exit_ = ::open(path_in(folder_, "exit.json.new").data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (exit_ >= 0) ::posix_fallocate(exit_, 0, sizeof(Text::data));
+  }
+
+  bool spawn() {
+    int pipe[2];
+    if (::pipe2(pipe, O_CLOEXEC) != 0) {
+      error_.add("cannot make a pipe: ").add(std::strerror(errno));
+      return false;
+    }
+    output_ = pipe[0];
+    ::fcntl(output_, F_SETFL, O_NONBLOCK);
+    ::fcntl(output_, F_SETPIPE_SZ, 1 << 18);  // a burst of output does not make the job wait; harmless when refused
+    job_ = start_job(spec_, pipe[1], oom_score_, error_);
+    ::close(pipe[1]);
+    spawned_ms_ = monotonic_ms();
+    return job_ > 0;
+  }
+
+  void write_state() {
+    char boot[64];
+    read_text("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
+    boot[std::strcspn(boot, "\n")] = '\0';
+    Text text;
+    text.add("{\"version\":").add(kProtocol).add(",\"pid\":").add(::getpid()).add(",\"starttime\":");
+    text.add(start_time(::getpid())).add(",\"boot_id\":").add_json(boot).add(",\"job_pid\":").add(job_);
+    text.add(",\"started_us\":").add(started_us_).add(",\"restarts\":").add(restarts_).add("}\n");
+    const auto beside = path_in(folder_, "state.json.new");
+    const int fd = ::open(beside.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const bool written = fd >= 0 && write_all(fd, text.data, text.size);
+    if (fd >= 0) ::close(fd);
+    if (written) ::rename(beside.data, path_in(folder_, "state.json").data);
+  }
+
+  /// Until the command has ended and nothing of it is left: its log, its time limit, a stop.
+  void watch() {
+    for (;;) {
+      pollfd on[2] = {{output_, POLLIN, 0}, {signals_, POLLIN, 0}};
+      ::poll(on, 2, wait_ms());
+      if (on[0].revents != 0) pump(16);
+      if (on[1].revents != 0 && read_signals()) read_stop_or_default();
+      siginfo_t ended{};
+      // The dead job stays in the process table until its group is killed, so that its number cannot be another's.
+      if (::waitid(P_PID, static_cast<id_t>(job_), &ended, WEXITED | WNOWAIT | WNOHANG) == 0 && ended.si_pid == job_) break;
+      reap_strays();
+      keep_time();
+    }
+    ::kill(-job_, SIGKILL);
+    rusage used{};
+    ::wait4(job_, &status_, 0, &used);
+    kill_all(spec_, 0);
+    pump(1 << 20);
+    if (output_ >= 0) ::close(output_);
+    output_ = -1;
+  }
+
+  /// Grandchildren that became ours. The job itself is reaped in `watch`.
+  void reap_strays() {
+    siginfo_t ended{};
+    while (::waitid(P_ALL, 0, &ended, WEXITED | WNOWAIT | WNOHANG) == 0 && ended.si_pid != 0 && ended.si_pid != job_) {
+      ::waitpid(ended.si_pid, nullptr, 0);
+      ended.si_pid = 0;
+    }
+  }
+
+  /// At most `pieces` pieces, so that a job that writes without end can still be stopped.
+  void pump(int pieces) {
+    static char buffer[1 << 16];
+    while (output_ >= 0 && pieces-- > 0) {
+      const auto got = ::read(output_, buffer, sizeof buffer);
+      if (got > 0) {
+        log_.write(buffer, static_cast<std::size_t>(got));
+      } else if (got == 0) {
+        ::close(output_);
+        output_ = -1;
+      } else if (errno != EINTR) {
+        return;
+      }
+    }
+  }
+
+  /// Whether a SIGTERM was among them.
+  bool read_signals() {
+    bool asked = false;
+    signalfd_siginfo info{};
+    while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) asked |= info.ssi_signo == SIGTERM;
+    return asked;
+  }
+
+  bool read_stop() {
+    char text[32];
+    if (!read_text(path_in(folder_, "stop").data, text, sizeof text)) return false;
+    begin_end(Why::stopped, text[0] == '\0' ? spec_.grace_ms : std::atoll(text));
+    return true;
+  }
+
+  void read_stop_or_default() {
+    if (!read_stop()) begin_end(Why::stopped, spec_.grace_ms);
+  }
+
+  /// TERM now and KILL after the grace. A second request can only shorten the grace.
+  void begin_end(Why why, std::int64_t grace_ms) {
+    const auto at = monotonic_ms() + grace_ms;
+    if (why_ == Why::nothing) {
+      why_ = why;
+      kill_at_ms_ = at;
+      if (job_ > 0 && grace_ms > 0) {
+        signal_all(spec_, job_, SIGTERM);
+        signal_all(spec_, job_, SIGCONT);
+      }
+    } else if (at < kill_at_ms_) {
+      kill_at_ms_ = at;
+    }
+    keep_time();
+  }
+
+  void keep_time() {
+    const auto now = monotonic_ms();
+    if (why_ == Why::nothing && limit_at_ms_ > 0 && now >= limit_at_ms_) {
+      log_.say("the time limit is over: stopping the job");
+      begin_end(Why::timeout, spec_.grace_ms);
+      return;
+    }
+    if (why_ == Why::nothing || now < kill_at_ms_ || job_ <= 0) return;
+    if (spec_.kill == nullptr || !write_value(spec_.kill, "1")) signal_all(spec_, job_, SIGKILL);
+    ::kill(job_, SIGKILL);
+    kill_at_ms_ = now + 200;  // and again: it may have been forking
+  }
+
+  int wait_ms() const {
+    const auto until = why_ != Why::nothing ? kill_at_ms_ : limit_at_ms_;
+    if (until == 0) return -1;
+    const auto left = until - monotonic_ms();
+    return left < 0 ? 0 : left > 3'600'000 ? 3'600'000 : static_cast<int>(left);
+  }
+
+  bool may_restart() {
+    const bool failed = !WIFEXITED(status_) || WEXITSTATUS(status_) != 0;
+    if (spec_.restarts <= 0 || why_ != Why::nothing || !failed) return false;
+    const auto now = monotonic_ms();
+    if (now - minute_began_ms_ > 60'000) {
+      minute_began_ms_ = now;
+      in_minute_ = 0;
+    }
+    if (++in_minute_ > spec_.restarts) {
+      log_.say("it ended too often within a minute: not started again");
+      return false;
+    }
+    return true;
+  }
+
+  /// Waits before the next start, twice as long each time up to 10 s; false when a stop came meanwhile.
+  bool back_off() {
+    if (monotonic_ms() - spawned_ms_ > 60'000) pause_ms_ = 100;
+    job_ = 0;
+    const auto until = monotonic_ms() + pause_ms_;
+    pause_ms_ = pause_ms_ * 2 > 10'000 ? 10'000 : pause_ms_ * 2;
+    for (auto left = until - monotonic_ms(); left > 0 && why_ == Why::nothing; left = until - monotonic_ms()) {
+      pollfd on{signals_, POLLIN, 0};
+      ::poll(&on, 1, static_cast<int>(left));
+      if (on.revents != 0 && read_signals()) read_stop_or_default();
+    }
+    if (why_ != Why::nothing) return false;
+    ++restarts_;
+    log_.say("it ended unexpectedly: starting it again");
+    return true;
+  }
+
+  int refuse(const char* sentence) {
+    write_all(ready_, sentence, std::strlen(sentence));
+    finish("start_failed", sentence);
+    return 1;
+  }
+
+  void finish(const char* reason, const char* error) {
+    const bool killed = WIFSIGNALED(status_);
+    if (reason == nullptr) {
+      reason = why_ == Why::timeout ? "timeout" : why_ == Why::stopped ? "stopped" : killed ? "signaled" : "exited";
+    }
+    rusage used{};
+    ::getrusage(RUSAGE_CHILDREN, &used);
+    const std::int64_t counted = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * std::int64_t{1'000'000} +
+                                 used.ru_utime.tv_usec + used.ru_stime.tv_usec;
+    const bool oom = value_in(spec_.oom, "oom_kill", 0) > 0;  // before the group is gone
+    Text text;
+    text.add("{\"version\":").add(kProtocol).add(",\"reason\":").add_json(reason);
+    if (user_code_us_ > 0) text.add(killed ? ",\"signal\":" : ",\"code\":").add(killed ? WTERMSIG(status_) : WEXITSTATUS(status_));
+    if (error[0] != '\0') text.add(",\"error\":").add_json(error);
+    text.add(",\"oom_killed\":").add(oom ? "true" : "false").add(",\"cgroup\":").add_json(note_.data);
+    text.add(",\"started_us\":").add(started_us_);
+    if (user_code_us_ > 0) text.add(",\"user_code_us\":").add(user_code_us_);
+    text.add(",\"ended_us\":").add(wall_us()).add(",\"cpu_us\":").add(value_in(spec_.usage, "usage_usec", counted));
+    text.add(",\"max_rss_bytes\":").add(std::int64_t{used.ru_maxrss} * 1024).add(",\"restarts\":").add(restarts_);
+    text.add(",\"log_lost_bytes\":").add(log_.lost_bytes()).add("}\n");
+    log_.sync();
+    write_exit(text);
+    remove_groups(spec_);
+  }
+
+  void write_exit(const Text& text) {
+    const auto beside = path_in(folder_, "exit.json.new");
+    if (exit_ < 0) exit_ = ::open(beside.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const bool written = exit_ >= 0 && write_all(exit_, text.data, text.size) &&
+                         ::ftruncate(exit_, static_cast<off_t>(text.size)) == 0;
+    if (!written) return;  // reported as lost
+    ::fsync(exit_);
+    ::rename(beside.data, path_in(folder_, "exit.json").data);
+    const int folder = ::open(folder_, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ::fsync(folder);
+  }
+
+  const char* folder_;
+  int ready_;  ///< closed once the program runs; a sentence instead when it cannot
+  Spec spec_;
+  Log log_;
+  Text note_, error_;
+  char oom_score_[16] = "0";
+  int signals_ = -1;
+  int exit_ = -1;
+  int output_ = -1;
+  int job_ = 0;
+  int status_ = 0;
+  Why why_ = Why::nothing;
+  std::int64_t started_us_ = 0, user_code_us_ = 0, spawned_ms_ = 0;
+  std::int64_t limit_at_ms_ = 0, kill_at_ms_ = 0;  ///< monotonic
+  std::int64_t restarts_ = 0, in_minute_ = 0, minute_began_ms_ = 0, pause_ms_ = 100;
+};
+
+/// Takes FOLDER/lock unless the server passed it on; held until this process is gone.
+bool hold_lock(const char* folder, int given) {
+  if (given >= 0) return ::fcntl(given, F_SETFD, FD_CLOEXEC) == 0;
+  const int fd = ::open(path_in(folder, "lock").data, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return fd >= 0 && ::fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+int run(const char* folder, int ready, int lock) {
+  ::umask(077);
+  if (!hold_lock(folder, lock)) {
+    std::fprintf(stderr, "lathe-shim: %s is in use, or its file \"lock\" cannot be made\n", folder);
+    return 2;
+  }
+  if (ready >= 0) {
+    ::fcntl(ready, F_SETFD, FD_CLOEXEC);
+    // A process of its own, and the caller has a child less to wait for.
+    const int child = ::fork();
+    if (child != 0) return child < 0 ? 2 : 0;
+    ::setsid();
+  } else {
+    ready = ::dup(2);
+    ::fcntl(ready, F_SETFD, FD_CLOEXEC);
+  }
+  if (::chdir("/") != 0) return 2;
+  static Supervisor supervisor(folder, ready);
+  return supervisor.run();
+}
+
+}  // namespace
+}  // namespace lathe::shim
+
+int main(int argc, char** argv) {
+  using namespace lathe::shim;
+  if (argc == 2 && std::strcmp(argv[1], "probe-mounts") == 0) return can_mount() ? 0 : 1;
+  if ((argc != 3 && argc != 5) || std::strcmp(argv[1], "run") != 0 || argv[2][0] != '/') {
+    std::fputs("usage: lathe-shim run /FOLDER [READY_FD LOCK_FD]\n", stderr);
+    return 2;
+  }
+  return argc == 5 ? run(argv[2], std::atoi(argv[3]), std::atoi(argv[4])) : run(argv[2], -1, -1);
+}
