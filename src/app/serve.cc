@@ -93,6 +93,10 @@ class App {
                   LATHE_CHECK(db_->read([](db::Connection& c) { return db::run(c, "SELECT 1"); }));
                   return http::text_response("ok\n");
                 });
+    router_.add({.id = "health", .method = Method::get, .path = "/health", .right = Right::open, .summary = "As MLflow's clients ask it."},
+                [](Call&) -> Result<Response> { return http::text_response("OK"); });
+    router_.add({.id = "version", .method = Method::get, .path = "/version", .right = Right::open, .summary = "The server's version."},
+                [](Call&) -> Result<Response> { return http::text_response(std::string(version())); });
     router_.add({.id = "metrics", .method = Method::get, .path = "/metrics", .right = Right::read, .summary = "Prometheus metrics."},
                 [this](Call&) -> Result<Response> {
                   auto response = http::text_response(server_->metrics());

@@ -1,5 +1,6 @@
 #include "db/sqlite.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 
 #include <charconv>
@@ -8,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/file.h"
 #include "base/log.h"
 
 namespace lathe::db {
@@ -44,6 +46,9 @@ int bind(sqlite3_stmt* statement, int index, const Param& value) {
 }  // namespace
 
 Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const std::string& file, bool read_only) {
+  // Made here, since SQLite would let everybody read it; its WAL gets the same mode. Never a file that is open already:
+  // closing it would drop SQLite's locks.
+  if (!read_only) Fd{::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
   sqlite3* handle = nullptr;
   const int flags = (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) | SQLITE_OPEN_NOMUTEX;
   const int rc = sqlite3_open_v2(file.c_str(), &handle, flags, nullptr);
