@@ -111,7 +111,7 @@ TEST_F(StoreTest, AFolderComesBackAsItWentIn) {
   ASSERT_TRUE(blobs->copy_out(*digest, folder / "work"));
   EXPECT_EQ(read_file(folder / "work" / "pkg" / "data.csv").value(), "1,2\n");
   EXPECT_EQ(::access((folder / "work" / "run.sh").c_str(), X_OK), 0);
-  EXPECT_EQ(scan_data(folder / "work", *cache, Links::refuse)->tree.digest(), *digest);
+  EXPECT_EQ(scan_data(folder / "work", *cache, Reach::everything)->tree.digest(), *digest);
 }
 
 TEST_F(StoreTest, AViewIsMadeOfLinksAndIsReadOnly) {
@@ -171,12 +171,12 @@ TEST_F(StoreTest, LinksAreFollowedOrRefusedAndCyclesEnd) {
   fs::create_symlink("../train.py", code / "pkg" / "alias.py");
   const auto tree = scanned();
   EXPECT_EQ(tree.files.size(), 4U);
-  EXPECT_EQ(scan_data(code, *cache, Links::refuse).error().code, Code::invalid);
+  EXPECT_EQ(scan_data(code, *cache, Reach::world_readable).error().code, Code::forbidden);
 }
 
 TEST_F(StoreTest, PipesAreSkippedAndNamed) {
   ASSERT_EQ(::mkfifo((code / "pipe").c_str(), 0600), 0);
-  const auto scan = scan_data(code, *cache, Links::follow).value();
+  const auto scan = scan_data(code, *cache, Reach::everything).value();
   EXPECT_EQ(scan.skipped, std::vector<std::string>{"pipe"});
 }
 

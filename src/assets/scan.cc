@@ -25,7 +25,7 @@ bool is_utf8(std::string_view text) {
 
 class Scanner {
  public:
-  Scanner(const IgnoreRules* rules, DigestCache& cache, Links links) : rules_(rules), cache_(cache), links_(links) {}
+  Scanner(const IgnoreRules* rules, DigestCache& cache, Reach reach) : rules_(rules), cache_(cache), reach_(reach) {}
 
   Result<void> walk(const fs::path& folder, const std::string& prefix) {
     struct stat here {};
@@ -52,33 +52,36 @@ class Scanner {
     if (!is_utf8(path)) return fail(Code::invalid, "the file name " + printable(path) + " is not UTF-8: rename it");
     std::error_code error;
     const bool link = entry.is_symlink(error);
-    const auto kind = entry.status(error).type();
-    const bool is_folder = kind == fs::file_type::directory;
+    const auto status = entry.status(error);
+    const bool is_folder = status.type() == fs::file_type::directory;
     if (rules_ != nullptr && rules_->ignored(path, is_folder)) return {};
-    if (link && links_ == Links::refuse)
-      return fail(Code::invalid, "\"" + path + "\" is a symbolic link, and only an administrator may register those in place");
+    if (link && reach_ != Reach::everything)
+      return fail(Code::forbidden, "\"" + path + "\" is a symbolic link, which is not taken from here");
+    const auto needed = is_folder ? fs::perms::others_read | fs::perms::others_exec : fs::perms::others_read;
+    if (reach_ == Reach::world_readable && (status.permissions() & needed) != needed)
+      return fail(Code::forbidden, "\"" + path + "\" is not readable by everybody: only an administrator may register it");
     if (is_folder) return walk(entry.path(), path + "/");
-    if (kind != fs::file_type::regular) {
+    if (status.type() != fs::file_type::regular) {
       out_.skipped.push_back(path);
       return {};
     }
-    LATHE_TRY(const auto known, cache_.digest_of(entry.path(), links_ == Links::follow));
+    LATHE_TRY(const auto known, cache_.digest_of(entry.path(), reach_ == Reach::everything));
     files.push_back({path, known.sha256, known.size, known.executable});
     return {};
   }
 
   const IgnoreRules* rules_;
   DigestCache& cache_;
-  Links links_;
+  Reach reach_;
   std::vector<std::pair<dev_t, ino_t>> above_;
   Scan out_;
 };
 
-Result<Scan> scan(const fs::path& folder, const IgnoreRules* rules, DigestCache& cache, Links links) {
+Result<Scan> scan(const fs::path& folder, const IgnoreRules* rules, DigestCache& cache, Reach reach) {
   struct stat found {};
   if (::stat(folder.c_str(), &found) != 0) return fail(errno_error("cannot read " + folder.string()));
   if (!S_ISDIR(found.st_mode)) return fail(Code::invalid, folder.string() + " is not a folder");
-  Scanner scanner(rules, cache, links);
+  Scanner scanner(rules, cache, reach);
   LATHE_CHECK(scanner.walk(folder, ""));
   cache.flush();
   LATHE_TRY(auto tree, make_tree(std::move(scanner.files)));
@@ -89,12 +92,12 @@ Result<Scan> scan(const fs::path& folder, const IgnoreRules* rules, DigestCache&
 
 }  // namespace
 
-Result<Scan> scan_folder(const fs::path& folder, const IgnoreRules& rules, DigestCache& cache, Links links) {
-  return scan(folder, &rules, cache, links);
+Result<Scan> scan_folder(const fs::path& folder, const IgnoreRules& rules, DigestCache& cache, Reach reach) {
+  return scan(folder, &rules, cache, reach);
 }
 
-Result<Scan> scan_data(const fs::path& folder, DigestCache& cache, Links links) {
-  return scan(folder, nullptr, cache, links);
+Result<Scan> scan_data(const fs::path& folder, DigestCache& cache, Reach reach) {
+  return scan(folder, nullptr, cache, reach);
 }
 
 }  // namespace lathe::assets

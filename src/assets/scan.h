@@ -10,9 +10,10 @@
 
 namespace lathe::assets {
 
-enum class Links {
-  follow,  ///< what a link points at is taken, as if it lay there
-  refuse,  ///< a link is an error: the folder belongs to somebody whose rights are less than ours
+enum class Reach {
+  everything,      ///< what a link points at is taken, as if it lay there
+  no_links,        ///< a link is an error: for what jobs wrote
+  world_readable,  ///< a link, and what not everybody may read, is an error: for callers who have less rights than we
 };
 
 struct Scan {
@@ -23,12 +24,12 @@ struct Scan {
 
 /// Lists a folder's files with their digests; `cache` spares what was read before. A link that leads back to a folder
 /// above itself is left out.
-/// Errors: `not_found`; `forbidden`; `invalid` — a refused link, or a name that is not UTF-8; `conflict` — a file
+/// Errors: `not_found`; `forbidden` — also what is out of `reach`; `invalid` — a name that is not UTF-8; `conflict` — a file
 /// changed while it was read.
 Result<Scan> scan_folder(const std::filesystem::path& folder, const IgnoreRules& rules, DigestCache& cache,
-                         Links links = Links::follow);
+                         Reach reach = Reach::everything);
 
 /// Everything below the folder, ignore files notwithstanding: for data.
-Result<Scan> scan_data(const std::filesystem::path& folder, DigestCache& cache, Links links);
+Result<Scan> scan_data(const std::filesystem::path& folder, DigestCache& cache, Reach reach);
 
 }  // namespace lathe::assets

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "assets/asset.h"
+#include "assets/blobs.h"
+#include "assets/digest_cache.h"
+#include "assets/reference.h"
+#include "assets/scan.h"
+#include "db/db.h"
+#include "http/http.h"
+#include "json/report.h"
+
+/// Data, environments and code snapshots: what jobs and deployments are made from.
+namespace lathe::assets {
+
+/// What a reference leads to, right now.
+struct Resolved {
+  std::string type;                    ///< uri_file, uri_folder, mltable
+  std::filesystem::path local;         ///< where it lies on this machine; empty for a URL
+  std::string url;                     ///< http(s): fetched by the job, never by the server
+  std::optional<std::string> digest;   ///< of what lies there now; absent for a URL
+  std::optional<std::int64_t> size_bytes;
+  std::optional<std::int64_t> files;
+  std::string name;                    ///< of the asset, or empty
+  std::string version;
+  /// In the data folder, where a job's own account cannot look: hand it over by a link, a bind or a copy.
+  bool private_to_server = false;
+  std::string note;  ///< for people: "changed since it was registered"
+};
+
+/// An environment as a job will have it.
+struct EnvironmentUse {
+  std::string name;     ///< empty for one that is written into the job
+  std::string version;
+  std::string digest;   ///< of the definition, canonical JSON; of the default environment when nothing was asked for
+  json::Value definition;
+  std::string python;   ///< program: "/usr/bin/python3"
+  bool substituted = false;
+  std::string runs_as;  ///< "the default environment (/usr/bin/python3.11)"
+  json::Report report;  ///< fields begin with "environment"
+};
+
+/// What stands in for every environment while there is no container engine.
+constexpr std::string_view kDefaultEnvironment = "lathe-default";
+
+class Assets {
+ public:
+  /// Reads and writes below `data`, opened before. Thread-safe; all functions block.
+  static Result<std::unique_ptr<Assets>> open(db::Database& db, const std::filesystem::path& data);
+
+  const BlobStore& blobs() const { return *blobs_; }
+  DigestCache& digests() { return *digests_; }
+  const std::filesystem::path& data_folder() const { return data_; }
+
+  /// `local`: the caller sits on this machine, so that an absolute path may mean the same to both.
+  Result<Asset> create_data(const json::Object& document, const http::Principal& who, bool local, bool strict);
+  Result<Asset> create_environment(const json::Object& document, const http::Principal& who, bool strict);
+
+  /// Where a reference leads. `wanted_type` (may be empty) is what the job's file says about it.
+  /// Errors: `not_found`, `invalid`, `forbidden` — a path of this machine that `who` may not name.
+  Result<Resolved> resolve(const std::string& reference, const std::string& wanted_type, const http::Principal& who,
+                           bool local);
+
+  /// `value` as in a job's file: a reference, a definition in place, or null for none.
+  Result<EnvironmentUse> resolve_environment(const json::Value& value);
+
+  /// The folder or file behind azureml://datastores/STORE/paths/PATH; it need not exist. Errors: `not_found` — no such
+  /// store; `invalid` — a path that leads outside.
+  Result<std::filesystem::path> datastore_path(const std::string& store, const std::string& path) const;
+
+  /// Who may name a path of this machine: an administrator anything outside the data folder, others what everybody may
+  /// read. Answers the real path. Errors: `forbidden`, `not_found`, `invalid`.
+  Result<std::filesystem::path> allowed_path(const std::string& path, const http::Principal& who, bool local) const;
+
+  db::Database& db() { return db_; }
+
+ private:
+  Assets(db::Database& db, std::filesystem::path data) : db_(db), data_(std::move(data)) {}
+  Result<Resolved> resolve_content(const Reference& reference, const http::Principal& who, bool local);
+  Result<Resolved> resolve_asset(Asset asset, const http::Principal& who);
+
+  db::Database& db_;
+  std::filesystem::path data_;
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<DigestCache> digests_;
+};
+
+/// Keys in order, at every depth: the same text for the same value.
+std::string canonical_json(const json::Value& value);
+
+/// Texts, numbers and booleans as texts, as YAML's tags are. Errors: `invalid`, naming the tag.
+Result<std::map<std::string, std::string>> read_tags(const json::Object& document);
+
+/// The fields that are in `document` but in neither list: `invalid`; those in `ignored` are put into the report.
+struct IgnoredField {
+  std::string_view name;
+  std::string_view why;
+};
+Result<void> check_fields(const json::Object& document, const std::vector<std::string>& known,
+                          const std::vector<IgnoredField>& ignored, json::Report& report);
+
+/// Blobs, trees, data and environments.
+void add_routes(http::Router& router, Assets& assets);
+
+}  // namespace lathe::assets
