@@ -9,6 +9,7 @@
 #include "app/app.h"
 #include "app/certificate.h"
 #include "app/data_folder.h"
+#include "assets/assets.h"
 #include "auth/auth.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -58,9 +59,11 @@ class App {
     LATHE_TRY(auth_, auth::Auth::open(*db_, !config_.flag("auth")));
     LATHE_TRY(const auto first_token, auth_->first_start());
     if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
+    LATHE_TRY(assets_, assets::Assets::open(*db_, data));
 
     add_own_routes();
     auth::add_routes(router_, *auth_);
+    assets::add_routes(router_, *assets_);
 
     http::ServerOptions options;
     options.host = config_.text("host");
@@ -111,6 +114,7 @@ class App {
   std::optional<DataFolder> folder_;
   std::unique_ptr<db::Database> db_;
   std::unique_ptr<auth::Auth> auth_;
+  std::unique_ptr<assets::Assets> assets_;
   http::Router router_;
   std::unique_ptr<http::Server> server_;
 };
