@@ -61,16 +61,16 @@ Result<bool> model_exists(db::Connection& c, const std::string& name);
 Result<std::vector<std::string>> model_names(db::Connection& c);
 
 struct VersionSpec {
-  std::string name;
-  std::optional<std::int64_t> version;  ///< absent: the highest so far plus one
-  std::string source;
-  std::string artifact_uri;  ///< empty: as `source`
-  std::string run_id;
-  std::string run_link;
-  std::string model_id;
-  std::string description;
-  std::vector<Tag> tags;
-  std::string created_by;
+  std::string name = {};
+  std::optional<std::int64_t> version = {};  ///< absent: the highest so far plus one
+  std::string source = {};
+  std::string artifact_uri = {};  ///< empty: as `source`
+  std::string run_id = {};
+  std::string run_link = {};
+  std::string model_id = {};
+  std::string description = {};
+  std::vector<Tag> tags = {};
+  std::string created_by = {};
   bool create_model = false;  ///< make the registered model when there is none
 };
 

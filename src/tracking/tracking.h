@@ -32,6 +32,11 @@ struct Metric {
   double value = 0;
   std::int64_t timestamp_ms = 0;
   std::int64_t step = 0;
+  /// Set when the point also belongs to a logged model, and perhaps to the data set it was measured on. Not read back
+  /// with a run's metrics.
+  std::string model_id = {};
+  std::string dataset_name = {};
+  std::string dataset_digest = {};
 };
 
 enum class Stage : std::uint8_t { active, deleted };
@@ -82,16 +87,16 @@ Result<void> delete_experiment_tag(db::Connection& c, std::int64_t id, const std
 // --- runs ---
 
 struct RunSpec {
-  std::string run_id;  ///< empty: 32 random hex digits
+  std::string run_id = {};  ///< empty: 32 random hex digits
   std::int64_t experiment_id = kDefaultExperiment;
-  std::string run_name;  ///< empty: a random one
-  std::string user;      ///< as the client calls itself; empty: `created_by`
-  std::string created_by;
+  std::string run_name = {};  ///< empty: a random one
+  std::string user = {};      ///< as the client calls itself; empty: `created_by`
+  std::string created_by = {};
   std::int64_t start_ms = 0;
   RunStatus status = RunStatus::running;
-  std::vector<Tag> tags;
+  std::vector<Tag> tags = {};
   bool job = false;                  ///< the run is a job: its process alone decides its status
-  std::optional<std::string> owner;  ///< the job whose token makes this run
+  std::optional<std::string> owner = {};  ///< the job whose token makes this run
 };
 
 struct RunInfo {
@@ -134,9 +139,9 @@ Result<RunInfo> writable_run(db::Connection& c, const http::Principal& who, std:
 
 /// What a client asks for. The status of a job's run stays as its process made it.
 struct RunChange {
-  std::optional<RunStatus> status;
-  std::optional<std::int64_t> end_ms;
-  std::optional<std::string> run_name;
+  std::optional<RunStatus> status = {};
+  std::optional<std::int64_t> end_ms = {};
+  std::optional<std::string> run_name = {};
 };
 Result<RunInfo> update_run(db::Connection& c, RunInfo run, const RunChange& change);
 /// For jobs: sets the status of the run whatever it is. `end_ms` absent: not ended. Errors: `not_found`.

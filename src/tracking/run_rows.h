@@ -1,0 +1,24 @@
+#pragma once
+
+#include "tracking/tracking.h"
+
+/// How rows of runs and points are read: shared by the files of this folder.
+namespace lathe::tracking {
+
+/// The columns that `read_run_info` reads, of a table that the statement calls r.
+#define LATHE_RUN_COLUMNS                                                                                          \
+  "r.number, r.id, r.experiment_id, r.name, r.user_name, r.status, r.start_ms, r.end_ms, r.stage, r.artifact_uri, " \
+  "r.job, r.owner, r.created_by"
+RunInfo read_run_info(const db::Row& row);
+
+/// From key, value, timestamp_ms, step, is_nan.
+Metric read_metric(const db::Row& row);
+
+/// How a value is kept: NaN as 0 with a mark, infinities as the largest finite numbers.
+struct KeptValue {
+  double value;
+  bool is_nan;
+};
+KeptValue kept(double value);
+
+}  // namespace lathe::tracking
