@@ -136,7 +136,8 @@ std::string describe(const Cgroups& groups, const std::string& why_not) {
     out += (out.empty() ? "" : ", ") + std::string("no ") + listed(none) + " limits";
     if (!why_not.empty()) out += " (" + why_not + ")";
   }
-  return out + (groups.v2.empty() ? "; processes are killed one by one" : "; processes are killed as a group by cgroup v2");
+  return out +
+         (groups.v2.empty() ? "; processes are killed one by one" : "; processes are killed as a group by cgroup v2");
 }
 
 }  // namespace
@@ -169,8 +170,10 @@ Cgroups probe() {
       if (mount.v2 || !ours || out.can_limit(controller)) continue;
       const auto base = base_of(mount, controller);
       const auto wrong = make_parent(base);
-      if (wrong.empty()) out.v1[controller] = base / "lathe";
-      else why_not = wrong;
+      if (wrong.empty())
+        out.v1[controller] = base / "lathe";
+      else
+        why_not = wrong;
     }
   }
   out.sentence = describe(out, why_not);

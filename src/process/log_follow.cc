@@ -49,8 +49,8 @@ Result<Part> open_part(const fs::path& path, std::uint64_t begin) {
   return part;
 }
 
-/// All parts in order, the growing one last. Every rotation adds a new "log.N", so two equal listings around the opening
-/// mean that the parts belong together.
+/// All parts in order, the growing one last. Every rotation adds a new "log.N", so two equal listings around the
+/// opening mean that the parts belong together.
 Result<std::vector<Part>> open_parts(const fs::path& folder) {
   for (int tries = 0; tries < 100; ++tries) {
     std::vector<Part> parts;

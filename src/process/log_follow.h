@@ -8,14 +8,14 @@
 
 #include "base/result.h"
 
-/// Reading what a supervised program printed. Offsets count the bytes of all its output, also of parts that were rotated
-/// away, so that an offset stays good for ever.
+/// Reading what a supervised program printed. Offsets count the bytes of all its output, also of parts that were
+/// rotated away, so that an offset stays good for ever.
 namespace lathe::process {
 
 struct LogPiece {
-  std::uint64_t begin = 0;  ///< offset of the first byte; past the wanted one when earlier output was dropped
-  std::uint64_t next = 0;   ///< where to read on
-  std::string bytes;        ///< empty at the present end
+  std::uint64_t begin = 0;    ///< offset of the first byte; past the wanted one when earlier output was dropped
+  std::uint64_t next = 0;     ///< where to read on
+  std::string bytes;          ///< empty at the present end
   std::uint64_t dropped = 0;  ///< bytes between the wanted offset and `begin` that rotation has dropped
 };
 
@@ -29,8 +29,8 @@ std::string dropped_note(std::uint64_t bytes);
 /// The last up to `lines` lines, at most `limit_bytes` of them: for saying why something failed.
 Result<std::string> last_lines(const std::filesystem::path& folder, std::size_t lines, std::size_t limit_bytes = 8192);
 
-/// Tells followers that a log has grown or that files in the run's folder changed (exit.json is there). One thread and one
-/// inotify instance for all followers.
+/// Tells followers that a log has grown or that files in the run's folder changed (exit.json is there). One thread and
+/// one inotify instance for all followers.
 class LogWatch {
  public:
   LogWatch();
@@ -51,8 +51,9 @@ class LogWatch {
     std::uint64_t id_ = 0;
   };
 
-  /// Calls `wake` on the LogWatch's thread after each change; it must not block and not throw, and calls for quick changes
-  /// are merged. Read once after subscribing, so that nothing is missed. Thread-safe. Errors: `exhausted`, `not_found`.
+  /// Calls `wake` on the LogWatch's thread after each change; it must not block and not throw, and calls for quick
+  /// changes are merged. Read once after subscribing, so that nothing is missed. Thread-safe. Errors: `exhausted`,
+  /// `not_found`.
   Result<Subscription> subscribe(const std::filesystem::path& folder, std::function<void()> wake);
 
  private:

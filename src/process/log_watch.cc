@@ -114,8 +114,8 @@ LogWatch::~LogWatch() {
 
 Result<LogWatch::Subscription> LogWatch::subscribe(const std::filesystem::path& folder, std::function<void()> wake) {
   const std::lock_guard hold(state_->mutex);
-  const int number = ::inotify_add_watch(state_->changes.get(), folder.c_str(),
-                                         IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
+  const int number =
+      ::inotify_add_watch(state_->changes.get(), folder.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
   if (number < 0) return fail(errno_error("cannot follow " + folder.string()));
   Subscription out;
   out.watch_ = this;

@@ -37,7 +37,8 @@ void add_limits_v2(SpecText& text, const Limits& limits, const Cgroups& groups, 
     return std::find(all.begin(), all.end(), controller) != all.end();
   };
   if (limits.cores > 0 && has("cpu"))
-    text.add("set", group + "/cpu.max\n" + std::to_string(std::llround(std::max(limits.cores, 0.01) * 1e5)) + " 100000");
+    text.add("set",
+             group + "/cpu.max\n" + std::to_string(std::llround(std::max(limits.cores, 0.01) * 1e5)) + " 100000");
   if (limits.memory_bytes > 0 && has("memory")) {
     text.add("set", group + "/memory.max\n" + std::to_string(limits.memory_bytes));
     text.add("set", group + "/memory.oom.group\n1");
@@ -121,7 +122,8 @@ Result<std::string> print_spec(const Spec& spec, const Cgroups& groups, const st
   }
   for (const auto& bind : spec.binds) text.add("bind", bind.source.string() + "\n" + bind.target.string());
   for (const auto& limit : spec.resource_limits)
-    text.add("rlimit", std::to_string(limit.resource) + " " + std::to_string(limit.soft) + " " + std::to_string(limit.hard));
+    text.add("rlimit",
+             std::to_string(limit.resource) + " " + std::to_string(limit.soft) + " " + std::to_string(limit.hard));
   text.add("log_bytes", static_cast<std::int64_t>(spec.log_bytes));
   text.add("limit_ms", spec.time_limit.count());
   text.add("grace_ms", spec.grace.count());
@@ -166,13 +168,17 @@ Result<std::optional<End>> read_end(const std::filesystem::path& folder) {
   return out;
 }
 
-std::int64_t start_time(int pid) {
+std::optional<ProcessFacts> facts_of(int pid) {
   const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
   const auto name_end = stat ? stat->rfind(')') : std::string::npos;  // the name before it may hold anything
-  if (name_end == std::string::npos || name_end + 2 > stat->size()) return 0;
+  if (name_end == std::string::npos || name_end + 2 > stat->size()) return std::nullopt;
   const auto fields = split(std::string_view(*stat).substr(name_end + 2), ' ');
-  constexpr std::size_t kStartTime = 22 - 3;  // counted from the field after the name
-  return fields.size() > kStartTime ? std::atoll(std::string(fields[kStartTime]).c_str()) : 0;
+  constexpr std::size_t kState = 0;  // field 3 of proc(5), and so on
+  constexpr std::size_t kSession = 3;
+  constexpr std::size_t kStartTime = 19;
+  if (fields.size() <= kStartTime) return std::nullopt;
+  return ProcessFacts{fields[kState] == "Z" || fields[kState] == "X", std::atoi(std::string(fields[kSession]).c_str()),
+                      std::atoll(std::string(fields[kStartTime]).c_str())};
 }
 
 bool this_boot(const State& state) {
@@ -182,8 +188,9 @@ bool this_boot(const State& state) {
 
 Fd open_shim(const State& state) {
   Fd process{static_cast<int>(::syscall(SYS_pidfd_open, state.pid, 0))};
-  if (!process || !this_boot(state) || start_time(state.pid) != state.start_time) return Fd{};
-  return process;
+  if (!process || !this_boot(state)) return Fd{};
+  const auto facts = facts_of(state.pid);
+  return facts && facts->start_time == state.start_time ? std::move(process) : Fd{};
 }
 
 }  // namespace lathe::process

@@ -31,14 +31,21 @@ std::vector<std::string> groups_of(const std::filesystem::path& folder);
 Result<std::optional<State>> read_state(const std::filesystem::path& folder);
 Result<std::optional<End>> read_end(const std::filesystem::path& folder);
 
-/// When the process `pid` began, in ticks since the boot: with the boot's id it names a process for ever. 0: none.
-std::int64_t start_time(int pid);
+/// From /proc/PID/stat. With the boot's id, the number and the start time name a process for ever.
+struct ProcessFacts {
+  bool dead = false;  ///< only waits to be reaped
+  int session = 0;
+  std::int64_t start_time = 0;  ///< in ticks since the boot
+};
+
+/// Nothing when there is no such process.
+std::optional<ProcessFacts> facts_of(int pid);
 
 /// Whether the machine has not been started again since.
 bool this_boot(const State& state);
 
-/// A pidfd of the shim that `state` names, or an empty one when that process is gone (or, with errno EMFILE or ENFILE, no
-/// descriptor is left).
+/// A pidfd of the shim that `state` names, or an empty one when that process is gone (or, with errno EMFILE or ENFILE,
+/// no descriptor is left).
 Fd open_shim(const State& state);
 
 }  // namespace lathe::process

@@ -35,7 +35,9 @@ struct flock write_lock() {
   return lock;
 }
 
-bool is_there(const fs::path& path) { return ::access(path.c_str(), F_OK) == 0; }
+bool is_there(const fs::path& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
 
 /// Whether a shim holds the lock. Nothing when there is no lock: it was never started.
 Result<std::optional<bool>> is_locked(const fs::path& folder) {
@@ -43,7 +45,8 @@ Result<std::optional<bool>> is_locked(const fs::path& folder) {
   if (!file && errno == ENOENT && is_there(folder)) return std::nullopt;
   if (!file) return fail(errno_error("cannot open " + (folder / "lock").string()));
   auto lock = write_lock();
-  if (::fcntl(file.get(), F_OFD_GETLK, &lock) != 0) return fail(errno_error("cannot ask for the lock of " + folder.string()));
+  if (::fcntl(file.get(), F_OFD_GETLK, &lock) != 0)
+    return fail(errno_error("cannot ask for the lock of " + folder.string()));
   return std::optional<bool>(lock.l_type != F_UNLCK);
 }
 
@@ -114,7 +117,9 @@ int wait_for(pid_t pid) {
 }
 
 /// A copy that no low number of the child's can hit.
-Fd raised(int fd) { return Fd{::fcntl(fd, F_DUPFD_CLOEXEC, 16)}; }
+Fd raised(int fd) {
+  return Fd{::fcntl(fd, F_DUPFD_CLOEXEC, 16)};
+}
 
 /// What the shim says until it closes its end: nothing when the program runs.
 Result<std::string> listen(int fd) {
@@ -146,7 +151,8 @@ tl::unexpected<Error> start_failure(const std::string& said) {
 /// Unique among all servers of the machine, and it tells a person whose group it is.
 std::string group_name(const fs::path& folder) {
   std::string name = folder.filename().string().substr(0, 80);
-  std::replace_if(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0 && c != '-' && c != '_'; }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0 && c != '-' && c != '_'; }, '_');
   return name + "-" + random_hex(6);
 }
 
@@ -155,12 +161,13 @@ std::vector<int> session_of(const State& shim) {
   std::vector<int> out;
   if (shim.pid <= 1 || !this_boot(shim)) return out;
   // Another process of that number: the session has ended, since the kernel gives no number twice while one lives.
-  const auto now = start_time(shim.pid);
-  if (now != 0 && now != shim.start_time) return out;
+  const auto now = facts_of(shim.pid);
+  if (now && now->start_time != shim.start_time) return out;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
     const int pid = std::atoi(entry.path().filename().c_str());
-    if (pid > 1 && ::getsid(pid) == shim.pid) out.push_back(pid);
+    const auto facts = pid > 1 ? facts_of(pid) : std::nullopt;
+    if (facts && facts->session == shim.pid && !facts->dead) out.push_back(pid);
   }
   return out;
 }
@@ -237,8 +244,10 @@ Result<Observation> observe(const fs::path& folder) {
     return out;
   }
   LATHE_TRY(out.end, read_end(folder));
-  if (out.end) out.status = Status::exited;
-  else out.status = is_there(folder / "spec") ? Status::lost : Status::never_started;
+  if (out.end)
+    out.status = Status::exited;
+  else
+    out.status = is_there(folder / "spec") ? Status::lost : Status::never_started;
   return out;
 }
 

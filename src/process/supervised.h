@@ -43,7 +43,7 @@ struct ResourceLimit {
 };
 
 struct Spec {
-  std::vector<std::string> argv;  ///< argv[0] is looked for in the PATH of `env`
+  std::vector<std::string> argv;                         ///< argv[0] is looked for in the PATH of `env`
   std::vector<std::pair<std::string, std::string>> env;  ///< all of it: nothing is inherited
   std::filesystem::path cwd = "/";
   Limits limits;
@@ -53,19 +53,20 @@ struct Spec {
   std::uint64_t log_bytes = std::uint64_t{64} << 20;  ///< of the log on disk, in all; the earliest part goes first
   std::chrono::milliseconds time_limit{0};            ///< zero: none
   std::chrono::milliseconds grace{10'000};            ///< between TERM and KILL
-  int restarts_per_minute = 0;  ///< > 0: a service, started again when it fails (not when it exits with 0 or is stopped)
+  int restarts_per_minute =
+      0;  ///< > 0: a service, started again when it fails (not when it exits with 0 or is stopped)
 };
 
 /// Starts `spec` in `folder`, which must exist and belong to this run alone: a new attempt takes a new folder.
 /// Returns once the program runs. `groups` as `probe()` gave it.
-/// Errors: `conflict` when something runs or ran in the folder; `not_found`, `forbidden`, `invalid` or `internal` with a
-/// sentence when it cannot be started (then `observe` says exited, start_failed, too).
+/// Errors: `conflict` when something runs or ran in the folder; `not_found`, `forbidden`, `invalid` or `internal` with
+/// a sentence when it cannot be started (then `observe` says exited, start_failed, too).
 Result<void> start(const std::filesystem::path& folder, const Spec& spec, const Cgroups& groups);
 
 enum class Status {
   running,
-  exited,        ///< `end` tells how
-  lost,          ///< the shim was killed or the machine went down; what is left of the program: `kill_now`
+  exited,  ///< `end` tells how
+  lost,    ///< the shim was killed or the machine went down; what is left of the program: `kill_now`
   never_started
 };
 
@@ -76,7 +77,7 @@ struct End {
   Reason reason = Reason::exited;
   std::optional<int> code;
   std::optional<int> signal;
-  std::string error;   ///< a sentence, for start_failed
+  std::string error;  ///< a sentence, for start_failed
   bool oom_killed = false;
   std::string cgroup;  ///< what was limited, and what could not be, in words
   Time started{};
@@ -99,8 +100,8 @@ struct Observation {
 /// Errors: `not_found` without the folder, `internal` for a record that cannot be read.
 Result<Observation> observe(const std::filesystem::path& folder);
 
-/// Asks for the end: TERM to all of it, KILL after `grace` (the spec's when absent). Returns at once; the wish is kept in
-/// the folder. Nothing happens when it has ended. A second call can only shorten the grace.
+/// Asks for the end: TERM to all of it, KILL after `grace` (the spec's when absent). Returns at once; the wish is kept
+/// in the folder. Nothing happens when it has ended. A second call can only shorten the grace.
 Result<void> request_stop(const std::filesystem::path& folder, std::optional<std::chrono::milliseconds> grace = {});
 
 /// Kills all of it, also what a killed shim left behind, and returns when it is gone.

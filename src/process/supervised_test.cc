@@ -15,6 +15,7 @@
 namespace lathe::process {
 namespace {
 
+using std::chrono::milliseconds;
 using testing::alive;
 using testing::await;
 using testing::await_end;
@@ -22,7 +23,6 @@ using testing::groups;
 using testing::log_of;
 using testing::RunFolder;
 using testing::shell;
-using std::chrono::milliseconds;
 
 int pid_in_log(const RunFolder& run) {
   await([&] { return log_of(run.path()).find('\n') != std::string::npos; });
@@ -203,7 +203,8 @@ TEST(Supervised, AKilledStarterLosesNothing) {
   const pid_t starter = ::fork();
   if (starter == 0) {
     ::setpgid(0, 0);
-    const bool started = start(run.path(), shell("for i in 1 2 3 4 5 6; do echo $i; sleep 0.05; done; exit 5"), groups()).has_value();
+    const bool started =
+        start(run.path(), shell("for i in 1 2 3 4 5 6; do echo $i; sleep 0.05; done; exit 5"), groups()).has_value();
     ::kill(started ? 0 : ::getpid(), SIGKILL);  // the whole process group of the "server"
     ::_exit(1);
   }
@@ -241,7 +242,9 @@ TEST(Supervised, AReusedProcessNumberIsNeverSignalled) {
   ASSERT_TRUE(start(run.path(), shell("sleep 600"), groups()));
   ::kill(observe(run.path())->shim_pid, SIGKILL);
   ASSERT_EQ(await_end(run.path()).status, Status::lost);
-  // As if the shim's number now belonged to a stranger.
+  // As if the shim's number now belonged to a stranger, who began at least a clock tick later.
+  const auto later = now() + milliseconds{50};
+  await([&] { return now() > later; });
   const pid_t stranger = ::fork();
   if (stranger == 0) {
     ::pause();
@@ -271,7 +274,8 @@ TEST(Supervised, SixtyFourAtOnce) {
   for (int t = 0; t < 8; ++t)
     starters.emplace_back([&, t] {
       for (int i = t; i < 64; i += 8) {
-        const auto started = start(runs[static_cast<std::size_t>(i)]->path(), shell("echo $$; exit " + std::to_string(i)), groups());
+        const auto started =
+            start(runs[static_cast<std::size_t>(i)]->path(), shell("echo $$; exit " + std::to_string(i)), groups());
         EXPECT_TRUE(started) << started.error().message;
       }
     });
@@ -291,9 +295,26 @@ TEST(Supervised, AServiceIsStartedAgainUntilItFailsTooOften) {
   EXPECT_EQ(seen.end->reason, Reason::exited);
   EXPECT_EQ(seen.end->restarts, 2);
   const auto log = log_of(run.path());
-  EXPECT_EQ(log,
-            "up\n[lathe] it ended unexpectedly: starting it again\nup\n[lathe] it ended unexpectedly: starting it again\n"
-            "up\n[lathe] it ended too often within a minute: not started again\n");
+  EXPECT_EQ(
+      log,
+      "up\n[lathe] it ended unexpectedly: starting it again\nup\n[lathe] it ended unexpectedly: starting it again\n"
+      "up\n[lathe] it ended too often within a minute: not started again\n");
+}
+
+TEST(Supervised, AServiceWhoseProgramVanishesIsTriedAgain) {
+  const RunFolder run;
+  const auto program = run.path() / "program";
+  const auto aside = run.path() / "aside";
+  ASSERT_TRUE(write_file(program, "#!/bin/sh\nmv " + program.string() + " " + aside.string() + "; exit 1\n", 0700));
+  auto spec = shell("");
+  spec.argv = {program.string()};
+  spec.restarts_per_minute = 100;
+  ASSERT_TRUE(start(run.path(), spec, groups()));
+  ASSERT_TRUE(await([&] { return log_of(run.path()).find("cannot run") != std::string::npos; }));
+  ASSERT_TRUE(write_file(program, "#!/bin/sh\nexit 0\n", 0700));
+  const auto seen = await_end(run.path());
+  EXPECT_EQ(seen.end->reason, Reason::exited);
+  EXPECT_EQ(seen.end->code, 0);
 }
 
 TEST(Supervised, AKilledServiceComesBackAndAStoppedOneDoesNot) {

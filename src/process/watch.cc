@@ -31,7 +31,8 @@ Result<Fd> find_shim(const fs::path& folder) {
     if (state) {
       auto shim = open_shim(*state);
       if (shim) return shim;
-      if (errno == EMFILE || errno == ENFILE) return fail(Error{Code::exhausted, "no file descriptors left to watch a job", {}});
+      if (errno == EMFILE || errno == ENFILE)
+        return fail(Error{Code::exhausted, "no file descriptors left to watch a job", {}});
     }
     // In its first moments the shim has no state yet; in its last ones it is gone and the lock not yet free.
     if (std::chrono::steady_clock::now() >= deadline)

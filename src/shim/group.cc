@@ -47,8 +47,10 @@ void make_groups(Spec& spec, Text& note) {
   note.add(spec.note);
   std::size_t kept = 0;
   for (std::size_t i = 0; i < spec.groups.size; ++i) {
-    if (::mkdir(spec.groups.data[i], 0755) == 0 || errno == EEXIST) spec.groups.data[kept++] = spec.groups.data[i];
-    else note.add(" (cannot make ").add(spec.groups.data[i]).add(": ").add(std::strerror(errno)).add(")");
+    if (::mkdir(spec.groups.data[i], 0755) == 0 || errno == EEXIST)
+      spec.groups.data[kept++] = spec.groups.data[i];
+    else
+      note.add(" (cannot make ").add(spec.groups.data[i]).add(": ").add(std::strerror(errno)).add(")");
   }
   spec.groups.size = kept;
   for (std::size_t i = 0; i < spec.sets.size; ++i) {

@@ -26,13 +26,13 @@ class Log {
   std::size_t put(const char* bytes, std::size_t size);
 
   const char* folder_ = "";
-  std::int64_t part_ = 0;     ///< bytes that a part may hold
+  std::int64_t part_ = 0;  ///< bytes that a part may hold
   int fd_ = -1;
-  std::int64_t begin_ = 0;    ///< the logical offset at which the current part begins
-  std::int64_t size_ = 0;     ///< of the current part
-  std::int64_t earlier_ = -1; ///< where the part before it begins; -1: there is none
+  std::int64_t begin_ = 0;     ///< the logical offset at which the current part begins
+  std::int64_t size_ = 0;      ///< of the current part
+  std::int64_t earlier_ = -1;  ///< where the part before it begins; -1: there is none
   std::int64_t lost_ = 0;
-  std::int64_t unsaid_ = 0;   ///< lost, and not yet noted in the log
+  std::int64_t unsaid_ = 0;  ///< lost, and not yet noted in the log
 };
 
 }  // namespace lathe::shim

@@ -32,24 +32,29 @@ class Supervisor {
   int run() {
     started_us_ = wall_us();
     const char* broken = nullptr;
-    if (!read_spec(folder_, spec_, broken)) return refuse(broken);
     protect();
     reserve_exit();
+    if (!read_spec(folder_, spec_, broken)) return refuse(broken);
     log_.open(folder_, spec_.log_bytes);
     make_groups(spec_, note_);
     if (!spawn()) return refuse(error_.data);
     if (spec_.limit_ms > 0) limit_at_ms_ = monotonic_ms() + spec_.limit_ms;
     user_code_us_ = wall_us();
-    write_state();
+    if (!write_state()) return abandon();
     ::close(ready_);
     read_stop();  // written before the state was there
-    for (;;) {
-      watch();
-      if (!may_restart()) break;
-      if (!back_off() || !spawn()) break;
-      write_state();
+    watch();
+    while (may_restart() && back_off()) {
+      if (spawn()) {
+        write_state();
+        watch();
+      } else {
+        log_.say(error_.data);
+        error_.clear();
+        status_ = W_EXITCODE(127, 0);
+      }
     }
-    finish(error_.size > 0 ? "start_failed" : nullptr, error_.data);
+    finish(nullptr, "");
     return 0;
   }
 
@@ -66,7 +71,6 @@ class Supervisor {
     ::sigprocmask(SIG_BLOCK, &waited, nullptr);
     signals_ = ::signalfd(-1, &waited, SFD_CLOEXEC | SFD_NONBLOCK);
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-    ::prctl(PR_SET_DUMPABLE, 0);
     if (!read_text("/proc/self/oom_score_adj", oom_score_, sizeof oom_score_) || oom_score_[0] == '\0')
       std::strcpy(oom_score_, "0");
     write_value("/proc/self/oom_score_adj", "-1000");
@@ -93,7 +97,16 @@ class Supervisor {
     return job_ > 0;
   }
 
-  void write_state() {
+  /// What nobody could find again must not run.
+  int abandon() {
+    Text sentence;
+    sentence.add("cannot write state.json: ").add(std::strerror(errno));
+    kill_all(spec_, job_);
+    user_code_us_ = 0;
+    return refuse(sentence.data);
+  }
+
+  bool write_state() {
     char boot[64];
     read_text("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
     boot[std::strcspn(boot, "\n")] = '\0';
@@ -104,8 +117,10 @@ class Supervisor {
     const auto beside = path_in(folder_, "state.json.new");
     const int fd = ::open(beside.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     const bool written = fd >= 0 && write_all(fd, text.data, text.size);
+    const int error = errno;
     if (fd >= 0) ::close(fd);
-    if (written) ::rename(beside.data, path_in(folder_, "state.json").data);
+    errno = error;
+    return written && ::rename(beside.data, path_in(folder_, "state.json").data) == 0;
   }
 
   /// Until the command has ended and nothing of it is left: its log, its time limit, a stop.
@@ -117,7 +132,8 @@ class Supervisor {
       if (on[1].revents != 0 && read_signals()) read_stop_or_default();
       siginfo_t ended{};
       // The dead job stays in the process table until its group is killed, so that its number cannot be another's.
-      if (::waitid(P_PID, static_cast<id_t>(job_), &ended, WEXITED | WNOWAIT | WNOHANG) == 0 && ended.si_pid == job_) break;
+      if (::waitid(P_PID, static_cast<id_t>(job_), &ended, WEXITED | WNOWAIT | WNOHANG) == 0 && ended.si_pid == job_)
+        break;
       reap_strays();
       keep_time();
     }
@@ -125,7 +141,7 @@ class Supervisor {
     rusage used{};
     ::wait4(job_, &status_, 0, &used);
     kill_all(spec_, 0);
-    pump(1 << 20);
+    pump(64);  // more than a pipe holds
     if (output_ >= 0) ::close(output_);
     output_ = -1;
   }
@@ -159,7 +175,8 @@ class Supervisor {
   bool read_signals() {
     bool asked = false;
     signalfd_siginfo info{};
-    while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) asked |= info.ssi_signo == SIGTERM;
+    while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info))
+      asked |= info.ssi_signo == SIGTERM;
     return asked;
   }
 
@@ -260,7 +277,8 @@ class Supervisor {
     const bool oom = value_in(spec_.oom, "oom_kill", 0) > 0;  // before the group is gone
     Text text;
     text.add("{\"version\":").add(kProtocol).add(",\"reason\":").add_json(reason);
-    if (user_code_us_ > 0) text.add(killed ? ",\"signal\":" : ",\"code\":").add(killed ? WTERMSIG(status_) : WEXITSTATUS(status_));
+    if (user_code_us_ > 0)
+      text.add(killed ? ",\"signal\":" : ",\"code\":").add(killed ? WTERMSIG(status_) : WEXITSTATUS(status_));
     if (error[0] != '\0') text.add(",\"error\":").add_json(error);
     text.add(",\"oom_killed\":").add(oom ? "true" : "false").add(",\"cgroup\":").add_json(note_.data);
     text.add(",\"started_us\":").add(started_us_);
@@ -276,8 +294,8 @@ class Supervisor {
   void write_exit(const Text& text) {
     const auto beside = path_in(folder_, "exit.json.new");
     if (exit_ < 0) exit_ = ::open(beside.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    const bool written = exit_ >= 0 && write_all(exit_, text.data, text.size) &&
-                         ::ftruncate(exit_, static_cast<off_t>(text.size)) == 0;
+    const bool written =
+        exit_ >= 0 && write_all(exit_, text.data, text.size) && ::ftruncate(exit_, static_cast<off_t>(text.size)) == 0;
     if (!written) return;  // reported as lost
     ::fsync(exit_);
     ::rename(beside.data, path_in(folder_, "exit.json").data);

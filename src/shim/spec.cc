@@ -30,24 +30,42 @@ char* read_whole(const char* path, std::size_t& size) {
 
 bool take(Spec& spec, const char* key, const char* value) {
   const auto is = [key](const char* name) { return std::strcmp(key, name) == 0; };
-  if (is("arg")) spec.args.push(value);
-  else if (is("env")) spec.env.push(value);
-  else if (is("bind")) spec.binds.push(value);
-  else if (is("group")) spec.groups.push(value);
-  else if (is("set")) spec.sets.push(value);
-  else if (is("rlimit")) spec.rlimits.push(value);
-  else if (is("cwd")) spec.cwd = value;
-  else if (is("kill")) spec.kill = value;
-  else if (is("oom")) spec.oom = value;
-  else if (is("usage")) spec.usage = value;
-  else if (is("note")) spec.note = value;
-  else if (is("uid")) spec.uid = std::atoll(value);
-  else if (is("gid")) spec.gid = std::atoll(value);
-  else if (is("log_bytes")) spec.log_bytes = std::atoll(value);
-  else if (is("limit_ms")) spec.limit_ms = std::atoll(value);
-  else if (is("grace_ms")) spec.grace_ms = std::atoll(value);
-  else if (is("restarts")) spec.restarts = std::atoll(value);
-  else return is("version") && std::atoll(value) == kProtocol;
+  if (is("arg"))
+    spec.args.push(value);
+  else if (is("env"))
+    spec.env.push(value);
+  else if (is("bind"))
+    spec.binds.push(value);
+  else if (is("group"))
+    spec.groups.push(value);
+  else if (is("set"))
+    spec.sets.push(value);
+  else if (is("rlimit"))
+    spec.rlimits.push(value);
+  else if (is("cwd"))
+    spec.cwd = value;
+  else if (is("kill"))
+    spec.kill = value;
+  else if (is("oom"))
+    spec.oom = value;
+  else if (is("usage"))
+    spec.usage = value;
+  else if (is("note"))
+    spec.note = value;
+  else if (is("uid"))
+    spec.uid = std::atoll(value);
+  else if (is("gid"))
+    spec.gid = std::atoll(value);
+  else if (is("log_bytes"))
+    spec.log_bytes = std::atoll(value);
+  else if (is("limit_ms"))
+    spec.limit_ms = std::atoll(value);
+  else if (is("grace_ms"))
+    spec.grace_ms = std::atoll(value);
+  else if (is("restarts"))
+    spec.restarts = std::atoll(value);
+  else
+    return is("version") && std::atoll(value) == kProtocol;
   return true;
 }
 
@@ -77,7 +95,8 @@ bool read_spec(const char* folder, Spec& spec, const char*& error) {
       return spec.args.size > 0;
     }
     if (!take(spec, record, equals + 1)) {
-      error = "the spec has a record or a version that this lathe-shim does not know: use the one built with the server";
+      error =
+          "the spec has a record or a version that this lathe-shim does not know: use the one built with the server";
       return false;
     }
     record = equals + 1;

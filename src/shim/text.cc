@@ -28,8 +28,10 @@ Text& Text::add_json(const char* text) {
   add("\"");
   for (; *text != '\0' && size < end; ++text) {
     char piece[3] = {*text, '\0', '\0'};
-    if (*text == '"' || *text == '\\') piece[0] = '\\', piece[1] = *text;
-    else if (static_cast<unsigned char>(*text) - 0x20U > 0x5eU) piece[0] = '?';
+    if (*text == '"' || *text == '\\')
+      piece[0] = '\\', piece[1] = *text;
+    else if (static_cast<unsigned char>(*text) - 0x20U > 0x5eU)
+      piece[0] = '?';
     add(piece);
   }
   return add("\"");

@@ -3,7 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
-/// The few text and file helpers of the shim. No exceptions and no allocation here: the shim links nothing of libstdc++.
+/// The few text and file helpers of the shim. No exceptions and no allocation here: the shim links nothing of
+/// libstdc++.
 namespace lathe::shim {
 
 /// A text of bounded length that is always NUL-terminated; what does not fit is cut.
@@ -11,7 +12,8 @@ struct Text {
   char data[4096];
   std::size_t size = 0;
 
-  Text() { data[0] = '\0'; }
+  Text() { clear(); }
+  void clear() { data[size = 0] = '\0'; }
   Text& add(const char* text);
   Text& add(std::int64_t value);
   /// As a JSON string, with quotes; at most 1200 bytes, and '?' for what is not printable ASCII.
