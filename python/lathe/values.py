@@ -71,7 +71,7 @@ def check_model_name(name, what):
 
 
 def _is_plain_path(name):
-    return posixpath.normpath(name) == name and not name.startswith("/") and name.split("/")[0] not in ("..", ".")
+    return posixpath.normpath(name) == name and not name.startswith("/") and name != "." and not name.startswith("..")
 
 
 def _short(value):
