@@ -1,11 +1,12 @@
 -- Registered models and their versions.
 
 CREATE TABLE registered_model (
-  name        TEXT PRIMARY KEY,
-  description TEXT NOT NULL,
-  created_by  TEXT NOT NULL,
-  created_us  BIGINT NOT NULL,
-  updated_us  BIGINT NOT NULL
+  name         TEXT PRIMARY KEY,
+  description  TEXT NOT NULL,
+  last_version BIGINT NOT NULL,             -- the highest that there ever was: numbers are not given twice
+  created_by   TEXT NOT NULL,
+  created_us   BIGINT NOT NULL,
+  updated_us   BIGINT NOT NULL
 );
 
 CREATE TABLE registered_model_tag (

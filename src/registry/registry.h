@@ -58,6 +58,13 @@ Result<void> create_model(db::Connection& c, const std::string& name, const std:
 /// Without versions. Errors: `not_found`.
 Result<Model> find_model(db::Connection& c, const std::string& name);
 Result<bool> model_exists(db::Connection& c, const std::string& name);
+Result<void> describe_model(db::Connection& c, const std::string& name, const std::string& description, Time now);
+/// Versions, tags and aliases come along. Errors: `not_found`; `conflict` — the new name is taken; `invalid` — a bad one.
+Result<void> rename_model(db::Connection& c, const std::string& name, const std::string& new_name, Time now);
+/// With all its versions. Errors: `not_found`.
+Result<void> delete_model(db::Connection& c, const std::string& name);
+Result<void> set_model_tag(db::Connection& c, const std::string& name, const Tag& tag, Time now);
+Result<void> delete_model_tag(db::Connection& c, const std::string& name, const std::string& key, Time now);
 Result<std::vector<std::string>> model_names(db::Connection& c);
 
 struct VersionSpec {
@@ -84,5 +91,42 @@ Result<Version> find_version_by_label(db::Connection& c, const std::string& name
 /// Highest first.
 Result<std::vector<Version>> versions(db::Connection& c, const std::string& name, bool with_archived = true);
 Result<void> set_archived(db::Connection& c, const std::string& name, std::int64_t version, bool archived, Time now);
+
+Result<void> describe_version(db::Connection& c, const std::string& name, std::int64_t version, const std::string& description, Time now);
+Result<void> delete_version(db::Connection& c, const std::string& name, std::int64_t version, Time now);
+Result<void> set_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const Tag& tag, Time now);
+Result<void> delete_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const std::string& key, Time now);
+/// `stage` in any case: None, Staging, Production, Archived. `archive_others`: the versions that were in that stage go to
+/// Archived. Errors: `not_found`; `invalid` — no such stage.
+Result<void> move_to_stage(db::Connection& c, const std::string& name, std::int64_t version, const std::string& stage, bool archive_others, Time now);
+/// The newest version of each of `stages` (empty: of all four) that has one.
+Result<std::vector<Version>> latest_versions(db::Connection& c, const std::string& name, const std::vector<std::string>& stages);
+
+/// Moves the alias here when another version has it. Errors: `not_found`; `invalid` — a reserved or bad alias.
+Result<void> set_alias(db::Connection& c, const std::string& name, const std::string& alias, std::int64_t version, Time now);
+/// An alias that is not there is no error. Errors: `not_found` — no such model.
+Result<void> delete_alias(db::Connection& c, const std::string& name, const std::string& alias, Time now);
+/// Errors: `not_found`.
+Result<Version> find_version_by_alias(db::Connection& c, const std::string& name, const std::string& alias);
+
+// --- searches: filters and order as in MLflow's search language ---
+
+struct Search {
+  std::string filter = {};
+  std::size_t limit = 100;
+  std::vector<std::string> order_by = {};
+  std::string page_token = {};
+};
+template <class T>
+struct Page {
+  std::vector<T> items;
+  std::string next;  ///< token of the next page; empty: this was the last
+};
+constexpr std::size_t kMostModelsPerPage = 1000;
+constexpr std::size_t kMostVersionsPerPage = 200'000;
+
+/// Errors: `invalid` — a filter, order or token that MLflow would refuse too.
+Result<Page<Model>> search_models(db::Connection& c, const Search& search);
+Result<Page<Version>> search_versions(db::Connection& c, const Search& search);
 
 }  // namespace lathe::registry
