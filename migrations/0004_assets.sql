@@ -19,3 +19,17 @@ CREATE TABLE asset (
   PRIMARY KEY (kind, name, version),
   UNIQUE (kind, name, number)
 );
+
+-- What Lathe knows of a model version beyond the registry: its files, kept by digest. Made with the version, or for one
+-- that a client of MLflow's made, when it is first asked for.
+CREATE TABLE model_content (
+  model      TEXT NOT NULL,
+  version    BIGINT NOT NULL,
+  type       TEXT NOT NULL,             -- custom_model, mlflow_model, triton_model
+  path       TEXT NOT NULL,             -- as it was given when the version was made; '' for one made through MLflow
+  tree       TEXT NOT NULL,             -- digest of its folder
+  size_bytes BIGINT NOT NULL,
+  flavors    TEXT NOT NULL,             -- JSON
+  PRIMARY KEY (model, version),
+  FOREIGN KEY (model, version) REFERENCES model_version (model, version) ON UPDATE CASCADE ON DELETE CASCADE
+);

@@ -10,6 +10,7 @@
 #include "app/certificate.h"
 #include "app/data_folder.h"
 #include "assets/assets.h"
+#include "assets/models.h"
 #include "auth/auth.h"
 #include "base/log.h"
 #include "base/time.h"
@@ -60,10 +61,13 @@ class App {
     LATHE_TRY(const auto first_token, auth_->first_start());
     if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
+    models_ = std::make_unique<assets::Models>(
+        *assets_, [](db::Connection&, const std::string&) -> Result<std::optional<assets::JobOrigin>> { return std::nullopt; });
 
     add_own_routes();
     auth::add_routes(router_, *auth_);
     assets::add_routes(router_, *assets_);
+    assets::add_routes(router_, *models_);
 
     http::ServerOptions options;
     options.host = config_.text("host");
@@ -115,6 +119,7 @@ class App {
   std::unique_ptr<db::Database> db_;
   std::unique_ptr<auth::Auth> auth_;
   std::unique_ptr<assets::Assets> assets_;
+  std::unique_ptr<assets::Models> models_;
   http::Router router_;
   std::unique_ptr<http::Server> server_;
 };

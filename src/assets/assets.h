@@ -67,6 +67,9 @@ class Assets {
   Result<Resolved> resolve(const std::string& reference, const std::string& wanted_type, const http::Principal& who,
                            bool local);
 
+  /// As `resolve`, for what is not a registered asset's name.
+  Result<Resolved> resolve_content(const Reference& reference, const http::Principal& who, bool local);
+
   /// `value` as in a job's file: a reference, a definition in place, or null for none.
   Result<EnvironmentUse> resolve_environment(const json::Value& value);
 
@@ -82,7 +85,6 @@ class Assets {
 
  private:
   Assets(db::Database& db, std::filesystem::path data) : db_(db), data_(std::move(data)) {}
-  Result<Resolved> resolve_content(const Reference& reference, const http::Principal& who, bool local);
   Result<Resolved> resolve_asset(Asset asset, const http::Principal& who);
 
   db::Database& db_;

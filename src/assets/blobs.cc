@@ -176,10 +176,11 @@ Result<Tree> BlobStore::tree(const std::string& digest) const {
   return parse_tree(*value);
 }
 
-Result<std::string> BlobStore::take_folder(const fs::path& folder, const Tree& tree) const {
+Result<std::string> BlobStore::take_folder(const fs::path& folder, const Tree& tree, bool link) const {
   for (const auto& file : tree.files) {
     if (has(file.sha256)) continue;
-    LATHE_TRY(const auto fd, open_beneath(folder, file.path, O_RDONLY | O_CLOEXEC));
+    LATHE_TRY(const auto fd, open_beneath(folder, file.path, O_RDONLY));
+    if (link && ::fchmod(fd.get(), 0444) == 0 && keep(folder / file.path, file.sha256)) continue;
     LATHE_TRY(auto writer, start());
     std::vector<char> buffer(std::size_t{1} << 18);
     for (;;) {

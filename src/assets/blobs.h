@@ -56,8 +56,13 @@ class BlobStore {
   /// Errors: `not_found`; `invalid` — that blob is not a folder's list.
   Result<Tree> tree(const std::string& digest) const;
 
-  /// Takes a folder in, reading what is new: used for what the server's own machine holds.
-  Result<std::string> take_folder(const std::filesystem::path& folder, const Tree& tree) const;
+  /// Takes in what lies in a folder of this machine, whose list is `tree`; what is here already is not read. `link`: the
+  /// files are never changed in place, and the list was made just now, so that they may become blobs by a hard link.
+  /// Errors: `conflict` — a file changed meanwhile.
+  Result<std::string> take_folder(const std::filesystem::path& folder, const Tree& tree, bool link = false) const;
+
+  /// Makes `folder` with the tree's files, read-only, as hard links where that is possible.
+  Result<void> lay_out(const Tree& tree, const std::filesystem::path& folder) const;
 
   /// A read-only folder with the tree's files, made of hard links at the first call and shared by all: for inputs.
   /// Whoever knows the digest may read it, since the folder above cannot be listed.
@@ -74,7 +79,6 @@ class BlobStore {
 
  private:
   explicit BlobStore(std::filesystem::path data) : data_(std::move(data)) {}
-  Result<void> lay_out(const Tree& tree, const std::filesystem::path& folder) const;
   Result<void> keep(const std::filesystem::path& file, const std::string& sha256) const;
 
   std::filesystem::path data_;

@@ -49,9 +49,12 @@ Result<Reference> long_form(std::string_view rest, std::string_view whole) {
       return InDatastore{parts[i + 1], std::move(path)};
     }
     if (parts[i] == "jobs" && parts[i + 2] == "outputs") {
-      const bool artifacts = i + 4 < parts.size() && parts[i + 3] == "artifacts" && parts[i + 4] == "paths";
-      LATHE_TRY(auto path, inner_path(artifacts ? from(i + 5) : from(i + 3)));
-      return OfRun{parts[i + 1], std::move(path)};
+      if (i + 4 >= parts.size() || parts[i + 4] != "paths") return nonsense(whole);
+      LATHE_TRY(auto path, inner_path(from(i + 5)));
+      if (parts[i + 3] == "artifacts") return OfRun{parts[i + 1], std::move(path)};
+      // A named output lies in the datastore, below the job's name.
+      LATHE_TRY(const auto output, inner_path("azureml/" + parts[i + 1] + "/" + parts[i + 3]));
+      return InDatastore{"workspaceblobstore", output + (path.empty() ? "" : "/" + path)};
     }
   }
   const auto size = parts.size();

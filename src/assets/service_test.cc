@@ -31,6 +31,8 @@ TEST(Reference, AzuresShapesAreUnderstood) {
                 .store,
             "d");
   EXPECT_EQ(std::get<OfRun>(*parse_reference("azureml://jobs/j1/outputs/artifacts/paths/model/")).path, "model");
+  EXPECT_EQ(std::get<InDatastore>(*parse_reference("azureml://jobs/j1/outputs/model/paths/a.ubj")).path,
+            "azureml/j1/model/a.ubj");
   EXPECT_EQ(std::get<OfRun>(*parse_reference("runs:/j1/model")).run, "j1");
   EXPECT_TRUE(parses_as<InRegistry>("azureml://registries/azureml/environments/sklearn/versions/1"));
   EXPECT_EQ(std::get<NamedVersion>(*parse_reference("azureml:/subscriptions/s/workspaces/w/data/credit/versions/2")).name,
