@@ -33,6 +33,8 @@
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <boost/beast/version.hpp>
 #include <condition_variable>
+#include <future>
+#include <set>
 #include <mutex>
 #include <thread>
 
@@ -54,9 +56,19 @@ constexpr auto kProgress = std::chrono::seconds{60};
 constexpr auto kHeartbeat = std::chrono::seconds{15};
 constexpr std::uint32_t kHeaderLimit = 32 * 1024;
 constexpr std::size_t kPiece = 256 * 1024;
-constexpr int kMostConnections = 4000;
+constexpr std::size_t kMostConnections = 4000;
+constexpr auto kDrain = std::chrono::seconds{2};
 
 auto token_of(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
+
+/// What can be told to end, on the I/O thread.
+class Closable {
+ public:
+  virtual void close() = 0;
+
+ protected:
+  ~Closable() = default;
+};
 
 /// What all sessions share.
 struct Shared {
@@ -71,7 +83,7 @@ struct Shared {
   std::mutex active_mutex;
   std::condition_variable none_active;
   int active = 0;  ///< requests being answered, streams not counted
-  int connections = 0;  ///< I/O thread only
+  std::set<Closable*> connections;  ///< I/O thread only
 
   std::array<std::atomic<std::uint64_t>, 6> answers{};  ///< by the status's first digit
   std::atomic<std::uint64_t> microseconds = 0;
@@ -99,10 +111,13 @@ struct ActiveRequest {
 struct Signal {
   explicit Signal(const SharedPtr& s) : shared(s), timer(s->io) {}
   void raise_from_anywhere(const std::shared_ptr<Signal>& self) {
-    asio::post(shared->io, [self] {
-      self->raised = true;
-      self->timer.cancel();
+    asio::post(shared->io, [weak = std::weak_ptr(self)] {  // weak: it may come after the last run of `io`
+      if (const auto signal = weak.lock()) signal->raise();
     });
+  }
+  void raise() {
+    raised = true;
+    timer.cancel();
   }
   SharedPtr shared;
   asio::steady_timer timer;
@@ -229,15 +244,15 @@ std::string header_safe(std::string_view value) {
 }
 
 template <class Stream>
-class Session : public std::enable_shared_from_this<Session<Stream>> {
+class Session final : public Closable, public std::enable_shared_from_this<Session<Stream>> {
  public:
   Session(SharedPtr shared, Stream stream) : shared_(std::move(shared)), stream_(std::move(stream)) {
-    ++shared_->connections;
+    shared_->connections.insert(this);
     error_code error;
     const auto peer = socket().remote_endpoint(error);
     if (!error) peer_ = peer.address().to_string();
   }
-  ~Session() { --shared_->connections; }
+  ~Session() { shared_->connections.erase(this); }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
@@ -253,6 +268,11 @@ class Session : public std::enable_shared_from_this<Session<Stream>> {
     while (open && !shared_->stopping) open = co_await one_request();
     error_code ignored;
     socket().shutdown(tcp::socket::shutdown_send, ignored);
+  }
+
+  void close() override {
+    lowest().close();
+    if (source_awake_) source_awake_->raise();
   }
 
  private:
@@ -557,6 +577,7 @@ class Session : public std::enable_shared_from_this<Session<Stream>> {
     const bool events = response.type.starts_with("text/event-stream");
     if (events) response.headers.emplace_back("Cache-Control", "no-store");
     const auto signal = std::make_shared<Signal>(shared_);
+    source_awake_ = signal;
     source.on_wake([signal] { signal->raise_from_anywhere(signal); });
     std::string out = head_of(response, length);
     if (head_only) {
@@ -598,6 +619,7 @@ class Session : public std::enable_shared_from_this<Session<Stream>> {
   Stream stream_;
   beast::flat_buffer buffer_;
   std::string peer_;
+  std::shared_ptr<Signal> source_awake_;  ///< the last streamed response's
   const Router::Entry* entry_ = nullptr;
   bool keep_alive_ = true;
   bool known_method_ = true;
@@ -617,7 +639,7 @@ asio::awaitable<void> accept_loop(SharedPtr shared, std::shared_ptr<tcp::accepto
       co_await timer.async_wait(token_of(error));
       continue;
     }
-    if (shared->connections >= kMostConnections) continue;
+    if (shared->connections.size() >= kMostConnections) continue;
     socket.set_option(tcp::no_delay(true), error);
     const auto ended = [](const std::exception_ptr& failure) {
       try {
@@ -643,8 +665,8 @@ class BeastServer final : public Server {
       : shared_(std::move(shared)), acceptor_(std::move(acceptor)), port_(acceptor_->local_endpoint().port()) {
     asio::co_spawn(shared_->io, accept_loop(shared_, acceptor_), asio::detached);
     thread_ = std::thread([this] {
-      const auto work = asio::make_work_guard(shared_->io);
       shared_->io.run();
+      ended_.set_value();
     });
   }
   ~BeastServer() override { stop(std::chrono::milliseconds{0}); }
@@ -668,8 +690,13 @@ class BeastServer final : public Server {
       std::unique_lock lock(shared_->active_mutex);
       shared_->none_active.wait_for(lock, grace, [&] { return shared_->active == 0; });
     }
+    asio::post(shared_->io, [shared = shared_] {
+      for (auto* connection : shared->connections) connection->close();
+    });
     shared_->pool.join();
-    shared_->io.stop();
+    // The coroutines own what they use, and end by themselves now; one that waits for what never comes is abandoned.
+    work_.reset();
+    if (ended_.get_future().wait_for(kDrain) != std::future_status::ready) shared_->io.stop();
     thread_.join();
   }
 
@@ -691,6 +718,8 @@ class BeastServer final : public Server {
   SharedPtr shared_;
   std::shared_ptr<tcp::acceptor> acceptor_;
   std::uint16_t port_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_{shared_->io.get_executor()};
+  std::promise<void> ended_;
   std::thread thread_;
 };
 
