@@ -51,7 +51,7 @@ install() {
   local missing
   missing=$(missing_of "$@") || exit 1
   [ -n "$missing" ] || return 0
-  missing=$(tr '\n' ' ' <<<"$missing")
+  missing=$(paste -sd ' ' <<<"$missing")
   if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
     stop "these packages are missing and only root can install them: run 'apt-get install $missing' as root"
   fi
