@@ -7,7 +7,6 @@ import pathlib
 import lathe
 import numpy
 import xgboost
-from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 
@@ -20,22 +19,26 @@ class LogRounds(xgboost.callback.TrainingCallback):
         return False  # go on
 
 
-def load():
+def load(path):
     """(training rows, held-back rows, training labels, held-back labels, names of the features and the classes)."""
-    data = load_breast_cancer()
-    split = train_test_split(data.data, data.target, test_size=0.25, random_state=42, stratify=data.target)
-    return (*split, list(data.feature_names), list(data.target_names))
+    with open(path) as file:
+        *features, _ = file.readline().strip().split(",")
+        table = numpy.loadtxt(file, delimiter=",")
+    rows, labels = table[:, :-1], table[:, -1].astype(int)
+    split = train_test_split(rows, labels, test_size=0.25, random_state=42, stratify=labels)
+    return (*split, features, ["malignant", "benign"])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--max-depth", type=int, default=3)
     parser.add_argument("--eta", type=float, default=0.2)
     parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("results"))
     args = parser.parse_args()
 
-    train_rows, test_rows, train_labels, test_labels, features, classes = load()
+    train_rows, test_rows, train_labels, test_labels, features, classes = load(args.data)
     train = xgboost.DMatrix(train_rows, train_labels, feature_names=features)
     test = xgboost.DMatrix(test_rows, test_labels, feature_names=features)
     print(f"{len(train_rows)} rows to learn from, {len(test_rows)} held back, {len(features)} features")
