@@ -8,6 +8,7 @@ find_package(spdlog REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(tl-expected REQUIRED)
+find_package(simdjson REQUIRED)
 
 # Boost 1.81's headers cannot be installed beside Debian's scipy (which pulls in 1.74's), so they are unpacked from
 # the Debian package below build/ (see docs/decisions/boost-headers.md).

@@ -1,0 +1,67 @@
+#include "infer/catalog.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+
+namespace lathe::infer {
+
+Deployment::Deployment(std::string endpoint_name, const DesiredDeployment& wanted, std::shared_ptr<const Model> loaded,
+                       std::chrono::nanoseconds warm_run, std::shared_ptr<Stats> counters)
+    : endpoint(std::move(endpoint_name)),
+      name(wanted.name),
+      desired(wanted),
+      model(std::move(loaded)),
+      reply_header("azureml-model-deployment: " + wanted.name + "\r\n"),
+      all_outputs(model->outputs().size()),
+      stats(std::move(counters)),
+      lane(static_cast<std::size_t>(wanted.instances), static_cast<std::size_t>(wanted.max_queue)),
+      cost(warm_run, 0) {
+  std::iota(all_outputs.begin(), all_outputs.end(), std::size_t{0});
+}
+
+const std::shared_ptr<const Deployment>* Endpoint::find(std::string_view deployment) const {
+  const auto found = std::find_if(deployments.begin(), deployments.end(),
+                                  [&](const auto& each) { return each->name == deployment; });
+  return found == deployments.end() ? nullptr : &*found;
+}
+
+const Endpoint* Catalog::find(std::string_view name) const {
+  const auto found = endpoints.find(name);
+  return found == endpoints.end() ? nullptr : &found->second;
+}
+
+Result<KeyDigest> parse_key_digest(std::string_view hex) {
+  KeyDigest digest{};
+  bool good = hex.size() == 2 * digest.size();
+  for (std::size_t i = 0; good && i < digest.size(); ++i) {
+    const char* const at = hex.data() + 2 * i;
+    const auto [end, error] = std::from_chars(at, at + 2, digest[i], 16);
+    good = error == std::errc{} && end == at + 2;
+  }
+  if (!good) return fail(Code::invalid, "a key is not the hex form of a SHA-256 digest");
+  return digest;
+}
+
+bool knows_key(const std::vector<KeyDigest>& keys, std::string_view key) {
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  // Kept per thread: fetching the algorithm costs more than the digest.
+  thread_local const std::unique_ptr<EVP_MD_CTX, Free> context(EVP_MD_CTX_new());
+  static EVP_MD* const kSha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  KeyDigest digest{};
+  unsigned int size = 0;
+  if (EVP_DigestInit_ex2(context.get(), kSha256, nullptr) != 1 ||
+      EVP_DigestUpdate(context.get(), key.data(), key.size()) != 1 ||
+      EVP_DigestFinal_ex(context.get(), digest.data(), &size) != 1)
+    return false;
+  bool known = false;
+  for (const auto& each : keys) known |= CRYPTO_memcmp(each.data(), digest.data(), digest.size()) == 0;
+  return known;
+}
+
+}  // namespace lathe::infer

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "infer/desired_state.h"
+#include "infer/lane.h"
+#include "infer/runtimes/runtime.h"
+#include "infer/stats.h"
+#include "infer/traffic.h"
+
+namespace lathe::infer {
+
+/// A model that answers, with its limits.
+struct Deployment {
+  Deployment(std::string endpoint_name, const DesiredDeployment& desired, std::shared_ptr<const Model> loaded,
+             std::chrono::nanoseconds warm_run, std::shared_ptr<Stats> counters);
+
+  std::string endpoint;
+  std::string name;
+  DesiredDeployment desired;
+  std::shared_ptr<const Model> model;
+  std::string reply_header;            ///< azureml-model-deployment
+  std::vector<std::size_t> all_outputs;  ///< the indexes of all outputs
+  std::shared_ptr<Stats> stats;
+  mutable Lane lane;
+  mutable CostEstimate cost;
+};
+
+using KeyDigest = std::array<unsigned char, 32>;
+
+struct Endpoint {
+  std::string name;
+  std::vector<KeyDigest> keys;
+  std::vector<std::shared_ptr<const Deployment>> deployments;  ///< the ready ones
+  std::shared_ptr<TrafficSplit> split;                         ///< over `deployments`
+
+  const std::shared_ptr<const Deployment>* find(std::string_view deployment) const;
+};
+
+/// All that is served at one moment. Never changes: a new one takes its place.
+struct Catalog {
+  std::map<std::string, Endpoint, std::less<>> endpoints;
+  bool settled = false;  ///< the first desired state has been reached
+
+  const Endpoint* find(std::string_view name) const;
+};
+
+/// Where readers find the catalog of the moment. Thread-safe.
+using CatalogHolder = std::atomic<std::shared_ptr<const Catalog>>;
+
+/// Of 64 hex digits. Errors: `invalid`.
+Result<KeyDigest> parse_key_digest(std::string_view hex);
+/// Whether the SHA-256 of `key` is one of `keys`, in a time that does not depend on which.
+bool knows_key(const std::vector<KeyDigest>& keys, std::string_view key);
+
+}  // namespace lathe::infer

@@ -1,0 +1,123 @@
+#include "infer/desired_state.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "json/json.h"
+
+namespace lathe::infer {
+namespace {
+
+template <class Read>
+Result<void> each_object(const json::Object& parent, std::string_view key, Read read) {
+  LATHE_TRY(const auto* const list, json::get_array(parent, key));
+  if (list == nullptr) return {};
+  for (const auto& item : *list) {
+    if (!item.is_object()) return fail(Code::invalid, "\"" + std::string(key) + "\" must hold objects");
+    LATHE_CHECK(read(item.get_object()));
+  }
+  return {};
+}
+
+Result<std::vector<std::string>> texts(const json::Object& parent, std::string_view key) {
+  std::vector<std::string> out;
+  LATHE_TRY(const auto* const list, json::get_array(parent, key));
+  if (list == nullptr) return out;
+  for (const auto& item : *list) {
+    if (!item.is_string()) return fail(Code::invalid, "\"" + std::string(key) + "\" must hold texts");
+    out.emplace_back(json::view(item.get_string()));
+  }
+  return out;
+}
+
+Result<int> number(const json::Object& parent, std::string_view key, int absent, int least, int most) {
+  LATHE_TRY(const auto value, json::get_int(parent, key));
+  return static_cast<int>(std::clamp<std::int64_t>(value.value_or(absent), least, most));
+}
+
+Result<DesiredModel> read_model(const json::Object& object) {
+  DesiredModel model;
+  LATHE_TRY(model.name, json::need_string(object, "name"));
+  LATHE_TRY(model.version, json::need_string(object, "version"));
+  LATHE_TRY(model.format, json::need_string(object, "format"));
+  LATHE_TRY(model.folder, json::need_string(object, "folder"));
+  LATHE_TRY(model.file, json::need_string(object, "file"));
+  LATHE_TRY(model.feature_names, texts(object, "feature_names"));
+  LATHE_CHECK(each_object(object, "files", [&](const json::Object& file) -> Result<void> {
+    DesiredFile out;
+    LATHE_TRY(out.path, json::need_string(file, "path"));
+    LATHE_TRY(out.sha256, json::need_string(file, "sha256"));
+    LATHE_TRY(const auto size, json::get_int(file, "size"));
+    out.size = size.value_or(-1);
+    model.files.push_back(std::move(out));
+    return {};
+  }));
+  return model;
+}
+
+Result<DesiredDeployment> read_deployment(const json::Object& object) {
+  DesiredDeployment deployment;
+  LATHE_TRY(deployment.name, json::need_string(object, "name"));
+  LATHE_TRY(const auto* const model, json::get_object(object, "model"));
+  if (model == nullptr) return fail(Code::invalid, "\"model\" of deployment " + deployment.name + " is missing");
+  LATHE_TRY(deployment.model, read_model(*model));
+  LATHE_TRY(deployment.instances, number(object, "instances", 1, 1, 1024));
+  LATHE_TRY(deployment.request_timeout_ms, number(object, "request_timeout_ms", 5000, 1, 3'600'000));
+  LATHE_TRY(deployment.max_queue, number(object, "max_queue", 100, 0, 1'000'000));
+  return deployment;
+}
+
+Result<DesiredEndpoint> read_endpoint(const json::Object& object) {
+  DesiredEndpoint endpoint;
+  LATHE_TRY(endpoint.name, json::need_string(object, "name"));
+  LATHE_TRY(endpoint.keys, texts(object, "keys"));
+  LATHE_TRY(const auto* const traffic, json::get_object(object, "traffic"));
+  if (traffic != nullptr)
+    for (const auto& member : *traffic) {
+      const std::string name(member.key().data(), member.key().size());
+      LATHE_TRY(const int percent, number(*traffic, name, 0, 0, 100));
+      endpoint.traffic.emplace_back(name, percent);
+    }
+  LATHE_CHECK(each_object(object, "deployments", [&](const json::Object& one) -> Result<void> {
+    LATHE_TRY(auto deployment, read_deployment(one));
+    endpoint.deployments.push_back(std::move(deployment));
+    return {};
+  }));
+  return endpoint;
+}
+
+}  // namespace
+
+Result<DesiredState> parse_desired(std::string_view text) {
+  LATHE_TRY(const auto object, json::parse_object(text));
+  DesiredState state;
+  LATHE_TRY(const auto generation, json::get_int(object, "generation"));
+  if (!generation) return fail(Code::invalid, "\"generation\" is missing");
+  state.generation = *generation;
+  LATHE_CHECK(each_object(object, "endpoints", [&](const json::Object& one) -> Result<void> {
+    LATHE_TRY(auto endpoint, read_endpoint(one));
+    state.endpoints.push_back(std::move(endpoint));
+    return {};
+  }));
+  return state;
+}
+
+std::string print(const Reported& reported) {
+  const auto text = [](const std::string& value) { return json::Value(boost::json::string_view(value)); };
+  json::Array deployments;
+  for (const auto& each : reported.deployments)
+    deployments.push_back(json::Object{{"endpoint", text(each.endpoint)},
+                                       {"deployment", text(each.deployment)},
+                                       {"state", text(each.state)},
+                                       {"error", text(each.error)},
+                                       {"model", text(each.model)},
+                                       {"version", text(each.version)}});
+  return json::print(json::Object{{"generation", reported.generation},
+                                  {"pid", ::getpid()},
+                                  {"rest", text(reported.rest)},
+                                  {"error", text(reported.error)},
+                                  {"deployments", std::move(deployments)}});
+}
+
+}  // namespace lathe::infer

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+/// The two documents between the server and the data plane. Unknown members are ignored, so that either side may be newer.
+namespace lathe::infer {
+
+struct DesiredFile {
+  std::string path;  ///< below the model's folder
+  std::string sha256;
+  std::int64_t size = -1;  ///< -1: not said
+
+  bool operator==(const DesiredFile&) const = default;
+};
+
+struct DesiredModel {
+  std::string name;
+  std::string version;
+  std::string format;  ///< "xgboost" or "onnx"
+  std::string folder;
+  std::string file;  ///< below `folder`
+  std::vector<DesiredFile> files;
+  std::vector<std::string> feature_names;
+
+  bool operator==(const DesiredModel&) const = default;
+};
+
+struct DesiredDeployment {
+  std::string name;
+  DesiredModel model;
+  int instances = 1;              ///< slow requests that run at once
+  int request_timeout_ms = 5000;  ///< how long a slow request may wait for its turn
+  int max_queue = 100;            ///< slow requests that may wait
+};
+
+struct DesiredEndpoint {
+  std::string name;
+  std::vector<std::string> keys;  ///< SHA-256 of each, hex
+  std::vector<std::pair<std::string, int>> traffic;
+  std::vector<DesiredDeployment> deployments;
+};
+
+struct DesiredState {
+  std::int64_t generation = 0;
+  std::vector<DesiredEndpoint> endpoints;
+};
+
+/// Errors: `invalid`, naming the member.
+Result<DesiredState> parse_desired(std::string_view json);
+
+struct ReportedDeployment {
+  std::string endpoint;
+  std::string deployment;
+  std::string state;  ///< "loading", "ready" or "failed"
+  std::string error;  ///< why it failed
+  std::string model;
+  std::string version;
+};
+
+struct Reported {
+  std::int64_t generation = 0;  ///< the newest one of which every deployment is ready or failed
+  std::string rest;             ///< the URL
+  std::string error;            ///< why the newest desired state cannot be read
+  std::vector<ReportedDeployment> deployments;
+};
+
+std::string print(const Reported& reported);
+
+}  // namespace lathe::infer

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "infer/http/request_parser.h"
+
+namespace lathe::infer::http {
+
+/// What goes back. `headers` are whole extra lines, each with its CR LF.
+struct Reply {
+  int status = 200;
+  const char* content_type = "application/json";
+  std::string headers;
+  std::string body;
+};
+
+/// Sends the reply of a request that was put off. Call once, from any thread.
+using Answer = std::function<void(Reply)>;
+
+class Handler {
+ public:
+  virtual ~Handler() = default;
+
+  /// Answers `request` by filling `reply` and returning true; or takes the answer with `put_off`, returns false and
+  /// calls it later. Until it is called `request` stays valid. Called on an I/O thread, by several of them at once.
+  virtual bool handle(const Request& request, Reply& reply, const std::function<Answer()>& put_off) = 0;
+
+  /// Called when the head is there but a body is still to come. False refuses the request without reading the body.
+  virtual bool admit(const Request& head, Reply& refusal) = 0;
+};
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0;  ///< 0 picks one
+  int threads = 1;
+  Limits limits = {};
+  std::chrono::seconds idle_limit{75};  ///< a connection without a request
+  std::chrono::seconds head_limit{15};  ///< from a request's first byte to the end of its head
+  std::chrono::seconds body_limit{30};  ///< without a byte read or written
+};
+
+/// A small HTTP/1.1 server: one io_context and one listening socket (SO_REUSEPORT) per thread. A connection stays on
+/// its thread. Requests on one connection are answered in their order; the next is read when the one before is answered.
+class Server {
+ public:
+  /// Listens. Errors: `conflict` — the port is taken; `invalid` — not an address of this machine.
+  /// `handler` must outlive the server.
+  static Result<std::unique_ptr<Server>> listen(const ServerOptions& options, Handler& handler);
+
+  virtual ~Server() = default;
+  /// Begins to answer. Returns at once.
+  virtual void start() = 0;
+  virtual std::uint16_t port() const = 0;
+  /// Stops listening, lets the requests in flight end, at most `grace`, and returns when all threads have ended.
+  virtual void drain(std::chrono::seconds grace) = 0;
+};
+
+}  // namespace lathe::infer::http

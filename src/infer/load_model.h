@@ -1,0 +1,20 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "infer/desired_state.h"
+#include "infer/runtimes/runtime.h"
+
+namespace lathe::infer {
+
+struct LoadedModel {
+  std::unique_ptr<Model> model;
+  std::chrono::nanoseconds warm_run;  ///< what one row takes once it is warm
+};
+
+/// Checks the digests of the model's files, loads it, and runs it once with zeros. Blocks for as long as that takes.
+/// Errors: `invalid` with a sentence for the person who deploys it; `unavailable` when a library is missing.
+Result<LoadedModel> load_model(const DesiredModel& wanted);
+
+}  // namespace lathe::infer

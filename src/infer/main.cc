@@ -1,0 +1,86 @@
+#include <pthread.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <thread>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "infer/reconciler.h"
+#include "infer/service.h"
+
+namespace lathe::infer {
+namespace {
+
+constexpr std::chrono::seconds kGrace{20};
+
+struct Options {
+  std::string folder;
+  http::ServerOptions server;
+  bool json_log = false;
+};
+
+/// Serves until SIGTERM or SIGINT.
+Result<void> serve(const Options& options) {
+  // Blocked before any thread starts, so that only this one takes them.
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGTERM);
+  sigaddset(&ends, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  CatalogHolder catalog{std::make_shared<const Catalog>()};
+  Service service(catalog, std::max(2, options.server.threads));
+  LATHE_TRY(const auto server, http::Server::listen(options.server, service));
+  const auto& host = options.server.host;
+  const auto url = "http://" + (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":" +
+                   std::to_string(server->port());
+  Reconciler reconciler(options.folder, url, catalog);
+  LATHE_CHECK(reconciler.start());
+  server->start();
+  std::printf("ready %s\n", url.c_str());
+  std::fflush(stdout);
+
+  int signal = 0;
+  sigwait(&ends, &signal);
+  log::info("ending signal={}", signal);
+  server->drain(kGrace);
+  service.finish();
+  return {};
+}
+
+int run(int argc, char** argv) {
+  Options options;
+  options.server.port = 8081;
+  options.server.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  CLI::App app("lathe-infer " + std::string(version()) +
+               ": answers predictions.\n\nLoads the models that FOLDER/desired.json names, says in FOLDER/reported.json "
+               "what it has reached, and\nspeaks the Open Inference Protocol v2 (/v2/models/ENDPOINT/infer), MLflow's "
+               "/invocations and Azure ML's\n/score (both also below /endpoints/ENDPOINT). 'lathe serve' starts it by "
+               "itself.");
+  app.add_option("--folder", options.folder, "where desired.json and reported.json are")->required();
+  app.add_option("--host", options.server.host, "address to listen on")->capture_default_str();
+  app.add_option("--port", options.server.port, "port to listen on; 0 picks one")->capture_default_str();
+  app.add_option("--threads", options.server.threads, "threads that answer")->capture_default_str()->check(
+      CLI::Range(1, 256));
+  app.add_option("--max-body-bytes", options.server.limits.body_bytes, "largest request body")->capture_default_str();
+  app.add_flag("--json-log", options.json_log, "log as JSON lines");
+  app.set_version_flag("--version", version());
+  CLI11_PARSE(app, argc, argv);
+
+  log::start(log::Level::info, options.json_log);
+  if (const auto served = serve(options); !served) {
+    std::fprintf(stderr, "lathe-infer: %s\n", served.error().message.c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace lathe::infer
+
+int main(int argc, char** argv) { return lathe::infer::run(argc, argv); }

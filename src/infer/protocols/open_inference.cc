@@ -1,0 +1,329 @@
+#include "infer/protocols/open_inference.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace lathe::infer {
+namespace {
+
+using simdjson::SUCCESS;
+
+/// Hands out the bytes after the JSON.
+struct BinarySection {
+  std::string_view left;
+
+  Result<std::string_view> take(std::size_t size, const std::string& name) {
+    if (size > left.size())
+      return fail(Code::invalid, "input \"" + name + "\": expected " + std::to_string(size) +
+                                     " bytes after the JSON, got " + std::to_string(left.size()));
+    const auto taken = left.substr(0, size);
+    left.remove_prefix(size);
+    return taken;
+  }
+};
+
+/// A member of an object: empty when it is absent or null.
+Result<std::optional<ondemand::value>> member(ondemand::object& object, std::string_view key) {
+  ondemand::value value;
+  const auto error = object.find_field_unordered(key).get(value);
+  if (error == simdjson::NO_SUCH_FIELD) return std::optional<ondemand::value>{};
+  if (error != SUCCESS) return fail(Code::invalid, json_trouble(error));
+  if (value.is_null()) return std::optional<ondemand::value>{};
+  return std::optional(value);
+}
+
+Result<std::string_view> text_member(ondemand::object& object, std::string_view key, const std::string& where) {
+  LATHE_TRY(auto found, member(object, key));
+  std::string_view text;
+  if (!found) return fail(Code::invalid, where + "\"" + std::string(key) + "\" is missing");
+  if (found->get_string().get(text) != SUCCESS)
+    return fail(Code::invalid, where + "\"" + std::string(key) + "\" must be a text");
+  return text;
+}
+
+/// `parameters.KEY` as a number or a truth; empty when absent.
+template <class T>
+Result<std::optional<T>> parameter(ondemand::object& object, std::string_view key, const std::string& where) {
+  LATHE_TRY(auto parameters, member(object, "parameters"));
+  if (!parameters) return std::optional<T>{};
+  ondemand::object inner;
+  if (parameters->get_object().get(inner) != SUCCESS)
+    return fail(Code::invalid, where + "\"parameters\" must be an object");
+  LATHE_TRY(auto found, member(inner, key));
+  if (!found) return std::optional<T>{};
+  T value{};
+  if (found->get(value) != SUCCESS)
+    return fail(Code::invalid, where + "\"parameters." + std::string(key) + "\" is not of the right type");
+  return std::optional(value);
+}
+
+Result<void> read_shape(ondemand::object& input, Tensor& tensor, const std::string& where) {
+  LATHE_TRY(auto found, member(input, "shape"));
+  if (!found) return fail(Code::invalid, where + "\"shape\" is missing");
+  ondemand::array sizes;
+  if (found->get_array().get(sizes) != SUCCESS)
+    return fail(Code::invalid, where + "\"shape\" must be a list of whole numbers");
+  tensor.shape.clear();
+  for (auto size : sizes) {
+    std::int64_t value = 0;
+    if (size.get_int64().get(value) != SUCCESS || value < 0)
+      return fail(Code::invalid, where + "\"shape\" must be a list of whole numbers");
+    if (tensor.shape.size() == 16) return fail(Code::invalid, where + "\"shape\" has more than 16 dimensions");
+    tensor.shape.push_back(value);
+  }
+  return {};
+}
+
+/// Texts in the binary section: each after its length in four bytes, little-endian.
+Result<void> split_texts(std::string_view bytes, std::size_t count, Tensor& tensor, const std::string& where) {
+  tensor.texts.clear();
+  while (!bytes.empty()) {
+    std::uint32_t size = 0;
+    if (bytes.size() >= sizeof size) std::memcpy(&size, bytes.data(), sizeof size);
+    if (bytes.size() < sizeof size || size > bytes.size() - sizeof size)
+      return fail(Code::invalid, where + "a text reaches past the tensor's bytes");
+    tensor.texts.emplace_back(bytes.substr(sizeof size, size));
+    bytes.remove_prefix(sizeof size + size);
+  }
+  if (tensor.texts.size() != count)
+    return fail(Code::invalid, where + "expected " + std::to_string(count) + " texts for shape " + print(tensor.shape) +
+                                   ", got " + std::to_string(tensor.texts.size()));
+  return {};
+}
+
+Result<void> take_bytes(Tensor& tensor, std::string_view bytes, const std::string& where) {
+  LATHE_TRY(const auto count, element_count(tensor.shape, std::max<std::size_t>(bytes.size(), 1)));
+  if (tensor.type == DataType::bytes) return split_texts(bytes, count, tensor, where);
+  if (count * size_of(tensor.type) != bytes.size())
+    return fail(Code::invalid, where + "expected " + std::to_string(count * size_of(tensor.type)) +
+                                   " bytes for shape " + print(tensor.shape) + " of " +
+                                   std::string(name_of(tensor.type)) + ", got " + std::to_string(bytes.size()));
+  tensor.data.assign(bytes.begin(), bytes.end());
+  if (tensor.type == DataType::boolean)
+    for (auto& truth : tensor.data) truth = truth != 0 ? 1 : 0;
+  return {};
+}
+
+/// One of the request's inputs. The members are asked for in the order in which clients write them, so that the JSON is
+/// walked once.
+Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinarySection* binary, Tensor& tensor) {
+  LATHE_TRY(const auto name, text_member(input, "name", "an input: "));
+  tensor.name = name;
+  const auto where = "input \"" + tensor.name + "\": ";
+  LATHE_CHECK(read_shape(input, tensor, where));
+  LATHE_TRY(const auto type_name, text_member(input, "datatype", where));
+  const auto type = parse_data_type(type_name);
+  if (!type)
+    return fail(Code::invalid, where + "expected a datatype of the protocol (FP32, INT64, BYTES, ...), got \"" +
+                                   std::string(type_name) + "\"");
+  tensor.type = *type;
+  if (binary != nullptr) {
+    LATHE_TRY(const auto size, parameter<std::uint64_t>(input, "binary_data_size", where));
+    if (size) {
+      LATHE_TRY(const auto bytes, binary->take(*size, tensor.name));
+      return take_bytes(tensor, bytes, where);
+    }
+  }
+  LATHE_TRY(const auto data, member(input, "data"));
+  if (!data) return fail(Code::invalid, where + "\"data\" is missing");
+  return read_elements(*data, tensor, body_bytes);
+}
+
+std::size_t index_of(const std::vector<TensorInfo>& infos, std::string_view name) {
+  return static_cast<std::size_t>(
+      std::find_if(infos.begin(), infos.end(), [&](const auto& info) { return info.name == name; }) - infos.begin());
+}
+
+std::string names_of(const std::vector<TensorInfo>& infos) {
+  std::string out;
+  for (const auto& info : infos) out += (out.empty() ? "\"" : ", \"") + info.name + "\"";
+  return out;
+}
+
+/// Brings the inputs into the model's order.
+Result<void> match_inputs(const Model& model, std::vector<Tensor>& inputs) {
+  const auto& wanted = model.inputs();
+  if (inputs.size() != wanted.size())
+    return fail(Code::invalid, "expected " + std::to_string(wanted.size()) + " inputs (" + names_of(wanted) +
+                                   "), got " + std::to_string(inputs.size()));
+  const bool any_name = wanted.size() == 1 && model.converts_numbers();
+  for (std::size_t i = 0; i < inputs.size() && !any_name;) {
+    const auto place = index_of(wanted, inputs[i].name);
+    if (place == wanted.size())
+      return fail(Code::invalid,
+                  "input \"" + inputs[i].name + "\": the model has no such input; expected " + names_of(wanted));
+    if (place == i) {
+      ++i;
+    } else {
+      if (inputs[place].name == inputs[i].name)
+        return fail(Code::invalid, "input \"" + inputs[i].name + "\" is given twice");
+      std::swap(inputs[place], inputs[i]);
+    }
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) LATHE_CHECK(fit(inputs[i], wanted[i], model.converts_numbers()));
+  return {};
+}
+
+Result<void> read_outputs(ondemand::object& body, const Model& model, bool all_binary, InferRequest& out) {
+  out.wanted.clear();
+  out.binary.clear();
+  LATHE_TRY(auto found, member(body, "outputs"));
+  if (found) {
+    ondemand::array list;
+    if (found->get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"outputs\" must be a list");
+    for (auto item : list) {
+      ondemand::object output;
+      if (item.get_object().get(output) != SUCCESS) return fail(Code::invalid, "\"outputs\" must hold objects");
+      LATHE_TRY(const auto name, text_member(output, "name", "an output: "));
+      const auto place = index_of(model.outputs(), name);
+      if (place == model.outputs().size())
+        return fail(Code::invalid, "output \"" + std::string(name) + "\": the model has no such output; it has " +
+                                       names_of(model.outputs()));
+      if (std::find(out.wanted.begin(), out.wanted.end(), place) != out.wanted.end())
+        return fail(Code::invalid, "output \"" + std::string(name) + "\" is asked for twice");
+      LATHE_TRY(const auto binary, parameter<bool>(output, "binary_data", "an output: "));
+      out.wanted.push_back(place);
+      out.binary.push_back(binary.value_or(all_binary));
+    }
+  }
+  if (out.wanted.empty())
+    for (std::size_t i = 0; i < model.outputs().size(); ++i) {
+      out.wanted.push_back(i);
+      out.binary.push_back(all_binary);
+    }
+  return {};
+}
+
+void append_bytes(std::string& out, const Tensor& tensor) {
+  if (tensor.type != DataType::bytes) {
+    out.append(tensor.data.data(), tensor.data.size());
+    return;
+  }
+  for (const auto& text : tensor.texts) {
+    const auto size = static_cast<std::uint32_t>(text.size());
+    out.append(reinterpret_cast<const char*>(&size), sizeof size);
+    out += text;
+  }
+}
+
+std::size_t bytes_of(const Tensor& tensor) {
+  std::size_t size = tensor.data.size();
+  for (const auto& text : tensor.texts) size += sizeof(std::uint32_t) + text.size();
+  return size;
+}
+
+}  // namespace
+
+Result<void> read_infer_request(ondemand::parser& parser, std::string_view body, std::optional<std::size_t> json_bytes,
+                                const Model& model, InferRequest& out) {
+  BinarySection binary;
+  if (json_bytes) {
+    if (*json_bytes > body.size())
+      return fail(Code::invalid, "Inference-Header-Content-Length is " + std::to_string(*json_bytes) +
+                                     ", but the body has " + std::to_string(body.size()) + " bytes");
+    binary.left = body.substr(*json_bytes);
+    body = body.substr(0, *json_bytes);
+  }
+  LATHE_TRY(auto document, open_json(parser, body));
+  ondemand::object object;
+  if (const auto error = document.get_object().get(object)) return fail(Code::invalid, json_trouble(error));
+
+  LATHE_TRY(auto id, member(object, "id"));
+  out.id.reset();
+  if (id) {
+    std::string_view text;
+    if (id->get_string().get(text) != SUCCESS) return fail(Code::invalid, "\"id\" must be a text");
+    out.id = text;
+  }
+  LATHE_TRY(const auto all_binary, parameter<bool>(object, "binary_data_output", ""));
+  LATHE_TRY(auto inputs, member(object, "inputs"));
+  if (!inputs) return fail(Code::invalid, "\"inputs\" is missing");
+  ondemand::array list;
+  if (inputs->get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"inputs\" must be a list");
+  std::size_t count = 0;
+  for (auto item : list) {
+    ondemand::object input;
+    if (item.get_object().get(input) != SUCCESS) return fail(Code::invalid, "\"inputs\" must hold objects");
+    if (count == model.inputs().size())
+      return fail(Code::invalid, "expected " + std::to_string(count) + " inputs (" + names_of(model.inputs()) +
+                                     "), got more");
+    if (out.inputs.size() == count) out.inputs.emplace_back();
+    LATHE_CHECK(read_input(input, body.size(), json_bytes ? &binary : nullptr, out.inputs[count]));
+    ++count;
+  }
+  out.inputs.resize(count);
+  LATHE_CHECK(read_outputs(object, model, all_binary.value_or(false), out));
+  if (json_bytes && !binary.left.empty())
+    return fail(Code::invalid, std::to_string(binary.left.size()) + " bytes after the JSON belong to no input");
+  return match_inputs(model, out.inputs);
+}
+
+std::optional<std::size_t> append_infer_response(std::string& out, std::string_view model_name,
+                                                 std::string_view model_version, const InferRequest& request,
+                                                 const std::vector<Tensor>& outputs) {
+  const auto begin = out.size();
+  out += "{\"model_name\":";
+  append_text(out, model_name);
+  out += ",\"model_version\":";
+  append_text(out, model_version);
+  if (request.id) {
+    out += ",\"id\":";
+    append_text(out, *request.id);
+  }
+  out += ",\"outputs\":[";
+  bool any_binary = false;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    out += i > 0 ? ",{\"name\":" : "{\"name\":";
+    append_text(out, outputs[i].name);
+    out += ",\"datatype\":\"";
+    out += name_of(outputs[i].type);
+    out += "\",\"shape\":";
+    append_shape(out, outputs[i].shape);
+    if (request.binary[i]) {
+      any_binary = true;
+      out += ",\"parameters\":{\"binary_data_size\":";
+      append_number(out, static_cast<std::int64_t>(bytes_of(outputs[i])));
+      out += "}}";
+    } else {
+      out += ",\"data\":";
+      append_flat(out, outputs[i]);
+      out += '}';
+    }
+  }
+  out += "]}";
+  if (!any_binary) return std::nullopt;
+  const auto json_bytes = out.size() - begin;
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    if (request.binary[i]) append_bytes(out, outputs[i]);
+  return json_bytes;
+}
+
+std::string model_metadata(std::string_view model_name, const std::vector<std::string>& versions, const Model& model) {
+  std::string out = "{\"name\":";
+  append_text(out, model_name);
+  out += ",\"versions\":[";
+  for (std::size_t i = 0; i < versions.size(); ++i) {
+    if (i > 0) out += ',';
+    append_text(out, versions[i]);
+  }
+  out += "],\"platform\":";
+  append_text(out, model.platform());
+  const auto append_infos = [&](const char* key, const std::vector<TensorInfo>& infos) {
+    out += key;
+    for (std::size_t i = 0; i < infos.size(); ++i) {
+      out += i > 0 ? ",{\"name\":" : "{\"name\":";
+      append_text(out, infos[i].name);
+      out += ",\"datatype\":\"";
+      out += name_of(infos[i].type);
+      out += "\",\"shape\":";
+      append_shape(out, infos[i].shape);
+      out += '}';
+    }
+    out += ']';
+  };
+  append_infos(",\"inputs\":[", model.inputs());
+  append_infos(",\"outputs\":[", model.outputs());
+  return out + "}";
+}
+
+}  // namespace lathe::infer

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "infer/protocols/tensor_json.h"
+
+/// The Open Inference Protocol's JSON, with Triton's extension for binary tensors.
+namespace lathe::infer {
+
+struct InferRequest {
+  std::optional<std::string> id;
+  std::vector<Tensor> inputs;         ///< in the order of the model's inputs, fitting them
+  std::vector<std::size_t> wanted;    ///< indexes of the model's outputs
+  std::vector<bool> binary;           ///< for each wanted output: as bytes after the JSON
+};
+
+/// Reads a request for `model` into `out`, whose memory is used again.
+/// `json_bytes`: the value of Inference-Header-Content-Length when the client sent it: binary tensors follow the JSON.
+/// Errors: `invalid`, naming the input, what was expected and what came.
+Result<void> read_infer_request(ondemand::parser& parser, std::string_view body, std::optional<std::size_t> json_bytes,
+                                const Model& model, InferRequest& out);
+
+/// Appends the response. Returns the size of its JSON when binary tensors follow it.
+std::optional<std::size_t> append_infer_response(std::string& out, std::string_view model_name,
+                                                 std::string_view model_version, const InferRequest& request,
+                                                 const std::vector<Tensor>& outputs);
+
+/// The model's metadata.
+std::string model_metadata(std::string_view model_name, const std::vector<std::string>& versions, const Model& model);
+
+}  // namespace lathe::infer

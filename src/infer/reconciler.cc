@@ -1,0 +1,205 @@
+#include "infer/reconciler.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/digest.h"
+#include "base/log.h"
+#include "infer/load_model.h"
+
+namespace lathe::infer {
+namespace {
+
+constexpr int kRereadMs = 2000;  ///< for file systems that do not tell about changes
+
+std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const Endpoint& endpoint, const Catalog* before) {
+  std::vector<int> weights;
+  for (const auto& deployment : endpoint.deployments) {
+    int weight = 0;
+    for (const auto& [name, percent] : wanted.traffic)
+      if (name == deployment->name) weight = percent;
+    weights.push_back(weight);
+  }
+  // The same split goes on where it is, so that a change elsewhere does not disturb its count.
+  const auto* const old = before != nullptr ? before->find(wanted.name) : nullptr;
+  if (old != nullptr && old->split->weights() == weights) return old->split;
+  return std::make_shared<TrafficSplit>(std::move(weights));
+}
+
+}  // namespace
+
+Reconciler::Reconciler(std::filesystem::path folder, std::string rest, CatalogHolder& catalog)
+    : folder_(std::move(folder)), rest_(std::move(rest)), catalog_(catalog) {}
+
+Reconciler::~Reconciler() {
+  if (!thread_.joinable()) return;
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(stop_.get(), &one, sizeof one);
+  thread_.join();
+}
+
+Result<void> Reconciler::start() {
+  LATHE_CHECK(make_folder(folder_));
+  inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  stop_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!inotify_ || !stop_ || ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE) < 0)
+    return fail(errno_error("cannot watch " + folder_.string()));
+  read_desired();
+  publish();
+  Reported begun;
+  begun.rest = rest_;
+  LATHE_CHECK(write_file(folder_ / "reported.json", print(begun)));
+  thread_ = std::thread([this] { follow(); });
+  return {};
+}
+
+void Reconciler::follow() {
+  do {
+    do {
+      forget_removed();
+      publish();  // traffic and keys hold at once
+      report(nullptr);
+    } while (!load_missing());
+    if (stopping()) return;
+    reached_ = desired_.generation;
+    settled_ = true;
+    publish();
+    report(nullptr);
+  } while (wait_for_change());
+}
+
+bool Reconciler::stopping() {
+  pollfd stop{stop_.get(), POLLIN, 0};
+  return ::poll(&stop, 1, 0) > 0;
+}
+
+bool Reconciler::wait_for_change() {
+  for (;;) {
+    std::array<pollfd, 2> watched{{{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    ::poll(watched.data(), watched.size(), kRereadMs);
+    if (watched[1].revents != 0) return false;
+    std::array<char, 4096> events;
+    while (::read(inotify_.get(), events.data(), events.size()) > 0) {
+    }
+    if (read_desired()) return true;
+  }
+}
+
+bool Reconciler::read_desired() {
+  auto text = read_file(folder_ / "desired.json");
+  if (!text || *text == text_) return false;
+  text_ = std::move(*text);
+  auto read = parse_desired(text_);
+  if (!read) {
+    error_ = "desired.json: " + read.error().message;
+    log::error("the desired state cannot be read error=\"{}\"", error_);
+    report(nullptr);
+    return false;
+  }
+  error_.clear();
+  desired_ = std::move(*read);
+  for (auto& [name, current] : current_)
+    if (!current.error.empty()) current.tried = {};  // what failed is tried again: it may have been mended
+  return true;
+}
+
+void Reconciler::forget_removed() {
+  const auto is_wanted = [this](const Name& name) {
+    for (const auto& endpoint : desired_.endpoints)
+      if (endpoint.name == name.first)
+        return std::any_of(endpoint.deployments.begin(), endpoint.deployments.end(),
+                           [&](const auto& each) { return each.name == name.second; });
+    return false;
+  };
+  std::erase_if(current_, [&](const auto& item) { return !is_wanted(item.first); });
+  std::erase_if(stats_, [&](const auto& item) { return !is_wanted(item.first); });
+}
+
+bool Reconciler::load_missing() {
+  for (const auto& endpoint : desired_.endpoints)
+    for (const auto& wanted : endpoint.deployments) {
+      const Name name{endpoint.name, wanted.name};
+      auto& current = current_[name];
+      if (current.tried == wanted.model) continue;
+      if (stopping()) return true;
+      report(&name);
+      load(endpoint, wanted, current);
+      publish();
+      report(nullptr);
+      if (read_desired()) return false;
+    }
+  return true;
+}
+
+void Reconciler::load(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
+  current.tried = wanted.model;
+  current.error.clear();
+  auto loaded = load_model(wanted.model);
+  if (!loaded) {
+    current.error = loaded.error().message;
+    if (current.serving)
+      current.error += " (version " + current.serving->desired.model.version + " goes on answering)";
+    log::error("a deployment failed endpoint={} deployment={} error=\"{}\"", endpoint.name, wanted.name, current.error);
+    return;
+  }
+  auto& stats = stats_[{endpoint.name, wanted.name}];
+  if (!stats) stats = std::make_shared<Stats>();
+  current.serving =
+      std::make_shared<Deployment>(endpoint.name, wanted, std::move(loaded->model), loaded->warm_run, stats);
+  log::info("a deployment is ready endpoint={} deployment={} model={} version={}", endpoint.name, wanted.name,
+            wanted.model.name, wanted.model.version);
+}
+
+void Reconciler::publish() {
+  const auto before = catalog_.load();
+  auto catalog = std::make_shared<Catalog>();
+  catalog->settled = settled_;
+  for (const auto& wanted : desired_.endpoints) {
+    auto& endpoint = catalog->endpoints[wanted.name];
+    endpoint.name = wanted.name;
+    for (const auto& key : wanted.keys) {
+      if (const auto digest = parse_key_digest(key))
+        endpoint.keys.push_back(*digest);
+      else
+        log::warn("a key is ignored endpoint={} reason=\"{}\"", wanted.name, digest.error().message);
+    }
+    for (const auto& deployment : wanted.deployments) {
+      const auto found = current_.find({wanted.name, deployment.name});
+      if (found == current_.end() || !found->second.serving) continue;
+      auto& serving = found->second.serving;
+      const auto& limits = serving->desired;
+      if (limits.instances != deployment.instances || limits.max_queue != deployment.max_queue ||
+          limits.request_timeout_ms != deployment.request_timeout_ms) {
+        auto changed = deployment;
+        changed.model = limits.model;
+        serving = std::make_shared<Deployment>(wanted.name, changed, serving->model, serving->cost.of(0), serving->stats);
+      }
+      endpoint.deployments.push_back(serving);
+    }
+    endpoint.split = make_split(wanted, endpoint, before.get());
+  }
+  catalog_.store(std::move(catalog));
+}
+
+void Reconciler::report(const Name* loading) {
+  Reported reported{reached_, rest_, error_, {}};
+  for (const auto& endpoint : desired_.endpoints)
+    for (const auto& wanted : endpoint.deployments) {
+      const Name name{endpoint.name, wanted.name};
+      const auto found = current_.find(name);
+      const bool tried = found != current_.end() && found->second.tried == wanted.model;
+      const bool done = tried && (loading == nullptr || *loading != name);
+      const std::string error = done ? found->second.error : "";
+      reported.deployments.push_back({endpoint.name, wanted.name, !done ? "loading" : error.empty() ? "ready" : "failed",
+                                      error, wanted.model.name, wanted.model.version});
+    }
+  if (const auto written = write_file(folder_ / "reported.json", print(reported)); !written)
+    log::error("the state cannot be reported error=\"{}\"", written.error().message);
+}
+
+}  // namespace lathe::infer

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/file.h"
+#include "infer/catalog.h"
+
+namespace lathe::infer {
+
+/// Follows FOLDER/desired.json: loads what it names, in a thread of its own, makes each model answer as soon as it is
+/// ready, and says in FOLDER/reported.json what it has reached. A deployment whose new model is loading, or has failed,
+/// goes on with the old one. Knows nothing but these files, so a restart begins where the last process was.
+class Reconciler {
+ public:
+  /// `rest`: the URL to report.
+  Reconciler(std::filesystem::path folder, std::string rest, CatalogHolder& catalog);
+  /// Stops, after the model that is being loaded.
+  ~Reconciler();
+  Reconciler(const Reconciler&) = delete;
+  Reconciler& operator=(const Reconciler&) = delete;
+
+  /// Errors: the folder cannot be watched or written.
+  Result<void> start();
+
+ private:
+  using Name = std::pair<std::string, std::string>;  ///< endpoint, deployment
+
+  struct Current {
+    std::shared_ptr<const Deployment> serving;  ///< null until the first model is ready
+    DesiredModel tried;                         ///< what was last loaded, or failed to
+    std::string error;                          ///< why `tried` failed
+  };
+
+  void follow();
+  /// Waits for a change of the folder. False: stop.
+  bool wait_for_change();
+  bool stopping();
+  /// Reads the document. True when it is new.
+  bool read_desired();
+  void forget_removed();
+  /// Loads what is missing. False when the document changed, or the end came, meanwhile.
+  bool load_missing();
+  void load(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current);
+  void publish();
+  void report(const Name* loading);
+
+  std::filesystem::path folder_;
+  std::string rest_;
+  CatalogHolder& catalog_;
+  Fd inotify_;
+  Fd stop_;
+  std::string text_;  ///< of the document that was read last
+  std::string error_;
+  DesiredState desired_;
+  std::int64_t reached_ = 0;
+  bool settled_ = false;
+  std::map<Name, Current> current_;
+  std::map<Name, std::shared_ptr<Stats>> stats_;
+  std::thread thread_;
+};
+
+}  // namespace lathe::infer
