@@ -1,0 +1,60 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "db/db.h"
+#include "jobs/states.h"
+
+namespace lathe::jobs {
+
+/// A job as the store keeps it. Texts that end in JSON are documents.
+struct Job {
+  std::string name;
+  std::int64_t number = 0;  ///< the order of submission
+  std::int64_t experiment_id = 0;
+  std::string experiment_name;
+  std::string display_name;
+  std::string description;
+  std::string compute;
+  State state = State::queued;
+  std::int64_t attempt = 1;
+  std::string node;
+  std::string document_json;
+  std::string plan_json;
+  std::string report_json;
+  std::string error;
+  std::optional<std::int64_t> exit_code;
+  bool archived = false;
+  std::string created_by;
+  Time created{};
+  std::optional<Time> prepared;
+  std::optional<Time> started;
+  std::optional<Time> user_code;
+  std::optional<Time> ended;
+};
+
+/// Gives the job its number. Errors: `conflict` — the name is taken.
+Result<void> insert_job(db::Connection& c, Job& job);
+/// Errors: `not_found`.
+Result<Job> find_job(db::Connection& c, const std::string& name);
+/// Newest first. `below`: only numbers below it, for the next page.
+struct Wanted {
+  std::optional<std::int64_t> below;
+  std::string state;            ///< empty: any
+  std::string experiment_name;  ///< empty: any
+  bool with_archived = false;
+  std::int64_t limit = 100;
+};
+Result<std::vector<Job>> list_jobs(db::Connection& c, const Wanted& wanted);
+/// Oldest first.
+Result<std::vector<Job>> unfinished_jobs(db::Connection& c);
+
+/// Moves the job from the state that `job` shows to `to` and writes its node, attempt, times, exit code and error.
+/// False: it was in another state by now, and nothing changed.
+Result<bool> move_job(db::Connection& c, const Job& job, State to);
+Result<void> set_archived(db::Connection& c, const std::string& name, bool archived);
+
+}  // namespace lathe::jobs

@@ -1,0 +1,416 @@
+#include "jobs/jobs.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "jobs/verdict.h"
+#include "tracking/tracking.h"
+
+namespace lathe::jobs {
+namespace {
+
+constexpr int kWorkers = 4;
+
+tracking::RunStatus run_status(State state) {
+  switch (state) {
+    case State::completed: return tracking::RunStatus::finished;
+    case State::failed: return tracking::RunStatus::failed;
+    case State::canceled: return tracking::RunStatus::killed;
+    case State::queued:
+    case State::preparing: return tracking::RunStatus::scheduled;
+    default: return tracking::RunStatus::running;
+  }
+}
+
+Result<Plan> plan_of(const Job& job) {
+  LATHE_TRY(const auto value, json::parse(job.plan_json));
+  return json::from_json<Plan>(value);
+}
+
+double seconds_between(std::optional<Time> from, std::optional<Time> to) {
+  return from && to ? static_cast<double>((*to - *from).count()) / 1e6 : 0;
+}
+
+}  // namespace
+
+Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, Resolvers resolvers)
+    : db_(db), auth_(auth), compute_(compute), launcher_(launcher), resolvers_(std::move(resolvers)) {
+  watch_ = std::make_unique<process::Watch>([this](const std::filesystem::path& folder) {
+    const auto name = launcher_.job_of(folder);
+    enqueue([this, name] { finish(name); });
+  });
+  for (int i = 0; i < kWorkers; ++i) workers_.emplace_back([this] { work(); });
+}
+
+Jobs::~Jobs() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  work_there_.notify_all();
+  for (auto& worker : workers_) worker.join();
+  watch_.reset();
+}
+
+void Jobs::enqueue(std::function<void()> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  work_there_.notify_one();
+}
+
+void Jobs::work() {
+  for (;;) {
+    std::function<void()> task;
+    {
+      std::unique_lock lock(mutex_);
+      work_there_.wait(lock, [&] { return stopping_ || !tasks_.empty(); });
+      // What is left undone is found again at the next start: the shims' folders say what happened.
+      if (stopping_) return;
+      task = std::move(tasks_.front());
+      tasks_.pop_front();
+    }
+    task();
+  }
+}
+
+// --- from the store to the outside ---
+
+JobAnswer Jobs::answer(const Job& job) const {
+  JobAnswer out;
+  out.name = job.name;
+  out.status = name_of(job.state);
+  out.display_name = job.display_name;
+  out.experiment_name = job.experiment_name;
+  out.description = job.description;
+  out.compute = job.compute;
+  if (!job.node.empty()) out.node = job.node;
+  if (job.state == State::queued)
+    if (auto waits = compute_.waiting_for(job.name); !waits.empty()) out.waiting_for = std::move(waits);
+  if (!job.error.empty()) out.error = job.error;
+  out.exit_code = job.exit_code;
+  out.document = json::parse(job.document_json).value_or(json::Value());
+  if (auto plan = plan_of(job)) out.plan = std::move(*plan);
+  const auto phase = [&](const char* name, const std::optional<Time>& time) {
+    if (time) out.phases[name] = to_iso8601(*time);
+  };
+  phase("submitted", job.created);
+  phase("prepared", job.prepared);
+  phase("started", job.started);
+  phase("user_code", job.user_code);
+  phase("ended", job.ended);
+  if (job.prepared) out.seconds["queued"] = seconds_between(job.created, job.prepared);
+  if (job.user_code) out.seconds["preparing"] = seconds_between(job.prepared, job.user_code);
+  if (job.user_code && job.ended) out.seconds["running"] = seconds_between(job.user_code, job.ended);
+  out.archived = job.archived;
+  out.creation_context = {{"created_by", job.created_by}, {"created_at", to_iso8601(job.created)}};
+  if (auto report = json::parse(job.report_json)) out.report = json::from_json<json::Report>(*report).value_or(json::Report{});
+  return out;
+}
+
+Result<JobAnswer> Jobs::show(const std::string& name) {
+  LATHE_TRY(const auto job, db_.read([&](db::Connection& c) { return find_job(c, name); }));
+  return answer(job);
+}
+
+Result<Jobs::Page> Jobs::list(const Wanted& wanted) {
+  LATHE_TRY(const auto jobs, db_.read([&](db::Connection& c) { return list_jobs(c, wanted); }));
+  Page page;
+  for (const auto& job : jobs) page.value.push_back(answer(job));
+  if (static_cast<std::int64_t>(jobs.size()) == wanted.limit) page.next = std::to_string(jobs.back().number);
+  return page;
+}
+
+// --- submission ---
+
+Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const Caller& caller) {
+  json::Report report;
+  LATHE_TRY(const auto asked, read_document(document, report));
+  if (auto known = compute_.check_target(asked.compute); !known) return fail_in("compute", known.error());
+  LATHE_TRY(auto plan, make_plan(asked, resolvers_, caller, report));
+  LATHE_CHECK(json::refuse_if_strict(report, strict));
+
+  Job job;
+  job.name = asked.name;
+  job.experiment_name = asked.experiment_name;
+  job.display_name = asked.display_name;
+  job.description = asked.description;
+  job.compute = asked.compute;
+  job.document_json = json::print(document);
+  job.plan_json = json::print(json::to_json(plan));
+  job.report_json = json::print(json::to_json(report));
+  job.created_by = caller.who.user;
+  job.created = now();
+
+  Waiting waiting;
+  waiting.user_id = caller.who.user_id;
+  LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
+    LATHE_TRY(job.experiment_id, tracking::get_or_create_experiment(c, job.experiment_name, job.created_by, job.created));
+    tracking::RunSpec run;
+    run.run_id = job.name;
+    run.experiment_id = job.experiment_id;
+    run.run_name = job.display_name;
+    run.user = job.created_by;
+    run.created_by = job.created_by;
+    run.start_ms = millis(job.created);
+    run.status = tracking::RunStatus::scheduled;
+    run.job = true;
+    for (const auto& [key, value] : asked.tags) run.tags.push_back({key, value});
+    if (!asked.parent.empty()) run.tags.push_back({"mlflow.parentRunId", asked.parent});
+    if (plan.code) run.tags.push_back({"lathe.code", *plan.code});
+    if (auto made = tracking::create_run(c, std::move(run)); !made) {
+      if (made.error().code == Code::conflict)
+        return fail(Code::conflict, fmt::format("name: there is a job or run named \"{}\" already: choose another name, or leave it out", job.name));
+      return fail(made.error());
+    }
+    for (const auto& input : plan.inputs)
+      if (input.literal) LATHE_CHECK(tracking::log_param(c, job.name, input.name, *input.literal));
+    LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
+    return insert_job(c, job);
+  }));
+  waiting.job = job;
+  waiting.plan = std::move(plan);
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_[job.name] = std::move(waiting);
+  }
+  compute_.queue(job.name, job.compute);
+  return answer(job);
+}
+
+// --- running ---
+
+void Jobs::placed(const std::string& name, const std::string& node, const compute::Resources& room) {
+  std::unique_lock lock(mutex_);
+  const auto found = waiting_.find(name);
+  if (found == waiting_.end()) return;
+  auto waiting = std::move(found->second);
+  waiting_.erase(found);
+  lock.unlock();
+  waiting.job.node = node;
+  enqueue([this, waiting = std::move(waiting), room] { launch(waiting, room); });
+}
+
+void Jobs::launch(Waiting waiting, const compute::Resources& room) {
+  auto& job = waiting.job;
+  job.prepared = now();
+  const auto moved = db_.write([&](db::Connection& c) { return move_job(c, job, *next(job.state, Event::placed)); });
+  if (!moved || !*moved) {  // cancelled meanwhile, or the store refuses: then it is found again at the next start
+    compute_.gone(job.name);
+    return;
+  }
+  job.state = State::preparing;
+  changed(job.name);
+
+  const auto folder = launcher_.attempt_folder(job.name, job.attempt);
+  auto launched = launcher_.launch({job, waiting.plan, waiting.user_id, waiting.token, room});
+  if (!launched) {
+    job.error = "the job could not be started: " + launched.error().message;
+    end_job(std::move(job), Event::broke);
+    return;
+  }
+  job.started = now();
+  auto after = db_.write([&](db::Connection& c) -> Result<State> {
+    LATHE_TRY(const bool running, move_job(c, job, State::running));
+    if (running) {
+      LATHE_CHECK(tracking::set_run_status(c, job.name, tracking::RunStatus::running, std::nullopt));
+      return State::running;
+    }
+    LATHE_TRY(const auto fresh, find_job(c, job.name));
+    return fresh.state;
+  });
+  if (after && *after == State::cancel_requested) {
+    if (auto asked = process::request_stop(folder); !asked) log::error("cannot stop job={} why={}", job.name, asked.error().message);
+  }
+  if (auto watched = watch_->add(folder); !watched) log::error("cannot watch job={} why={}", job.name, watched.error().message);
+  changed(job.name);
+}
+
+void Jobs::finish(const std::string& name) {
+  auto found = db_.read([&](db::Connection& c) { return find_job(c, name); });
+  if (!found) {
+    log::error("a process ended whose job is unknown job={} why={}", name, found.error().message);
+    return;
+  }
+  auto job = std::move(*found);
+  const auto folder = launcher_.attempt_folder(name, job.attempt);
+  const auto seen = process::observe(folder);
+  if (is_final(job.state) || !seen) return;
+  if (seen->status == process::Status::running) {
+    (void)watch_->add(folder);
+    return;
+  }
+  if (seen->status == process::Status::lost)
+    if (auto killed = process::kill_now(folder); !killed) log::error("what a lost job left could not be ended job={} why={}", name, killed.error().message);
+
+  Event event = Event::broke;
+  if (seen->end) {
+    job.ended = seen->end->ended;
+    job.user_code = seen->end->user_code;
+    if (!job.started) job.started = seen->end->started;
+    if (seen->end->code) job.exit_code = *seen->end->code;
+    if (seen->end->reason == process::Reason::exited && seen->end->code == 0) event = Event::succeeded;
+    if (seen->end->reason == process::Reason::stopped) event = Event::stopped;
+  }
+  if (event == Event::broke) {
+    const auto plan = plan_of(job);
+    job.error = verdict({*seen, process::last_lines(folder, 20).value_or(""), plan ? plan->timeout_s : 0, job.node});
+  }
+  if (auto cleaned = process::cleanup(folder); !cleaned) log::warn("cannot clean up after job={} why={}", name, cleaned.error().message);
+  end_job(std::move(job), event);
+}
+
+void Jobs::end_job(Job job, Event event) {
+  if (!job.ended) job.ended = now();
+  const auto done = db_.write([&](db::Connection& c) -> Result<State> {
+    LATHE_TRY(const auto fresh, find_job(c, job.name));
+    job.state = fresh.state;
+    const auto to = next(fresh.state, event);
+    if (!to) return fresh.state;
+    if (*to != State::failed) job.error.clear();
+    LATHE_TRY(const bool moved, move_job(c, job, *to));
+    if (!moved) return fail(Code::conflict, "the job changed meanwhile");
+    LATHE_CHECK(tracking::set_run_status(c, job.name, run_status(*to), millis(*job.ended)));
+    LATHE_CHECK(auth_.revoke_job_token(c, job.name));
+    return *to;
+  });
+  if (done) log::info("job ended job={} state={} exit_code={}", job.name, name_of(*done), job.exit_code.value_or(-1));
+  else log::error("a job's end could not be written; it will be at the next start job={} why={}", job.name, done.error().message);
+  compute_.gone(job.name);
+  changed(job.name);
+}
+
+Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor) {
+  LATHE_TRY(auto job, db_.write([&](db::Connection& c) -> Result<Job> {
+    LATHE_TRY(auto found, find_job(c, name));
+    if (found.state == State::cancel_requested) return found;
+    const auto to = next(found.state, Event::stop_asked);
+    if (!to) return fail(Code::conflict, fmt::format("the job {} has ended already: {}", name, name_of(found.state)));
+    if (is_final(*to)) {
+      found.ended = now();
+      LATHE_CHECK(tracking::set_run_status(c, name, run_status(*to), millis(*found.ended)));
+      LATHE_CHECK(auth_.revoke_job_token(c, name));
+    }
+    LATHE_CHECK(move_job(c, found, *to));
+    found.state = *to;
+    return found;
+  }));
+  log::info("job cancelled job={} by={}", name, actor);
+  if (job.state == State::canceled) {
+    {
+      const std::lock_guard lock(mutex_);
+      waiting_.erase(name);
+    }
+    compute_.gone(name);
+  } else if (auto asked = process::request_stop(launcher_.attempt_folder(name, job.attempt)); !asked && asked.error().code != Code::not_found) {
+    return fail(asked.error());
+  }
+  changed(name);
+  return answer(job);
+}
+
+Result<JobAnswer> Jobs::archive(const std::string& name, bool archived) {
+  LATHE_CHECK(db_.write([&](db::Connection& c) { return set_archived(c, name, archived); }));
+  return show(name);
+}
+
+// --- after a restart ---
+
+Result<void> Jobs::start() {
+  LATHE_TRY(auto jobs, db_.read([](db::Connection& c) { return unfinished_jobs(c); }));
+  std::vector<std::string> queued;
+  for (auto& job : jobs) {
+    const auto name = job.name;
+    const auto compute = job.compute;
+    if (auto taken = take_up(std::move(job)); !taken) return fail_in("taking up the job " + name, taken.error());
+    const std::lock_guard lock(mutex_);
+    if (waiting_.contains(name)) queued.push_back(name);
+  }
+  compute_.start([this](const std::string& job, const std::string& node, const compute::Resources& room) { placed(job, node, room); });
+  for (const auto& name : queued) {
+    std::string target;
+    {
+      const std::lock_guard lock(mutex_);
+      target = waiting_[name].job.compute;
+    }
+    compute_.queue(name, target);
+  }
+  return {};
+}
+
+Result<void> Jobs::take_up(Job job) {
+  const auto folder = launcher_.attempt_folder(job.name, job.attempt);
+  const auto seen = process::observe(folder);
+  const bool began = seen && seen->status != process::Status::never_started;
+  if (began) {
+    // Its process was started, whatever the row says: watch it, or learn how it ended.
+    if (seen->status == process::Status::running) {
+      if (job.node.empty()) job.node = job.compute == "local" ? "local" : job.compute + "-0";
+      compute_.found(job.name, job.compute, job.node);
+      if (job.state == State::queued || job.state == State::preparing) {
+        job.started = now();
+        LATHE_CHECK(db_.write([&](db::Connection& c) { return move_job(c, job, State::running); }));
+      }
+      if (job.state == State::cancel_requested) LATHE_CHECK(process::request_stop(folder));
+    }
+    return watch_->add(folder);
+  }
+  if (job.state == State::cancel_requested) {
+    end_job(std::move(job), Event::put_back);
+    return {};
+  }
+  auto plan = plan_of(job);
+  if (!plan) {
+    job.error = "what the job needs could not be read back: " + plan.error().message;
+    end_job(std::move(job), Event::broke);
+    return {};
+  }
+  Waiting waiting;
+  waiting.plan = std::move(*plan);
+  LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
+    if (job.state == State::preparing) {
+      ++job.attempt;
+      job.node.clear();
+      job.prepared.reset();
+      LATHE_CHECK(move_job(c, job, State::queued));
+      job.state = State::queued;
+    }
+    LATHE_CHECK(auth_.revoke_job_token(c, job.name));
+    LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
+    return {};
+  }));
+  LATHE_TRY(waiting.user_id, auth_.user_id(job.created_by));
+  waiting.job = std::move(job);
+  const std::lock_guard lock(mutex_);
+  waiting_[waiting.job.name] = std::move(waiting);
+  return {};
+}
+
+// --- who wants to know ---
+
+void Jobs::changed(const std::string& name) {
+  std::vector<std::shared_ptr<std::function<void()>>> listeners;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto [begin, end] = listeners_.equal_range(name);
+    for (auto it = begin; it != end;) {
+      if (auto listener = it->second.lock()) {
+        listeners.push_back(std::move(listener));
+        ++it;
+      } else {
+        it = listeners_.erase(it);
+      }
+    }
+  }
+  for (const auto& listener : listeners) (*listener)();
+}
+
+std::shared_ptr<void> Jobs::on_change(const std::string& name, std::function<void()> wake) {
+  auto listener = std::make_shared<std::function<void()>>(std::move(wake));
+  const std::lock_guard lock(mutex_);
+  listeners_.emplace(name, listener);
+  return listener;
+}
+
+}  // namespace lathe::jobs

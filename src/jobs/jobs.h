@@ -1,0 +1,139 @@
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "auth/auth.h"
+#include "compute/compute.h"
+#include "db/db.h"
+#include "http/http.h"
+#include "jobs/job_store.h"
+#include "jobs/launcher.h"
+#include "jobs/plan.h"
+#include "process/log_follow.h"
+#include "process/watch.h"
+
+/// Jobs: a command with code, data and an environment, run on a compute target, each a run of an experiment.
+namespace lathe::jobs {
+
+/// What a job looks like from outside; Azure's names.
+struct JobAnswer {
+  std::string name;
+  std::string type = "command";
+  std::string status;  ///< Azure's names: Queued, Preparing, Running, CancelRequested, Completed, Failed, Canceled
+  std::string display_name;
+  std::string experiment_name;
+  std::string description;
+  std::string compute;
+  std::optional<std::string> node;
+  std::optional<std::string> waiting_for;
+  std::optional<std::string> error;
+  std::optional<std::int64_t> exit_code;
+  json::Value document;
+  std::optional<Plan> plan;
+  std::map<std::string, std::string> phases;          ///< when: submitted, prepared, started, user_code, ended
+  std::map<std::string, double> seconds;              ///< how long: queued, preparing, running
+  bool archived = false;
+  std::map<std::string, std::string> creation_context;
+  json::Report report;
+};
+
+/// All jobs, from submission to their end. Thread-safe; functions block on the store.
+///
+/// The store has one row a job; the shims' folders are the truth about processes. After a crash `start` compares the two:
+/// what runs is watched again, what ended is finished, what never began waits again.
+class Jobs {
+ public:
+  Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, Resolvers resolvers);
+  ~Jobs();
+
+  /// Takes up what an earlier server left, then lets the compute targets place jobs.
+  Result<void> start();
+
+  Result<JobAnswer> submit(const json::Object& document, bool strict, const Caller& caller);
+  Result<JobAnswer> show(const std::string& name);
+  struct Page {
+    std::vector<JobAnswer> value;
+    std::optional<std::string> next;
+  };
+  Result<Page> list(const Wanted& wanted);
+  /// Answers at once with the new state. Errors: `not_found`; `conflict` — it has ended.
+  Result<JobAnswer> cancel(const std::string& name, const std::string& actor);
+  Result<JobAnswer> archive(const std::string& name, bool archived);
+
+  /// Calls `wake`, which must not block, after each change of the job's state until the returned object goes.
+  std::shared_ptr<void> on_change(const std::string& name, std::function<void()> wake);
+  process::LogWatch& logs() { return logs_; }
+
+  Launcher& launcher() { return launcher_; }
+  db::Database& db() { return db_; }
+  JobAnswer answer(const Job& job) const;
+
+ private:
+  struct Waiting {
+    Job job;
+    Plan plan;
+    std::int64_t user_id = 0;
+    std::string token;
+  };
+
+  void work();
+  void enqueue(std::function<void()> task);
+  void placed(const std::string& name, const std::string& node, const compute::Resources& room);
+  void launch(Waiting waiting, const compute::Resources& room);
+  void finish(const std::string& name);
+  void end_job(Job job, Event event);
+  Result<void> take_up(Job job);
+  void changed(const std::string& name);
+
+  db::Database& db_;
+  auth::Auth& auth_;
+  compute::Compute& compute_;
+  Launcher& launcher_;
+  Resolvers resolvers_;
+
+  std::mutex mutex_;
+  std::condition_variable work_there_;
+  std::deque<std::function<void()>> tasks_;
+  bool stopping_ = false;
+  std::map<std::string, Waiting> waiting_;
+  std::multimap<std::string, std::weak_ptr<std::function<void()>>> listeners_;
+  std::vector<std::thread> workers_;
+  process::LogWatch logs_;
+  std::unique_ptr<process::Watch> watch_;
+};
+
+void add_routes(http::Router& router, Jobs& jobs);
+
+}  // namespace lathe::jobs
+
+namespace lathe::json {
+
+template <>
+struct Fields<jobs::JobAnswer> {
+  static constexpr std::string_view name = "Job";
+  using T = jobs::JobAnswer;
+  static constexpr auto list = std::tuple{
+      field("name", &T::name, "the run's id too"), field("type", &T::type),
+      field("status", &T::status, "Queued, Preparing, Running, CancelRequested, Completed, Failed or Canceled"),
+      field("display_name", &T::display_name), field("experiment_name", &T::experiment_name), field("description", &T::description),
+      field("compute", &T::compute), field("node", &T::node), field("waiting_for", &T::waiting_for, "while it is queued"),
+      field("error", &T::error, "why it failed, with the evidence"), field("exit_code", &T::exit_code), field("document", &T::document, "as it was sent"),
+      field("plan", &T::plan, "what was made of it"), field("phases", &T::phases, "when each phase began"),
+      field("seconds", &T::seconds, "how long each phase took"), field("archived", &T::archived),
+      field("creation_context", &T::creation_context), field("report", &T::report, "fields that were not plainly honoured")};
+};
+template <>
+struct Fields<jobs::Jobs::Page> {
+  static constexpr std::string_view name = "JobList";
+  static constexpr auto list = std::tuple{field("value", &jobs::Jobs::Page::value), field("next", &jobs::Jobs::Page::next, "token of the next page")};
+};
+
+}  // namespace lathe::json

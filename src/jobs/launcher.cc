@@ -1,0 +1,210 @@
+#include "jobs/launcher.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/log.h"
+
+namespace lathe::jobs {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Jobs of the user with the id 1 run as the account 700001, and so on: numbers that Debian leaves to administrators.
+constexpr std::uint32_t kFirstAccount = 700'000;
+
+/// Whether other accounts may pass through every folder on the way to `path`.
+bool others_may_pass(const fs::path& path) {
+  for (fs::path at = path; !at.empty() && at != at.parent_path(); at = at.parent_path()) {
+    struct stat found {};
+    if (::stat(at.c_str(), &found) == 0 && (found.st_mode & S_IXOTH) == 0) return false;
+  }
+  return true;
+}
+
+/// The folder "python" that holds the package lathe: beside the build tree or installed.
+fs::path python_folder() {
+  std::error_code error;
+  const auto bin = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const auto& candidate : {bin / "../../../python", bin / "../share/lathe/python"})
+    if (fs::exists(candidate / "lathe/__init__.py", error)) return fs::weakly_canonical(candidate, error);
+  return {};
+}
+
+Result<void> make_owned(const fs::path& folder, mode_t mode, std::optional<process::Account> owner) {
+  if (::mkdir(folder.c_str(), mode) != 0 && errno != EEXIST) return fail(errno_error("cannot make " + folder.string()));
+  if (owner && ::chown(folder.c_str(), owner->uid, owner->gid) != 0) return fail(errno_error("cannot give away " + folder.string()));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Launcher>> Launcher::open(Options options, const assets::BlobStore& blobs) {
+  std::unique_ptr<Launcher> launcher(new Launcher(std::move(options), blobs));
+  launcher->as_root_ = ::geteuid() == 0;
+  launcher->groups_ = process::probe();
+  log::info("jobs: {}", launcher->groups_.sentence);
+  LATHE_CHECK(launcher->set_up_root());
+  LATHE_CHECK(launcher->set_up_shared());
+  return launcher;
+}
+
+Result<void> Launcher::set_up_root() {
+  const auto wanted = options_.data / "jobs";
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(wanted, error)) && as_root_ && !others_may_pass(options_.data)) {
+    const auto outside = fs::path("/var/lib/lathe-jobs") / sha256_hex(options_.data.string()).substr(0, 12);
+    LATHE_CHECK(make_folder(outside, 0711));
+    fs::create_directory_symlink(outside, wanted, error);
+    if (error) return fail(Code::internal, fmt::format("cannot make the link {}: {}", wanted.string(), error.message()));
+  }
+  LATHE_CHECK(make_folder(wanted, as_root_ ? 0711 : 0700));
+  root_ = fs::canonical(wanted, error);
+  return {};
+}
+
+/// What every job may read: the package lathe, a program `python`, our certificate.
+Result<void> Launcher::set_up_shared() {
+  const auto shared = root_ / ".lathe";
+  std::error_code error;
+  LATHE_CHECK(make_folder(shared, 0755));
+  LATHE_CHECK(make_folder(shared / "bin", 0755));
+  if (!fs::exists(fs::symlink_status(shared / "bin/python", error))) fs::create_symlink("/usr/bin/python3", shared / "bin/python", error);
+
+  const auto from = python_folder();
+  if (from.empty()) {
+    log::warn("the Python package lathe was not found beside this program: jobs cannot import it");
+  } else {
+    // Copied, since jobs' accounts may not be able to read where it is installed; by file, so that running jobs go on.
+    LATHE_CHECK(make_folder(shared / "python/lathe", 0755));
+    for (const auto& entry : fs::directory_iterator(from / "lathe", error)) {
+      if (entry.path().extension() != ".py") continue;
+      LATHE_TRY(const auto text, read_file(entry.path()));
+      const auto to = shared / "python/lathe" / entry.path().filename();
+      if (read_file(to).value_or("") != text) LATHE_CHECK(write_file(to, text, 0644));
+    }
+  }
+  if (!options_.certificate.empty()) {
+    LATHE_TRY(const auto text, read_file(options_.certificate));
+    LATHE_CHECK(write_file(shared / "certificate.pem", text, 0644));
+  }
+  return {};
+}
+
+fs::path Launcher::attempt_folder(const std::string& job, std::int64_t attempt) const { return root_ / job / fmt::format("attempt-{}", attempt); }
+fs::path Launcher::work_folder(const std::string& job) const { return root_ / job / "work"; }
+std::string Launcher::job_of(const fs::path& attempt_folder) const { return attempt_folder.parent_path().filename().string(); }
+
+Result<void> Launcher::launch(const Launch& launch) {
+  process::Spec spec;
+  if (as_root_) {
+    const auto number = kFirstAccount + static_cast<std::uint32_t>(launch.user_id);
+    spec.account = process::Account{number, number};
+  }
+  LATHE_CHECK(lay_out(launch, spec));
+  const Places places{work_folder(launch.job.name)};
+  LATHE_TRY(auto command, fill_in(launch.plan.command, launch.plan, places));
+
+  // A job's file names the inputs that have to be fetched; the job's own process does it, with the job's rights.
+  std::string fetches;
+  for (const auto& input : launch.plan.inputs)
+    if (input.url) fetches += fmt::format("python3 -m lathe.fetch '{}' \"$LATHE_INPUT_URL_{}\" || exit 1\n", places.input(input).string(), input.name);
+
+  spec.argv = {"/bin/bash", "-c", fetches + command};
+  spec.env = environment(launch);
+  for (const auto& [name, value] : launch.plan.variables) {
+    LATHE_TRY(auto filled, fill_in(value, launch.plan, places));
+    spec.env.emplace_back(name, std::move(filled));
+  }
+  spec.cwd = places.code();
+  spec.limits.cores = static_cast<double>(launch.room.cores);
+  spec.limits.memory_bytes = static_cast<std::uint64_t>(launch.room.memory_bytes);
+  spec.limits.pids = launch.room.cores > 0 ? 4096 : 0;
+  spec.log_bytes = options_.log_bytes;
+  spec.time_limit = std::chrono::seconds{launch.plan.timeout_s};
+  return process::start(attempt_folder(launch.job.name, launch.job.attempt), spec, groups_);
+}
+
+Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
+  const auto folder = root_ / launch.job.name;
+  const auto work = work_folder(launch.job.name);
+  const Places places{work};
+  LATHE_CHECK(make_owned(folder, 0711, std::nullopt));
+  LATHE_CHECK(make_owned(attempt_folder(launch.job.name, launch.job.attempt), 0700, std::nullopt));
+  LATHE_CHECK(make_owned(work, 0700, spec.account));
+  for (const char* part : {"code", "inputs", "outputs", "tmp"}) LATHE_CHECK(make_owned(work / part, 0755, spec.account));
+  for (const auto& output : launch.plan.outputs) LATHE_CHECK(make_owned(places.output(output), 0755, spec.account));
+
+  std::optional<assets::BlobStore::Owner> owner;
+  if (spec.account) owner = assets::BlobStore::Owner{spec.account->uid, spec.account->gid};
+  if (launch.plan.code) LATHE_CHECK(blobs_.copy_out(*launch.plan.code, places.code(), owner));
+
+  for (const auto& input : launch.plan.inputs) {
+    if (input.literal) continue;
+    const auto target = places.input(input);
+    LATHE_CHECK(make_owned(work / "inputs" / input.name, 0755, spec.account));
+    if (input.url) continue;
+    if (process::can_bind()) {
+      if (!input.folder) {
+        const Fd made{::open(target.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644)};
+        if (!made) return fail(errno_error("cannot make " + target.string()));
+      }
+      spec.binds.push_back({*input.path, target});
+    } else {
+      std::error_code error;
+      fs::remove(target, error);
+      fs::create_symlink(*input.path, target, error);
+      if (error) return fail(Code::internal, fmt::format("cannot link the input {}: {}", input.name, error.message()));
+    }
+  }
+  return {};
+}
+
+std::vector<std::pair<std::string, std::string>> Launcher::environment(const Launch& launch) const {
+  const auto work = work_folder(launch.job.name);
+  const auto shared = root_ / ".lathe";
+  const auto user = "lathe-" + launch.job.created_by;
+  std::vector<std::pair<std::string, std::string>> out = {
+      {"PATH", (shared / "bin").string() + ":/usr/local/bin:/usr/bin:/bin"},
+      {"HOME", work.string()},
+      {"TMPDIR", (work / "tmp").string()},
+      {"USER", user},
+      {"LOGNAME", user},
+      {"LANG", "C.UTF-8"},
+      {"PYTHONUNBUFFERED", "1"},
+      {"PYTHONPATH", (shared / "python").string()},
+      {"MLFLOW_TRACKING_URI", options_.tracking_url},
+      {"MLFLOW_TRACKING_TOKEN", launch.token},
+      {"MLFLOW_RUN_ID", launch.job.name},
+      {"MLFLOW_EXPERIMENT_ID", std::to_string(launch.job.experiment_id)},
+      {"MLFLOW_EXPERIMENT_NAME", launch.job.experiment_name},
+      {"AZUREML_RUN_ID", launch.job.name},
+      {"AZUREML_RUN_TOKEN", launch.token},
+      {"AZUREML_EXPERIMENT_ID", std::to_string(launch.job.experiment_id)},
+      {"AZUREML_ARM_PROJECT_NAME", launch.job.experiment_name},
+      {"AZUREML_CR_NODE_RANK", "0"},
+      {"LATHE_URL", options_.tracking_url},
+      {"LATHE_JOB", launch.job.name},
+      {"LATHE_NODE", launch.job.node},
+  };
+  if (!options_.certificate.empty()) {
+    out.emplace_back("MLFLOW_TRACKING_SERVER_CERT_PATH", (shared / "certificate.pem").string());
+    out.emplace_back("REQUESTS_CA_BUNDLE", (shared / "certificate.pem").string());
+  }
+  if (launch.room.cores > 0) {
+    out.emplace_back("OMP_NUM_THREADS", std::to_string(launch.room.cores));
+    if (launch.room.gpus == 0) out.emplace_back("CUDA_VISIBLE_DEVICES", "");
+  }
+  for (const auto& input : launch.plan.inputs) {
+    if (input.url) out.emplace_back("LATHE_INPUT_URL_" + input.name, *input.url);
+    if (!input.literal) out.emplace_back("AZURE_ML_INPUT_" + input.name, Places{work}.input(input).string());
+  }
+  for (const auto& output : launch.plan.outputs) out.emplace_back("AZURE_ML_OUTPUT_" + output, Places{work}.output(output).string());
+  return out;
+}
+
+}  // namespace lathe::jobs

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "assets/blobs.h"
+#include "compute/machine.h"
+#include "jobs/job_store.h"
+#include "jobs/plan.h"
+#include "process/supervised.h"
+
+namespace lathe::jobs {
+
+/// Turns a planned job into a process under its shim. Thread-safe; blocks on files.
+class Launcher {
+ public:
+  struct Options {
+    std::filesystem::path data;  ///< the data folder
+    std::string tracking_url;    ///< where jobs reach this server
+    std::string certificate;     ///< its certificate when that is our own, else empty
+    std::uint64_t log_bytes = std::uint64_t{64} << 20;
+  };
+
+  /// Prepares the folder of all jobs: DATA/jobs, or, where other accounts cannot pass through to it, a folder below
+  /// /var/lib/lathe-jobs that DATA/jobs links to. Errors: as for making folders.
+  static Result<std::unique_ptr<Launcher>> open(Options options, const assets::BlobStore& blobs);
+
+  struct Launch {
+    Job job;
+    Plan plan;
+    std::int64_t user_id = 0;
+    std::string token;
+    compute::Resources room;  ///< zero: no limits
+  };
+  /// Lays out the job's work folder and starts its process. Errors: a sentence for the job's verdict.
+  Result<void> launch(const Launch& launch);
+
+  /// The shim's folder of an attempt, and the job's own.
+  std::filesystem::path attempt_folder(const std::string& job, std::int64_t attempt) const;
+  std::filesystem::path work_folder(const std::string& job) const;
+  /// The job to which a shim's folder belongs.
+  std::string job_of(const std::filesystem::path& attempt_folder) const;
+  /// The folder of all jobs, without links.
+  const std::filesystem::path& root() const { return root_; }
+  const std::filesystem::path& data() const { return options_.data; }
+
+ private:
+  Launcher(Options options, const assets::BlobStore& blobs) : options_(std::move(options)), blobs_(blobs) {}
+  Result<void> set_up_root();
+  Result<void> set_up_shared();
+  Result<void> lay_out(const Launch& launch, process::Spec& spec);
+  std::vector<std::pair<std::string, std::string>> environment(const Launch& launch) const;
+
+  Options options_;
+  const assets::BlobStore& blobs_;
+  std::filesystem::path root_;
+  process::Cgroups groups_;
+  bool as_root_ = false;
+};
+
+}  // namespace lathe::jobs

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "http/principal.h"
+#include "jobs/document.h"
+#include "json/fields.h"
+
+namespace lathe::jobs {
+
+/// An input as the job will see it.
+struct PlannedInput {
+  std::string name;
+  std::optional<std::string> literal;
+  std::optional<std::string> path;    ///< on the server's machine
+  std::optional<std::string> url;     ///< fetched by the job itself
+  std::optional<std::string> digest;  ///< SHA-256 of the file, or of the folder's list; absent: unknown
+  std::optional<std::string> source;  ///< what was asked for: "azureml:cancer:3"
+  bool folder = false;
+};
+
+/// All that launching takes, kept with the job: so that a restarted server launches the same.
+struct Plan {
+  std::string command;  ///< with its expressions
+  std::optional<std::string> code;  ///< digest of the tree
+  std::string environment;          ///< which one is used, in words
+  std::optional<std::string> environment_digest;
+  std::map<std::string, std::string> variables;
+  std::vector<PlannedInput> inputs;
+  std::vector<std::string> outputs;
+  std::int64_t timeout_s = 0;
+};
+
+/// Files on the server's machine that a reference means.
+struct Resolved {
+  std::filesystem::path path;
+  std::optional<std::string> digest;
+  bool folder = false;
+};
+
+/// Who submits, and whether from this machine: then a path may mean the same to both.
+struct Caller {
+  http::Principal who;
+  bool local = false;
+};
+
+/// What jobs need of the assets, with the rights of the caller.
+struct Resolvers {
+  /// A path, `azureml:NAME:VERSION`, `azureml:NAME@LABEL`, `azureml://datastores/...`, {"tree"} or {"blob"}. `type` is
+  /// the input's: uri_file, mlflow_model, ...
+  std::function<Result<Resolved>(const json::Value& reference, const std::string& type, const Caller& caller)> input;
+  /// A folder or {"tree"}: the digest of its tree, which is in the blob store then.
+  std::function<Result<std::string>(const json::Value& code, const Caller& caller)> code;
+  struct Environment {
+    std::string words;
+    std::optional<std::string> digest;
+  };
+  std::function<Result<Environment>(const json::Value& environment, json::Report& report)> environment;
+};
+
+/// Resolves what a document asks for, and checks that its command can be filled in.
+/// Errors: `invalid` and `not_found`, beginning with the field.
+Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, json::Report& report);
+
+/// Where a job's parts lie as its process sees them.
+struct Places {
+  std::filesystem::path work;
+  std::filesystem::path code() const { return work / "code"; }
+  std::filesystem::path input(const PlannedInput& input) const;
+  std::filesystem::path output(const std::string& name) const { return work / "outputs" / name; }
+};
+
+/// The command with everything filled in, and the environment variables likewise. Errors: `invalid`.
+Result<std::string> fill_in(const std::string& text, const Plan& plan, const Places& places);
+
+}  // namespace lathe::jobs
+
+namespace lathe::json {
+
+template <>
+struct Fields<jobs::PlannedInput> {
+  static constexpr std::string_view name = "JobInput";
+  using T = jobs::PlannedInput;
+  static constexpr auto list = std::tuple{field("name", &T::name), field("literal", &T::literal), field("path", &T::path), field("url", &T::url),
+                                          field("digest", &T::digest), field("source", &T::source), field("folder", &T::folder)};
+};
+template <>
+struct Fields<jobs::Plan> {
+  static constexpr std::string_view name = "JobPlan";
+  using T = jobs::Plan;
+  static constexpr auto list = std::tuple{field("command", &T::command), field("code", &T::code), field("environment", &T::environment),
+                                          field("environment_digest", &T::environment_digest), field("variables", &T::variables),
+                                          field("inputs", &T::inputs), field("outputs", &T::outputs), field("timeout_s", &T::timeout_s)};
+};
+
+}  // namespace lathe::json

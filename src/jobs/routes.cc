@@ -1,0 +1,227 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <charconv>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "jobs/follow.h"
+#include "jobs/jobs.h"
+
+namespace lathe::jobs {
+
+struct JobFile {
+  std::string path;
+  std::int64_t size = 0;
+};
+struct JobFiles {
+  std::vector<JobFile> value;
+};
+
+}  // namespace lathe::jobs
+
+namespace lathe::json {
+
+template <>
+struct Fields<jobs::JobFile> {
+  static constexpr std::string_view name = "JobFile";
+  static constexpr auto list = std::tuple{field("path", &jobs::JobFile::path, "below named-outputs/NAME, artifacts or logs"),
+                                          field("size", &jobs::JobFile::size, "bytes")};
+};
+template <>
+struct Fields<jobs::JobFiles> {
+  static constexpr std::string_view name = "JobFiles";
+  static constexpr auto list = std::tuple{field("value", &jobs::JobFiles::value)};
+};
+
+}  // namespace lathe::json
+
+namespace lathe::jobs {
+namespace {
+
+namespace fs = std::filesystem;
+using http::Call;
+using http::Method;
+using http::Response;
+using http::Right;
+
+bool is_loopback(std::string_view peer) { return peer.starts_with("127.") || peer == "::1" || peer.starts_with("::ffff:127."); }
+
+Result<std::uint64_t> number_query(const Call& call, std::string_view name, std::uint64_t fallback) {
+  const auto text = call.query(name);
+  if (!text) return fallback;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc{} || end != text->data() + text->size() || text->empty())
+    return fail(Code::invalid, fmt::format("{}: must be a whole number, not \"{}\"", name, *text));
+  return value;
+}
+
+Result<Wanted> wanted_of(const Call& call) {
+  Wanted wanted;
+  wanted.state = call.query("state").value_or("");
+  if (!wanted.state.empty() && !parse_state(wanted.state))
+    return fail(Code::invalid, fmt::format("state: there is no job state \"{}\"", printable(wanted.state)));
+  wanted.experiment_name = call.query("experiment_name").value_or("");
+  wanted.with_archived = call.query("include_archived") == "true";
+  LATHE_TRY(const auto limit, number_query(call, "limit", 100));
+  if (limit < 1 || limit > 1000) return fail(Code::invalid, "limit: must be from 1 to 1000");
+  wanted.limit = static_cast<std::int64_t>(limit);
+  LATHE_TRY(const auto below, number_query(call, "next", INT64_MAX));
+  if (below < INT64_MAX) wanted.below = static_cast<std::int64_t>(below);
+  return wanted;
+}
+
+/// Where each part of what a job leaves lies, by its name outside.
+struct Root {
+  std::string prefix;
+  fs::path folder;
+};
+std::vector<Root> roots_of(Jobs& jobs, const Job& job) {
+  const auto data = jobs.launcher().data();
+  return {{"named-outputs/", jobs.launcher().work_folder(job.name) / "outputs"},
+          {"artifacts/", data / "artifacts" / std::to_string(job.experiment_id) / job.name / "artifacts"},
+          {"logs/", jobs.launcher().attempt_folder(job.name, job.attempt)}};
+}
+
+Result<JobFiles> list_files(Jobs& jobs, const std::string& name) {
+  LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
+  JobFiles out;
+  for (const auto& root : roots_of(jobs, job)) {
+    if (root.prefix == "logs/") {
+      LATHE_TRY(const auto log, process::read_log(root.folder, 0));
+      if (log.next > 0) out.value.push_back({"logs/user_logs/std_log.txt", static_cast<std::int64_t>(log.next)});
+      continue;
+    }
+    std::error_code error;
+    for (auto it = fs::recursive_directory_iterator(root.folder, fs::directory_options::skip_permission_denied, error);
+         !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
+      std::error_code ignored;
+      if (it->is_symlink(ignored) || !it->is_regular_file(ignored)) continue;
+      out.value.push_back({root.prefix + it->path().lexically_relative(root.folder).string(), static_cast<std::int64_t>(it->file_size(ignored))});
+    }
+  }
+  std::sort(out.value.begin(), out.value.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  return out;
+}
+
+/// A file of a job, sent in pieces.
+class FileSource final : public http::Source {
+ public:
+  FileSource(Fd file, std::uint64_t size) : file_(std::move(file)), left_(size), size_(size) {}
+  Result<Step> read(std::string& out) override {
+    out.resize(std::min<std::uint64_t>(left_, 256 * 1024));
+    const auto got = ::read(file_.get(), out.data(), out.size());
+    if (got < 0) return fail(errno_error("cannot read the file"));
+    out.resize(static_cast<std::size_t>(got));
+    left_ -= static_cast<std::uint64_t>(got);
+    return left_ == 0 || got == 0 ? Step::end : Step::more;
+  }
+  std::optional<std::uint64_t> length() const override { return size_; }
+
+ private:
+  Fd file_;
+  std::uint64_t left_;
+  std::uint64_t size_;
+};
+
+Response attachment() {
+  Response response;
+  response.type = "application/octet-stream";
+  response.headers.emplace_back("Content-Disposition", "attachment");
+  response.headers.emplace_back("Content-Security-Policy", "sandbox; default-src 'none'");
+  return response;
+}
+
+Result<Response> send_file(Jobs& jobs, const std::string& name, const std::string& path) {
+  LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
+  auto response = attachment();
+  if (path == "logs/user_logs/std_log.txt") {
+    response.source = log_so_far(jobs.launcher().attempt_folder(name, job.attempt), 0);
+    return response;
+  }
+  for (const auto& root : roots_of(jobs, job)) {
+    if (root.prefix == "logs/" || !path.starts_with(root.prefix)) continue;
+    auto file = open_beneath(root.folder, std::string_view(path).substr(root.prefix.size()), O_RDONLY);
+    if (!file) break;
+    struct stat found {};
+    if (::fstat(file->get(), &found) != 0 || !S_ISREG(found.st_mode)) break;
+    response.source = std::make_unique<FileSource>(std::move(*file), static_cast<std::uint64_t>(found.st_size));
+    return response;
+  }
+  return fail(Code::not_found, fmt::format("the job {} has no file \"{}\"; `lathe job download` fetches what there is", name, printable(path)));
+}
+
+Followed followed(Jobs& jobs, const std::string& name) {
+  Followed out;
+  out.look = [&jobs, name]() -> Result<Glance> {
+    LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
+    return Glance{json::to_json(jobs.answer(job)), is_final(job.state), jobs.launcher().attempt_folder(name, job.attempt)};
+  };
+  out.on_change = [&jobs, name](std::function<void()> wake) { return jobs.on_change(name, std::move(wake)); };
+  out.log_watch = &jobs.logs();
+  return out;
+}
+
+std::string name_of_call(const Call& call) { return std::string(call.param("name")); }
+
+}  // namespace
+
+void add_routes(http::Router& router, Jobs& jobs) {
+  router.add_json({.id = "job_create", .method = Method::post, .path = "/api/v1/jobs", .right = Right::write,
+                   .summary = "Submit a job: an Azure command-job document. With strict=true nothing is substituted or ignored."},
+                  [&](const Call& call) -> Result<JobAnswer> {
+                    LATHE_TRY(const auto document, call.json_body());
+                    return jobs.submit(document, call.query("strict") == "true", {call.principal, is_loopback(call.peer)});
+                  },
+                  201);
+  router.add_json({.id = "job_list", .method = Method::get, .path = "/api/v1/jobs", .right = Right::read,
+                   .summary = "Jobs, newest first: limit, next, state, experiment_name, include_archived."},
+                  [&](const Call& call) -> Result<Jobs::Page> {
+                    LATHE_TRY(const auto wanted, wanted_of(call));
+                    return jobs.list(wanted);
+                  });
+  router.add_json({.id = "job_show", .method = Method::get, .path = "/api/v1/jobs/{name}", .right = Right::read, .summary = "One job."},
+                  [&](const Call& call) { return jobs.show(name_of_call(call)); });
+  router.add_json({.id = "job_cancel", .method = Method::post, .path = "/api/v1/jobs/{name}/cancel", .right = Right::write,
+                   .summary = "Ask a job to stop; answers at once with the new state."},
+                  [&](const Call& call) { return jobs.cancel(name_of_call(call), call.principal.user); });
+  router.add_json({.id = "job_archive", .method = Method::post, .path = "/api/v1/jobs/{name}/archive", .right = Right::write,
+                   .summary = "Hide a job from lists."},
+                  [&](const Call& call) { return jobs.archive(name_of_call(call), true); });
+  router.add_json({.id = "job_restore", .method = Method::post, .path = "/api/v1/jobs/{name}/restore", .right = Right::write,
+                   .summary = "Show an archived job in lists again."},
+                  [&](const Call& call) { return jobs.archive(name_of_call(call), false); });
+  router.add({.id = "job_log", .method = Method::get, .path = "/api/v1/jobs/{name}/log", .right = Right::read,
+              .summary = "What the job has printed so far, from offset on."},
+             [&](Call& call) -> Result<Response> {
+               const auto name = name_of_call(call);
+               LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
+               LATHE_TRY(const auto offset, number_query(call, "offset", 0));
+               Response response;
+               response.type = "text/plain; charset=utf-8";
+               response.source = log_so_far(jobs.launcher().attempt_folder(name, job.attempt), offset);
+               return response;
+             });
+  router.add({.id = "job_events", .method = Method::get, .path = "/api/v1/jobs/{name}/events", .right = Right::read,
+              .summary = "Log and states as they come (server-sent events); resumes from offset or Last-Event-ID."},
+             [&](Call& call) -> Result<Response> {
+               const auto name = name_of_call(call);
+               LATHE_CHECK(jobs.show(name));
+               if (const auto last = call.header("last-event-id"); last && !call.query("offset")) call.queries.emplace_back("offset", *last);
+               LATHE_TRY(const auto offset, number_query(call, "offset", 0));
+               Response response;
+               response.type = "text/event-stream";
+               response.source = follow(followed(jobs, name), offset);
+               return response;
+             });
+  router.add_json({.id = "job_files", .method = Method::get, .path = "/api/v1/jobs/{name}/files", .right = Right::read,
+                   .summary = "What the job left: outputs, artifacts, its log."},
+                  [&](const Call& call) { return list_files(jobs, name_of_call(call)); });
+  router.add({.id = "job_file", .method = Method::get, .path = "/api/v1/jobs/{name}/files/{path*}", .right = Right::read, .summary = "One of those files."},
+             [&](Call& call) { return send_file(jobs, name_of_call(call), std::string(call.param("path"))); });
+}
+
+}  // namespace lathe::jobs

@@ -1,0 +1,61 @@
+#include "jobs/verdict.h"
+
+#include <fmt/format.h>
+#include <string.h>
+
+#include "base/text.h"
+
+namespace lathe::jobs {
+namespace {
+
+/// What the output says about the cause, as one more sentence; or nothing.
+std::string hint(std::string_view lines) {
+  if (const auto at = lines.rfind("ModuleNotFoundError: No module named "); at != std::string_view::npos) {
+    auto module = lines.substr(at + 37);
+    module = module.substr(0, module.find('\n'));
+    return fmt::format(" The environment lacks the Python module {}: install it on this machine (Debian: apt install python3-{}), or leave out its import.",
+                       module, to_lower(std::string(module.substr(1, module.find_first_of("'.", 1) - 1))));
+  }
+  if (lines.find("No space left on device") != std::string_view::npos) return " The disk is full: make room and submit it again.";
+  return {};
+}
+
+std::string how_it_ended(const process::End& end, std::int64_t timeout_s) {
+  using process::Reason;
+  switch (end.reason) {
+    case Reason::timeout: return fmt::format("The job ran longer than its limit of {} s (limits.timeout) and was ended.", timeout_s);
+    case Reason::start_failed: return "The job's process could not be started: " + end.error + ".";
+    case Reason::stopped: return "The job was stopped.";
+    case Reason::signaled:
+      if (end.oom_killed)
+        return fmt::format("The job ran out of memory and the kernel ended it; its largest process had {} MiB. Use a compute target with larger nodes, or less memory.",
+                           end.max_rss_bytes >> 20);
+      return fmt::format("The job's process was ended by signal {} ({}).", end.signal.value_or(0), ::strsignal(end.signal.value_or(0)));
+    case Reason::exited: break;
+  }
+  const int code = end.code.value_or(-1);
+  if (end.oom_killed)
+    return fmt::format("A process of the job ran out of memory and the kernel ended it; the command then exited with status {}. Use a compute target with "
+                       "larger nodes, or less memory.", code);
+  if (code == 127) return "The command exited with status 127: a program that it calls does not exist.";
+  if (code == 126) return "The command exited with status 126: a program that it calls is not executable.";
+  return fmt::format("The command exited with status {}.", code);
+}
+
+}  // namespace
+
+std::string verdict(const VerdictInput& input) {
+  std::string out;
+  if (input.observation.end) {
+    out = how_it_ended(*input.observation.end, input.timeout_s);
+  } else {
+    out = fmt::format("The job was lost: its supervisor on {} was killed or the machine went down, so that its exit status is unknown. What was left of it "
+                      "was ended; submit it again.", input.node.empty() ? "this machine" : input.node);
+  }
+  const auto lines = trim(input.last_lines);
+  out += hint(lines);
+  if (!lines.empty()) out += "\nIts last lines:\n" + printable(lines);
+  return out;
+}
+
+}  // namespace lathe::jobs

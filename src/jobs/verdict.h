@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "process/supervised.h"
+
+namespace lathe::jobs {
+
+struct VerdictInput {
+  process::Observation observation;  ///< exited or lost
+  std::string last_lines;            ///< of the log
+  std::int64_t timeout_s = 0;
+  std::string node;
+};
+
+/// Why a job failed, in a sentence or two with the evidence, then the last lines of its log.
+std::string verdict(const VerdictInput& input);
+
+}  // namespace lathe::jobs
