@@ -9,6 +9,7 @@
 #include "app/app.h"
 #include "app/certificate.h"
 #include "app/data_folder.h"
+#include "app/job_resolvers.h"
 #include "assets/assets.h"
 #include "assets/models.h"
 #include "auth/auth.h"
@@ -16,7 +17,9 @@
 #include "base/time.h"
 #include "base/version.h"
 #include "db/db.h"
+#include "compute/compute.h"
 #include "http/server.h"
+#include "jobs/jobs.h"
 
 namespace lathe::app {
 namespace {
@@ -61,21 +64,29 @@ class App {
     LATHE_TRY(const auto first_token, auth_->first_start());
     if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
-    models_ = std::make_unique<assets::Models>(
-        *assets_, [](db::Connection&, const std::string&) -> Result<std::optional<assets::JobOrigin>> { return std::nullopt; });
-
-    add_own_routes();
-    auth::add_routes(router_, *auth_);
-    assets::add_routes(router_, *assets_);
-    assets::add_routes(router_, *models_);
-
+    models_ = std::make_unique<assets::Models>(*assets_, job_origin);
     http::ServerOptions options;
     options.host = config_.text("host");
     options.port = config_.port("port");
     options.allowed_hosts = config_.list("allowed_hosts");
     options.authenticate = [this](const std::optional<http::Credentials>& who) { return auth_->authenticate(who); };
     LATHE_CHECK(choose_tls(config_, options));
+
+    LATHE_TRY(compute_, compute::Compute::open(*db_, compute::this_machine()));
+    LATHE_TRY(launcher_, jobs::Launcher::open({data, options.certificate_file}, assets_->blobs()));
+    jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, job_resolvers(*assets_, *models_));
+
+    add_own_routes();
+    auth::add_routes(router_, *auth_);
+    assets::add_routes(router_, *assets_);
+    assets::add_routes(router_, *models_);
+    compute::add_routes(router_, *compute_);
+    jobs::add_routes(router_, *jobs_);
+
     LATHE_TRY(server_, http::serve(std::move(options), router_));
+
+    launcher_->set_tracking_url(url_for_jobs());
+    LATHE_CHECK(jobs_->start());
 
     LATHE_CHECK(announce(data, {::getpid(), server_->url(), std::nullopt}));
     fmt::print("ready {}\n", server_->url());
@@ -92,6 +103,14 @@ class App {
   }
 
  private:
+  /// A server that listens on all addresses is reached from this machine by loopback.
+  std::string url_for_jobs() const {
+    const auto& host = config_.text("host");
+    if (host != "0.0.0.0" && host != "::") return server_->url();
+    const auto url = server_->url();
+    return fmt::format("{}://127.0.0.1:{}", url.substr(0, url.find(':')), server_->port());
+  }
+
   void add_own_routes() {
     const auto ok = [](Call&) -> Result<Response> { return http::text_response("ok\n"); };
     router_.add({.id = "healthz", .method = Method::get, .path = "/healthz", .right = Right::open, .summary = "The process runs."}, ok);
@@ -120,6 +139,9 @@ class App {
   std::unique_ptr<auth::Auth> auth_;
   std::unique_ptr<assets::Assets> assets_;
   std::unique_ptr<assets::Models> models_;
+  std::unique_ptr<compute::Compute> compute_;
+  std::unique_ptr<jobs::Launcher> launcher_;
+  std::unique_ptr<jobs::Jobs> jobs_;
   http::Router router_;
   std::unique_ptr<http::Server> server_;
 };

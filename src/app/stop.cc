@@ -4,10 +4,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <cstdio>
+#include <mutex>
 
 #include "app/app.h"
 #include "app/data_folder.h"
+#include "process/supervised.h"
+#include "process/watch.h"
 
 namespace lathe::app {
 namespace {
@@ -19,6 +23,55 @@ bool end_process(int pid, int limit_ms) {
   ::syscall(SYS_pidfd_send_signal, handle.get(), SIGTERM, nullptr, 0);
   pollfd waiting{handle.get(), POLLIN, 0};
   return ::poll(&waiting, 1, limit_ms) == 1;
+}
+
+/// The folders of all shims below the data folder: jobs' attempts and the data plane.
+std::vector<std::filesystem::path> shim_folders(const std::filesystem::path& data) {
+  std::vector<std::filesystem::path> out{data / "infer"};
+  std::error_code error;
+  for (const auto& job : std::filesystem::directory_iterator(data / "jobs", error)) {
+    std::error_code ignored;
+    for (const auto& attempt : std::filesystem::directory_iterator(job.path(), ignored))
+      if (attempt.path().filename().string().starts_with("attempt-")) out.push_back(attempt.path());
+  }
+  return out;
+}
+
+/// Ends what runs under shims: asks, and kills what has not ended after 15 s.
+int stop_programs(const std::filesystem::path& data) {
+  std::vector<std::filesystem::path> running;
+  for (const auto& folder : shim_folders(data)) {
+    const auto seen = process::observe(folder);
+    if (!seen || seen->status != process::Status::running) continue;
+    if (const auto asked = process::request_stop(folder, std::chrono::seconds{10}); !asked)
+      fmt::print(stderr, "lathe stop: {}\n", asked.error().message);
+    running.push_back(folder);
+  }
+  std::mutex mutex;
+  std::condition_variable one_ended;
+  std::size_t ended = 0;
+  {
+    process::Watch watch([&](const std::filesystem::path&) {
+      const std::lock_guard lock(mutex);
+      ++ended;
+      one_ended.notify_all();
+    });
+    for (const auto& folder : running)
+      if (!watch.add(folder)) fmt::print(stderr, "lathe stop: cannot watch {}\n", folder.string());
+    std::unique_lock lock(mutex);
+    one_ended.wait_for(lock, std::chrono::seconds{15}, [&] { return ended >= running.size(); });
+  }
+  int status = 0;
+  for (const auto& folder : running) {
+    const auto seen = process::observe(folder);
+    if (seen && seen->status == process::Status::exited) continue;
+    if (const auto killed = process::kill_now(folder); !killed) {
+      fmt::print(stderr, "lathe stop: {}\n", killed.error().message);
+      status = 1;
+    }
+  }
+  if (!running.empty()) fmt::print(stderr, "stopped {} program{}\n", running.size(), running.size() == 1 ? "" : "s");
+  return status;
 }
 
 }  // namespace
@@ -38,8 +91,7 @@ int stop(const std::filesystem::path& data, bool all) {
   } else {
     fmt::print(stderr, "no server is running in {}\n", data.string());
   }
-  (void)all;
-  return 0;
+  return all ? stop_programs(data) : 0;
 }
 
 }  // namespace lathe::app

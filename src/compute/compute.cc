@@ -49,9 +49,12 @@ Compute::~Compute() {
 void Compute::start(Placed placed) {
   {
     std::unique_lock lock(mutex_);
-    placed_ = std::move(placed);
+    std::vector<Rules> clusters;
     for (const auto& [name, known] : targets_)
-      if (!known.rules.local) carry_out(lock, scheduler_.apply(TargetPut{known.rules}, now()));
+      if (!known.rules.local) clusters.push_back(known.rules);
+    for (const auto& rules : clusters) carry_out(lock, scheduler_.apply(TargetPut{rules}, now()));
+    placed_ = std::move(placed);
+    hand_out(lock);
   }
   timer_ = std::thread([this] { keep_time(); });
 }
@@ -71,12 +74,6 @@ void Compute::apply(const Event& event) {
 }
 
 void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<Decision>& decisions) {
-  struct Start {
-    std::string job;
-    std::string node;
-    Resources room;
-  };
-  std::vector<Start> starts;
   const auto note = [&](const std::string& target, const std::string& line) {
     log::info("compute {}", line);
     const auto found = targets_.find(target);
@@ -91,11 +88,16 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
     if (const auto* placed = std::get_if<JobPlaced>(&decision)) {
       const auto& rules = targets_[placed->target].rules;
       if (!rules.local) note(placed->target, fmt::format("node {} runs {}", placed->node, placed->job));
-      starts.push_back({placed->job, placed->node, rules.local ? Resources{} : rules.node});
+      starts_.push_back({placed->job, placed->node, rules.local ? Resources{} : rules.node});
     }
   }
   changed_.notify_all();
-  if (starts.empty() || !placed_) return;
+  hand_out(lock);
+}
+
+void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
+  if (starts_.empty() || !placed_) return;
+  const auto starts = std::exchange(starts_, {});
   lock.unlock();
   for (const auto& start : starts) placed_(start.job, start.node, start.room);
   lock.lock();

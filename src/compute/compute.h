@@ -85,7 +85,13 @@ class Compute {
   };
   Compute(db::Database& db, const Resources& machine) : db_(db), machine_(machine), scheduler_(machine) {}
   void apply(const Event& event);
+  struct Start {
+    std::string job;
+    std::string node;
+    Resources room;
+  };
   void carry_out(std::unique_lock<std::mutex>& lock, const std::vector<Decision>& decisions);
+  void hand_out(std::unique_lock<std::mutex>& lock);
   void keep_time();
   TargetAnswer answer(const Known& known) const;
   Result<const Known*> find(const std::string& name) const;
@@ -98,6 +104,7 @@ class Compute {
   Scheduler scheduler_;
   std::map<std::string, Known> targets_;
   Placed placed_;
+  std::vector<Start> starts_;  ///< decided, not handed out yet
   std::thread timer_;
 };
 

@@ -20,8 +20,8 @@ class Launcher {
  public:
   struct Options {
     std::filesystem::path data;  ///< the data folder
-    std::string tracking_url;    ///< where jobs reach this server
-    std::string certificate;     ///< its certificate when that is our own, else empty
+    std::string certificate;     ///< the server's certificate when that is our own, else empty
+    std::string tracking_url = {};
     std::uint64_t log_bytes = std::uint64_t{64} << 20;
   };
 
@@ -38,6 +38,9 @@ class Launcher {
   };
   /// Lays out the job's work folder and starts its process. Errors: a sentence for the job's verdict.
   Result<void> launch(const Launch& launch);
+
+  /// Where jobs reach this server. Before the first launch.
+  void set_tracking_url(std::string url) { options_.tracking_url = std::move(url); }
 
   /// The shim's folder of an attempt, and the job's own.
   std::filesystem::path attempt_folder(const std::string& job, std::int64_t attempt) const;

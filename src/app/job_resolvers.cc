@@ -1,0 +1,84 @@
+#include "app/job_resolvers.h"
+
+#include <fmt/format.h>
+
+#include "jobs/job_store.h"
+#include "json/fields.h"
+#include "tracking/tracking.h"
+
+namespace lathe::app {
+namespace {
+
+/// A reference as one text; what clients uploaded comes as {"tree": digest}, with a "path" within it for one file.
+Result<std::string> reference_text(const json::Value& reference) {
+  if (reference.is_string()) return std::string(json::view(reference.get_string()));
+  if (!reference.is_object()) return fail(Code::invalid, fmt::format("must be a string, not {}", json::kind_name(reference)));
+  LATHE_TRY(const auto tree, json::get_string(reference.get_object(), "tree"));
+  if (!tree) return fail(Code::invalid, "must be a path, azureml:NAME:VERSION or {\"tree\": DIGEST}");
+  LATHE_TRY(const auto path, json::get_string(reference.get_object(), "path"));
+  return path ? "tree:" + *tree + "/" + *path : "tree:" + *tree;
+}
+
+Result<std::string> snapshot(assets::Assets& assets, const std::string& folder, const jobs::Caller& caller) {
+  LATHE_TRY(const auto path, assets.allowed_path(folder, caller.who, caller.local));
+  if (!std::filesystem::is_directory(path)) return fail(Code::invalid, fmt::format("{} is not a folder", folder));
+  LATHE_TRY(const auto rules, assets::IgnoreRules::of_folder(path));
+  const auto reach = caller.who.is_administrator() ? assets::Reach::everything : assets::Reach::world_readable;
+  LATHE_TRY(const auto scan, assets::scan_folder(path, rules, assets.digests(), reach));
+  return assets.blobs().take_folder(path, scan.tree);
+}
+
+}  // namespace
+
+jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models) {
+  jobs::Resolvers out;
+  out.input = [&assets, &models](const json::Value& reference, const std::string& type, const jobs::Caller& caller) -> Result<jobs::Resolved> {
+    LATHE_TRY(const auto text, reference_text(reference));
+    const bool model = type.ends_with("_model") && text.starts_with("azureml:") && !text.starts_with("azureml://");
+    LATHE_TRY(const auto found, model ? models.resolve(text) : assets.resolve(text, type, caller.who, caller.local));
+    if (found.local.empty()) return fail(Code::invalid, "a URL that an asset names is not fetched yet: name the URL itself as the input's path");
+    return jobs::Resolved{found.local, found.digest, std::filesystem::is_directory(found.local)};
+  };
+  out.code = [&assets](const json::Value& code, const jobs::Caller& caller) -> Result<std::string> {
+    LATHE_TRY(auto text, reference_text(code));
+    if (text.starts_with("tree:")) {
+      text.erase(0, 5);
+      LATHE_CHECK(assets.blobs().tree(text));
+      return text;
+    }
+    return snapshot(assets, text, caller);
+  };
+  out.environment = [&assets](const json::Value& environment, json::Report& report) -> Result<jobs::Resolvers::Environment> {
+    LATHE_TRY(auto use, assets.resolve_environment(environment));
+    report.insert(report.end(), use.report.begin(), use.report.end());
+    return jobs::Resolvers::Environment{use.runs_as, use.digest};
+  };
+  return out;
+}
+
+Result<std::optional<assets::JobOrigin>> job_origin(db::Connection& c, const std::string& run) {
+  const auto job = jobs::find_job(c, run);
+  if (!job) return std::nullopt;
+  LATHE_TRY(const auto value, json::parse(job->plan_json));
+  LATHE_TRY(const auto plan, json::from_json<jobs::Plan>(value));
+  LATHE_TRY(const auto logged, tracking::load_run(c, run));
+  assets::JobOrigin out;
+  out.command = plan.command;
+  out.code_digest = plan.code;
+  out.environment_digest = plan.environment_digest;
+  out.environment_runs_as = plan.environment;
+  for (const auto& input : plan.inputs) {
+    if (input.literal) {
+      out.parameters[input.name] = *input.literal;
+      continue;
+    }
+    // What the job itself fetched from a URL, it noted in a tag.
+    auto digest = input.digest;
+    for (const auto& tag : logged.tags)
+      if (tag.key == "lathe.input." + input.name + ".sha256") digest = tag.value;
+    out.data.push_back({input.name, input.source.value_or("uploaded"), digest});
+  }
+  return out;
+}
+
+}  // namespace lathe::app
