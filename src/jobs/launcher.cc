@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -73,6 +75,7 @@ Result<void> Launcher::set_up_shared() {
   std::error_code error;
   LATHE_CHECK(make_folder(shared, 0755));
   LATHE_CHECK(make_folder(shared / "bin", 0755));
+  LATHE_CHECK(make_folder(shared / "fetched", 0755));
   if (!fs::exists(fs::symlink_status(shared / "bin/python", error))) fs::create_symlink("/usr/bin/python3", shared / "bin/python", error);
 
   const auto from = python_folder();
@@ -139,6 +142,10 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
   for (const char* part : {"code", "inputs", "outputs", "tmp"}) LATHE_CHECK(make_owned(work / part, 0755, spec.account));
   for (const auto& output : launch.plan.outputs) LATHE_CHECK(make_owned(places.output(output), 0755, spec.account));
 
+  // What this user's jobs fetched from URLs is kept for the next ones.
+  const bool fetches = std::any_of(launch.plan.inputs.begin(), launch.plan.inputs.end(), [](const auto& input) { return input.url.has_value(); });
+  if (fetches) LATHE_CHECK(make_owned(fetched_folder(launch.user_id), 0700, spec.account));
+
   std::optional<assets::BlobStore::Owner> owner;
   if (spec.account) owner = assets::BlobStore::Owner{spec.account->uid, spec.account->gid};
   if (launch.plan.code) LATHE_CHECK(blobs_.copy_out(*launch.plan.code, places.code(), owner));
@@ -203,6 +210,7 @@ std::vector<std::pair<std::string, std::string>> Launcher::environment(const Lau
     if (input.url) out.emplace_back("LATHE_INPUT_URL_" + input.name, *input.url);
     if (!input.literal) out.emplace_back("AZURE_ML_INPUT_" + input.name, Places{work}.input(input).string());
   }
+  out.emplace_back("LATHE_FETCHED", fetched_folder(launch.user_id).string());
   for (const auto& output : launch.plan.outputs) out.emplace_back("AZURE_ML_OUTPUT_" + output, Places{work}.output(output).string());
   return out;
 }

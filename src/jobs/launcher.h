@@ -56,6 +56,7 @@ class Launcher {
   Result<void> set_up_root();
   Result<void> set_up_shared();
   Result<void> lay_out(const Launch& launch, process::Spec& spec);
+  std::filesystem::path fetched_folder(std::int64_t user_id) const { return root_ / ".lathe/fetched" / std::to_string(user_id); }
   std::vector<std::pair<std::string, std::string>> environment(const Launch& launch) const;
 
   Options options_;
