@@ -34,9 +34,10 @@ Result<void> migrate(SqliteConnection& connection, const std::string& file, cons
     std::filesystem::remove(copy, ignored);
     LATHE_CHECK(run(connection, "VACUUM INTO $1", copy.string()));
   }
+  // All in one transaction: a store is at the old schema or at the new one, and the disk is waited for once.
+  LATHE_CHECK(connection.script("BEGIN IMMEDIATE"));
   for (const auto& step : steps) {
     if (applied.contains(step.number)) continue;
-    LATHE_CHECK(connection.script("BEGIN IMMEDIATE"));
     auto done = connection.script(step.sql);
     if (done) {
       auto noted = run(connection, "INSERT INTO schema_step (number, name, applied_us) VALUES ($1, $2, $3)", step.number,
@@ -48,9 +49,8 @@ Result<void> migrate(SqliteConnection& connection, const std::string& file, cons
       (void)undone;  // the first error tells more
       return fail_in(fmt::format("migration {:04}_{}", step.number, step.name), done.error());
     }
-    LATHE_CHECK(connection.script("COMMIT"));
   }
-  return {};
+  return connection.script("COMMIT");
 }
 
 }  // namespace lathe::db

@@ -37,6 +37,16 @@ fs::path python_folder() {
   return {};
 }
 
+/// Replaces a file at once for all readers, without waiting for the disk: it is made again at the next start if it is lost.
+Result<void> replace_file(const fs::path& path, std::string_view content) {
+  const auto beside = path.string() + ".new";
+  const Fd file{::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+  if (!file) return fail(errno_error("cannot write " + path.string()));
+  LATHE_CHECK(write_all(file.get(), content, path.string()));
+  if (::rename(beside.c_str(), path.c_str()) != 0) return fail(errno_error("cannot write " + path.string()));
+  return {};
+}
+
 Result<void> make_owned(const fs::path& folder, mode_t mode, std::optional<process::Account> owner) {
   if (::mkdir(folder.c_str(), mode) != 0 && errno != EEXIST) return fail(errno_error("cannot make " + folder.string()));
   if (owner && ::chown(folder.c_str(), owner->uid, owner->gid) != 0) return fail(errno_error("cannot give away " + folder.string()));
@@ -88,12 +98,12 @@ Result<void> Launcher::set_up_shared() {
       if (entry.path().extension() != ".py") continue;
       LATHE_TRY(const auto text, read_file(entry.path()));
       const auto to = shared / "python/lathe" / entry.path().filename();
-      if (read_file(to).value_or("") != text) LATHE_CHECK(write_file(to, text, 0644));
+      if (read_file(to).value_or("") != text) LATHE_CHECK(replace_file(to, text));
     }
   }
   if (!options_.certificate.empty()) {
     LATHE_TRY(const auto text, read_file(options_.certificate));
-    LATHE_CHECK(write_file(shared / "certificate.pem", text, 0644));
+    LATHE_CHECK(replace_file(shared / "certificate.pem", text));
   }
   return {};
 }
