@@ -8,6 +8,7 @@ import yaml
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 MAIN = EXAMPLES / "main-job"
+DATA = MAIN / "data" / "breast-cancer.csv"
 ROOT = "7/job-1/artifacts/"
 
 
@@ -15,7 +16,7 @@ ROOT = "7/job-1/artifacts/"
 def trained(script, recorder):
     script.run(f"""
 import runpy, sys
-sys.argv = ["train.py", "--rounds", "20", "--max-depth", "4", "--results", "out"]
+sys.argv = ["train.py", "--data", {str(DATA)!r}, "--rounds", "20", "--max-depth", "4", "--results", "out"]
 sys.dont_write_bytecode = True
 runpy.run_path({str(MAIN / "src" / "train.py")!r}, run_name="__main__")
 """)
@@ -50,6 +51,16 @@ def test_the_request_holds_the_first_held_back_rows(trained):
     assert request["shape"] == [4, 30]
     truth = ", ".join(held_back["classes"][label] for label in held_back["labels"][:4])
     assert f"the truth for these four is\n{truth}" in (MAIN / "README.md").read_text()
+
+
+def test_the_data_are_those_that_scikit_learn_bundles():
+    import numpy
+    from sklearn.datasets import load_breast_cancer
+    bundled = load_breast_cancer()
+    with open(DATA) as file:
+        assert file.readline().strip().split(",") == [*bundled.feature_names, "benign"]
+        table = numpy.loadtxt(file, delimiter=",")
+    assert (table == numpy.column_stack([bundled.data, bundled.target])).all()
 
 
 def test_the_job_passes_the_arguments_that_the_script_takes():
