@@ -90,7 +90,7 @@ const std::vector<Setting>& settings() {
       {"grpc_port", "8082", "port of the predictions' gRPC API; 0 lets the system choose"},
       {"auth", "on", "off: everybody is the administrator (on loopback only)"},
       {"allowed_hosts", "", "host names that requests may name, beside this machine's own, with commas between"},
-      {"behind_proxy", "false", "true: a proxy in front does TLS, so that plain HTTP is served beyond loopback"},
+      {"behind_proxy", "false", "a proxy in front does TLS, so that plain HTTP is served beyond loopback"},
       {"tls_certificate", "", "certificate (PEM); beyond loopback one is made when none is given"},
       {"tls_key", "", "the certificate's key (PEM)"},
       {"log_level", "info", "debug, info, warn or error"},

@@ -19,6 +19,10 @@ void add_settings(CLI::App& command, std::map<std::string, std::string>& flags) 
     for (const char c : setting.name) flag.push_back(c == '_' ? '-' : c);
     std::string doc(setting.doc);
     if (!setting.fallback.empty()) doc += fmt::format(" [{}]", setting.fallback);
+    if (setting.fallback == "false") {
+      command.add_flag_callback(flag, [&flags, name = std::string(setting.name)] { flags[name] = "true"; }, std::string(setting.doc));
+      continue;
+    }
     command.add_option_function<std::string>(
         flag, [&flags, name = std::string(setting.name)](const std::string& value) { flags[name] = value; }, doc);
   }
