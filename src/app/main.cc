@@ -2,9 +2,10 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
+#include <string_view>
 
 #include "app/app.h"
-#include "base/version.h"
+#include "cli/cli.h"
 
 namespace {
 
@@ -38,8 +39,10 @@ void show(const Config& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const std::string_view group = argc > 1 ? argv[1] : "";
+  if (group != "serve" && group != "stop" && group != "config") return lathe::cli::run(argc, argv);
+
   CLI::App app{"Lathe: managed machine learning on your own machines", "lathe"};
-  app.set_version_flag("--version", lathe::version());
   app.require_subcommand(1);
 
   std::map<std::string, std::string> flags;
