@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/time.h"
 #include "json/json.h"
 
@@ -43,7 +44,20 @@ Result<DataFolder> DataFolder::lock(const std::filesystem::path& path) {
 Result<void> announce(const std::filesystem::path& data, const Announcement& what) {
   json::Object document{{"pid", what.pid}, {"url", what.url}, {"started", to_iso8601(now())}};
   if (what.infer) document["infer"] = *what.infer;
+  if (what.certificate_sha256) document["certificate_sha256"] = *what.certificate_sha256;
   return write_file(data / "server.json", json::print(document) + "\n");
+}
+
+void note_last_data(const std::filesystem::path& data, const char* (*environment)(const char*)) {
+  const char* xdg = environment("XDG_CONFIG_HOME");
+  const char* home = environment("HOME");
+  std::filesystem::path folder;
+  if (xdg != nullptr && *xdg == '/') folder = xdg;
+  else if (home != nullptr && *home == '/') folder = std::filesystem::path(home) / ".config";
+  else return;
+  // A comfort, not a need: without it --data or LATHE_DATA says the same.
+  if (!make_folder(folder / "lathe")) return;
+  if (auto noted = write_file(folder / "lathe" / "last-data", data.string() + "\n"); !noted) log::warn("{}", noted.error().message);
 }
 
 Result<std::optional<Announcement>> running_server(const std::filesystem::path& data) {

@@ -28,8 +28,12 @@ struct Announcement {
   int pid = 0;
   std::string url;
   std::optional<std::string> infer;
+  std::optional<std::string> certificate_sha256;  ///< of our own certificate, for clients to pin
 };
 Result<void> announce(const std::filesystem::path& data, const Announcement& what);
+/// Notes the folder in the user's configuration (~/.config/lathe/last-data), where the command line looks when no server
+/// runs on the default folder: so that `lathe serve --data X` needs no more flags afterwards.
+void note_last_data(const std::filesystem::path& data, const char* (*environment)(const char*));
 /// The announcement of the server that holds the lock now; nullopt: none runs.
 Result<std::optional<Announcement>> running_server(const std::filesystem::path& data);
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 
 #include "app/app.h"
 #include "app/certificate.h"
@@ -73,7 +74,8 @@ class App {
     LATHE_CHECK(choose_tls(config_, options));
 
     LATHE_TRY(compute_, compute::Compute::open(*db_, compute::this_machine()));
-    LATHE_TRY(launcher_, jobs::Launcher::open({data, options.certificate_file}, assets_->blobs()));
+    const std::string certificate = options.certificate_file;
+    LATHE_TRY(launcher_, jobs::Launcher::open({data, certificate}, assets_->blobs()));
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, job_resolvers(*assets_, *models_));
 
     add_own_routes();
@@ -88,7 +90,12 @@ class App {
     launcher_->set_tracking_url(url_for_jobs());
     LATHE_CHECK(jobs_->start());
 
-    LATHE_CHECK(announce(data, {::getpid(), server_->url(), std::nullopt}));
+    Announcement about{::getpid(), server_->url(), std::nullopt, std::nullopt};
+    if (!certificate.empty()) {
+      LATHE_TRY(about.certificate_sha256, fingerprint(certificate));
+    }
+    LATHE_CHECK(announce(data, about));
+    note_last_data(data, [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
     fmt::print("ready {}\n", server_->url());
     std::fflush(stdout);
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);

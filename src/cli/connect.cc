@@ -26,6 +26,9 @@ std::string without_slash(std::string url) {
   return url;
 }
 
+/// The data folder of the server that was started last by this user, where another than the default was named.
+fs::path last_data_folder() { return trim(read_file(Contexts::file().parent_path() / "last-data").value_or("")); }
+
 Result<Target> local_server(const fs::path& data) {
   const auto text = read_file(data / "server.json");
   if (!text && text.error().code == Code::not_found) return fail(no_server());
@@ -64,7 +67,9 @@ Result<Target> find_server(const Arguments& arguments) {
     LATHE_TRY(auto context, contexts.find(contexts.current));
     return Target{context.url, arguments.get_or("--token", context.token), context.certificate_sha256, false};
   } else {
-    LATHE_TRY(target, local_server(data));
+    auto found = local_server(data);
+    if (!found && !environment("LATHE_DATA")) found = local_server(last_data_folder());
+    LATHE_TRY(target, std::move(found));
   }
 
   if (!target.here) {  // a bare URL: whatever is known of it
