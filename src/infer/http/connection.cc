@@ -17,6 +17,7 @@ constexpr std::size_t kKeptRoom = std::size_t{1} << 20;  ///< a larger buffer is
 constexpr std::size_t kFlushBytes = std::size_t{256} << 10;
 constexpr std::size_t kPadding = 64;  ///< readable bytes that simdjson wants after a body
 constexpr std::int64_t kLingerSeconds = 2;
+constexpr std::int64_t kFirstRequestSeconds = 1;
 
 const char* reason(int status) {
   switch (status) {
@@ -69,7 +70,11 @@ void Connection::check_time() {
 }
 
 void Connection::drain() {
-  if (!waiting_ && !writing_ && begin_ == end_) close();
+  if (waiting_ || writing_ || begin_ != end_) return;
+  if (answered_)
+    close();
+  else  // its first request may be on its way
+    deadline_s_ = std::min(deadline_s_, host_.now_s + kFirstRequestSeconds);
 }
 
 void Connection::make_room() {
@@ -184,6 +189,7 @@ void Connection::write_reply(bool keep) {
   begin_ += parser_.consumed();
   parser_.reset();
   admitted_ = false;
+  answered_ = true;
 }
 
 void Connection::send(Next then) {

@@ -35,7 +35,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void start() { read(); }
   /// Closes it when its time is over. Called about once a second.
   void check_time();
-  /// Closes it when no request is under way; else after that one.
+  /// Closes it when no request is under way; else after that one. A new connection gets a moment for its first request.
   void drain();
   void close();
 
@@ -66,6 +66,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Reply reply_;
   std::int64_t deadline_s_;
   bool admitted_ = false;
+  bool answered_ = false;  ///< at least one request
   bool waiting_ = false;  ///< for an answer that was put off
   bool writing_ = false;
   bool lingering_ = false;

@@ -49,6 +49,7 @@ class Worker {
   void drain() {
     asio::post(context_, [this] {
       host_.draining = true;
+      accept_waiting();
       error_code ignored;
       acceptor_.close(ignored);
       retry_.cancel();
@@ -74,6 +75,17 @@ class Worker {
       std::make_shared<Connection>(std::move(socket), host_)->start();
       accept();
     });
+  }
+
+  /// Takes those who have connected already: closing the listening socket would reset them.
+  void accept_waiting() {
+    error_code error;
+    acceptor_.non_blocking(true, error);
+    while (!error) {
+      tcp::socket socket(context_);
+      acceptor_.accept(socket, error);
+      if (!error) std::make_shared<Connection>(std::move(socket), host_)->start();
+    }
   }
 
   /// No descriptors are left, for example: others close soon.
