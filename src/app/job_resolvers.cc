@@ -28,6 +28,31 @@ Result<std::string> snapshot(assets::Assets& assets, const std::string& folder, 
   return assets.blobs().take_folder(path, scan.tree);
 }
 
+/// What a job left as an output becomes a version of a data asset, by its content.
+Result<std::string> keep_output(assets::Assets& assets, const std::filesystem::path& folder, const jobs::PlannedOutput& output,
+                                const std::string& user) {
+  LATHE_TRY(const auto scan, assets::scan_data(folder, assets.digests(), assets::Reach::no_links));
+  if (scan.tree.files.empty()) return fail(Code::invalid, "nothing was written to it");
+  if (output.type == "uri_file" && scan.tree.files.size() != 1)
+    return fail(Code::invalid, fmt::format("it is a uri_file, and {} files were written to it", scan.tree.files.size()));
+  LATHE_TRY(const auto digest, assets.blobs().take_folder(folder, scan.tree));
+  assets::Asset asset;
+  asset.name = *output.asset_name;
+  asset.version = output.asset_version.value_or("");
+  asset.type = output.type == "uri_file" || output.type == "mltable" ? output.type : "uri_folder";
+  asset.path = "tree:" + digest;
+  asset.digest = digest;
+  if (output.type == "uri_file") {
+    asset.path += "/" + scan.tree.files[0].path;
+    asset.digest = scan.tree.files[0].sha256;
+  }
+  asset.files = static_cast<std::int64_t>(scan.tree.files.size());
+  asset.size_bytes = scan.tree.size_bytes();
+  asset.creation_context = {user, to_iso8601(now())};
+  LATHE_TRY(const auto kept, assets.db().write([&](db::Connection& c) { return assets::insert_asset(c, assets::Kind::data, asset); }));
+  return fmt::format("azureml:{}:{}", kept.name, kept.version);
+}
+
 }  // namespace
 
 jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models) {
@@ -52,6 +77,9 @@ jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models) {
     LATHE_TRY(auto use, assets.resolve_environment(environment));
     report.insert(report.end(), use.report.begin(), use.report.end());
     return jobs::Resolvers::Environment{use.runs_as, use.digest};
+  };
+  out.keep = [&assets](const std::filesystem::path& folder, const jobs::PlannedOutput& output, const std::string& user) {
+    return keep_output(assets, folder, output, user);
   };
   return out;
 }

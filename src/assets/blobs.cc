@@ -72,6 +72,7 @@ Result<void> copy_file(const fs::path& from, const fs::path& to, mode_t mode,
 }
 
 Result<std::unique_ptr<BlobStore>> BlobStore::open(const fs::path& data) {
+  LATHE_CHECK(make_folder(data / "blobs"));
   LATHE_CHECK(make_folder(data / "blobs" / "sha256"));
   LATHE_CHECK(make_folder(data / "trees", 0711));
   std::error_code error;

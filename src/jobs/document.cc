@@ -65,6 +65,12 @@ bool good_job_name(std::string_view name) {
          std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; });
 }
 
+/// As the assets take them, so that a job does not run for hours before its output is refused.
+bool good_asset_name(std::string_view name) {
+  return !name.empty() && name.size() <= 255 && std::isalnum(static_cast<unsigned char>(name[0])) != 0 &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.'; });
+}
+
 /// Names of inputs and outputs become parts of paths.
 Result<void> check_part_name(std::string_view name, const std::string& path) {
   const bool good = !name.empty() && name.size() <= 255 && std::isdigit(static_cast<unsigned char>(name[0])) == 0 &&
@@ -136,9 +142,14 @@ Result<Output> read_output(const std::string& name, const Value& value, Report& 
     report.push_back({path + ".path", "substituted", "outputs are kept with the job: `lathe job download` fetches them"});
   if (const auto* asset = json::find(object, "name")) {
     LATHE_TRY(output.asset_name, scalar_text(*asset, path + ".name"));
+    if (!good_asset_name(*output.asset_name))
+      return fail(Code::invalid, fmt::format("{}.name: must be letters, digits, _, - and ., not \"{}\"", path, printable(*output.asset_name)));
   }
   if (const auto* version = json::find(object, "version")) {
     LATHE_TRY(output.asset_version, scalar_text(*version, path + ".version"));
+    if (!output.asset_name) return fail(Code::invalid, path + ".version: needs a name beside it");
+    if (!good_asset_name(*output.asset_version))
+      return fail(Code::invalid, fmt::format("{}.version: must be letters, digits, _, - and ., not \"{}\"", path, printable(*output.asset_version)));
   }
   return output;
 }

@@ -127,7 +127,7 @@ Result<Jobs::Page> Jobs::list(const Wanted& wanted) {
 Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const Caller& caller) {
   json::Report report;
   LATHE_TRY(const auto asked, read_document(document, report));
-  if (auto known = compute_.check_target(asked.compute); !known) return fail_in("compute", known.error());
+  if (auto known = compute_.check_target(asked.compute); !known) return fail(Code::invalid, "compute: " + known.error().message);
   LATHE_TRY(auto plan, make_plan(asked, resolvers_, caller, report));
   LATHE_CHECK(json::refuse_if_strict(report, strict));
 
@@ -164,8 +164,6 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
         return fail(Code::conflict, fmt::format("name: there is a job or run named \"{}\" already: choose another name, or leave it out", job.name));
       return fail(made.error());
     }
-    for (const auto& input : plan.inputs)
-      if (input.literal) LATHE_CHECK(tracking::log_param(c, job.name, input.name, *input.literal));
     LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
     return insert_job(c, job);
   }));
@@ -253,12 +251,29 @@ void Jobs::finish(const std::string& name) {
     if (seen->end->reason == process::Reason::exited && seen->end->code == 0) event = Event::succeeded;
     if (seen->end->reason == process::Reason::stopped) event = Event::stopped;
   }
-  if (event == Event::broke) {
-    const auto plan = plan_of(job);
+  const auto plan = plan_of(job);
+  if (event == Event::succeeded && plan) {
+    if (const auto kept = keep_outputs(job, *plan); !kept) {
+      job.error = kept.error().message;
+      event = Event::broke;
+    }
+  } else if (event == Event::broke) {
     job.error = verdict({*seen, process::last_lines(folder, 20).value_or(""), plan ? plan->timeout_s : 0, job.node});
   }
   if (auto cleaned = process::cleanup(folder); !cleaned) log::warn("cannot clean up after job={} why={}", name, cleaned.error().message);
   end_job(std::move(job), event);
+}
+
+/// Outputs that the job's file gives a name become data assets.
+Result<void> Jobs::keep_outputs(const Job& job, const Plan& plan) {
+  for (const auto& output : plan.outputs) {
+    if (!output.asset_name) continue;
+    const auto folder = Places{launcher_.work_folder(job.name)}.output(output.name);
+    const auto kept = resolvers_.keep(folder, output, job.created_by);
+    if (!kept) return fail_in(fmt::format("The command succeeded, but its output {} could not be registered as data {}", output.name, *output.asset_name), kept.error());
+    LATHE_CHECK(db_.write([&](db::Connection& c) { return tracking::set_tag(c, job.name, "lathe.output." + output.name, *kept); }));
+  }
+  return {};
 }
 
 void Jobs::end_job(Job job, Event event) {

@@ -89,6 +89,7 @@ class Jobs {
   void placed(const std::string& name, const std::string& node, const compute::Resources& room);
   void launch(Waiting waiting, const compute::Resources& room);
   void finish(const std::string& name);
+  Result<void> keep_outputs(const Job& job, const Plan& plan);
   void end_job(Job job, Event event);
   Result<void> take_up(Job job);
   void changed(const std::string& name);

@@ -49,7 +49,7 @@ Result<void> replace_file(const fs::path& path, std::string_view content) {
 
 Result<void> make_owned(const fs::path& folder, mode_t mode, std::optional<process::Account> owner) {
   if (::mkdir(folder.c_str(), mode) != 0 && errno != EEXIST) return fail(errno_error("cannot make " + folder.string()));
-  if (owner && ::chown(folder.c_str(), owner->uid, owner->gid) != 0) return fail(errno_error("cannot give away " + folder.string()));
+  if (owner && ::lchown(folder.c_str(), owner->uid, owner->gid) != 0) return fail(errno_error("cannot give away " + folder.string()));
   return {};
 }
 
@@ -147,10 +147,16 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
   const auto work = work_folder(launch.job.name);
   const Places places{work};
   LATHE_CHECK(make_owned(folder, 0711, std::nullopt));
+  if (launch.job.attempt > 1) {  // what an earlier attempt laid out before it could start its process
+    std::error_code error;
+    fs::remove_all(work, error);
+    if (error) return fail(Code::internal, fmt::format("cannot clear {}: {}", work.string(), error.message()));
+  }
   LATHE_CHECK(make_owned(attempt_folder(launch.job.name, launch.job.attempt), 0700, std::nullopt));
-  LATHE_CHECK(make_owned(work, 0700, spec.account));
+  // Given away last: until then nothing of this user's other jobs can come in here and put links in our way.
+  LATHE_CHECK(make_owned(work, 0700, std::nullopt));
   for (const char* part : {"code", "inputs", "outputs", "tmp"}) LATHE_CHECK(make_owned(work / part, 0755, spec.account));
-  for (const auto& output : launch.plan.outputs) LATHE_CHECK(make_owned(places.output(output), 0755, spec.account));
+  for (const auto& output : launch.plan.outputs) LATHE_CHECK(make_owned(places.output(output.name), 0755, spec.account));
 
   // What this user's jobs fetched from URLs is kept for the next ones.
   const bool fetches = std::any_of(launch.plan.inputs.begin(), launch.plan.inputs.end(), [](const auto& input) { return input.url.has_value(); });
@@ -178,7 +184,7 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
       if (error) return fail(Code::internal, fmt::format("cannot link the input {}: {}", input.name, error.message()));
     }
   }
-  return {};
+  return make_owned(work, 0700, spec.account);
 }
 
 std::vector<std::pair<std::string, std::string>> Launcher::environment(const Launch& launch) const {
@@ -221,7 +227,7 @@ std::vector<std::pair<std::string, std::string>> Launcher::environment(const Lau
     if (!input.literal) out.emplace_back("AZURE_ML_INPUT_" + input.name, Places{work}.input(input).string());
   }
   out.emplace_back("LATHE_FETCHED", fetched_folder(launch.user_id).string());
-  for (const auto& output : launch.plan.outputs) out.emplace_back("AZURE_ML_OUTPUT_" + output, Places{work}.output(output).string());
+  for (const auto& output : launch.plan.outputs) out.emplace_back("AZURE_ML_OUTPUT_" + output.name, Places{work}.output(output.name).string());
   return out;
 }
 

@@ -24,7 +24,9 @@ std::string url_file_name(std::string_view url) {
   return out.empty() || out.starts_with('.') ? "file" : out;
 }
 
+/// What a document names and does not exist is the document's fault: not a 404 of what was asked.
 Error in_field(const std::string& field, Error error) {
+  if (error.code == Code::not_found) error.code = Code::invalid;
   error.message = field + ": " + error.message;
   return error;
 }
@@ -41,7 +43,7 @@ std::filesystem::path Places::input(const PlannedInput& input) const {
 Result<std::string> fill_in(const std::string& text, const Plan& plan, const Places& places) {
   Bindings bindings;
   for (const auto& input : plan.inputs) bindings.inputs[input.name] = input.literal ? *input.literal : places.input(input).string();
-  for (const auto& output : plan.outputs) bindings.outputs[output] = places.output(output).string();
+  for (const auto& output : plan.outputs) bindings.outputs[output.name] = places.output(output.name).string();
   return substitute(text, bindings);
 }
 
@@ -50,7 +52,7 @@ Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Cal
   plan.command = asked.command;
   plan.variables = asked.environment_variables;
   plan.timeout_s = asked.timeout_s;
-  for (const auto& output : asked.outputs) plan.outputs.push_back(output.name);
+  for (const auto& output : asked.outputs) plan.outputs.push_back({output.name, output.type, output.asset_name, output.asset_version});
   for (const auto& input : asked.inputs) {
     const std::string field = "inputs." + input.name + ".path";
     PlannedInput planned;

@@ -23,6 +23,13 @@ struct PlannedInput {
   bool folder = false;
 };
 
+struct PlannedOutput {
+  std::string name;
+  std::string type;
+  std::optional<std::string> asset_name;  ///< registered as data under this name when the job has succeeded
+  std::optional<std::string> asset_version;
+};
+
 /// All that launching takes, kept with the job: so that a restarted server launches the same.
 struct Plan {
   std::string command;  ///< with its expressions
@@ -31,7 +38,7 @@ struct Plan {
   std::optional<std::string> environment_digest;
   std::map<std::string, std::string> variables;
   std::vector<PlannedInput> inputs;
-  std::vector<std::string> outputs;
+  std::vector<PlannedOutput> outputs;
   std::int64_t timeout_s = 0;
 };
 
@@ -60,10 +67,12 @@ struct Resolvers {
     std::optional<std::string> digest;
   };
   std::function<Result<Environment>(const json::Value& environment, json::Report& report)> environment;
+  /// Keeps a folder's content as a version of a data asset and answers its reference, "azureml:NAME:VERSION".
+  std::function<Result<std::string>(const std::filesystem::path& folder, const PlannedOutput& output, const std::string& user)> keep;
 };
 
 /// Resolves what a document asks for, and checks that its command can be filled in.
-/// Errors: `invalid` and `not_found`, beginning with the field.
+/// Errors: `invalid` and `forbidden`, beginning with the field.
 Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, json::Report& report);
 
 /// Where a job's parts lie as its process sees them.
@@ -87,6 +96,14 @@ struct Fields<jobs::PlannedInput> {
   using T = jobs::PlannedInput;
   static constexpr auto list = std::tuple{field("name", &T::name), field("literal", &T::literal), field("path", &T::path), field("url", &T::url),
                                           field("digest", &T::digest), field("source", &T::source), field("folder", &T::folder)};
+};
+template <>
+struct Fields<jobs::PlannedOutput> {
+  static constexpr std::string_view name = "JobOutput";
+  using T = jobs::PlannedOutput;
+  static constexpr auto list = std::tuple{field("name", &T::name), field("type", &T::type),
+                                          field("asset_name", &T::asset_name, "the data asset that it becomes"),
+                                          field("asset_version", &T::asset_version)};
 };
 template <>
 struct Fields<jobs::Plan> {

@@ -81,7 +81,11 @@ struct Root {
 };
 std::vector<Root> roots_of(Jobs& jobs, const Job& job) {
   const auto data = jobs.launcher().data();
-  return {{"named-outputs/", jobs.launcher().work_folder(job.name) / "outputs"},
+  const Places places{jobs.launcher().work_folder(job.name)};
+  return {{"named-outputs/", places.work / "outputs"},
+          // Azure keeps these two of the working folder without being asked.
+          {"artifacts/outputs/", places.code() / "outputs"},
+          {"artifacts/logs/", places.code() / "logs"},
           {"artifacts/", data / "artifacts" / std::to_string(job.experiment_id) / job.name / "artifacts"},
           {"logs/", jobs.launcher().attempt_folder(job.name, job.attempt)}};
 }
@@ -144,10 +148,10 @@ Result<Response> send_file(Jobs& jobs, const std::string& name, const std::strin
   }
   for (const auto& root : roots_of(jobs, job)) {
     if (root.prefix == "logs/" || !path.starts_with(root.prefix)) continue;
-    auto file = open_beneath(root.folder, std::string_view(path).substr(root.prefix.size()), O_RDONLY);
-    if (!file) break;
+    auto file = open_beneath(root.folder, std::string_view(path).substr(root.prefix.size()), O_RDONLY | O_NONBLOCK);
+    if (!file) continue;
     struct stat found {};
-    if (::fstat(file->get(), &found) != 0 || !S_ISREG(found.st_mode)) break;
+    if (::fstat(file->get(), &found) != 0 || !S_ISREG(found.st_mode)) continue;
     response.source = std::make_unique<FileSource>(std::move(*file), static_cast<std::uint64_t>(found.st_size));
     return response;
   }

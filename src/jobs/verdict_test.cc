@@ -1,0 +1,68 @@
+#include "jobs/verdict.h"
+
+#include <gtest/gtest.h>
+
+namespace lathe::jobs {
+namespace {
+
+std::string say(process::End end, const std::string& lines = "", std::int64_t timeout_s = 0) {
+  process::Observation seen;
+  seen.status = process::Status::exited;
+  seen.end = std::move(end);
+  return verdict({seen, lines, timeout_s, "c-0"});
+}
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+TEST(Verdict, SaysTheStatusAndShowsTheLastLines) {
+  process::End end;
+  end.code = 3;
+  EXPECT_EQ(say(end, "one\ntwo\n"), "The command exited with status 3.\nIts last lines:\none\ntwo");
+}
+
+TEST(Verdict, NamesAMissingModule) {
+  process::End end;
+  end.code = 1;
+  const auto text = say(end, "Traceback\nModuleNotFoundError: No module named 'torch.nn'\n");
+  EXPECT_TRUE(has(text, "lacks the Python module 'torch.nn'")) << text;
+  EXPECT_TRUE(has(text, "python3-torch)")) << text;
+}
+
+TEST(Verdict, TheEndOfMemoryIsTheCauseWhateverTheCommandMadeOfIt) {
+  process::End end;
+  end.oom_killed = true;
+  end.reason = process::Reason::signaled;
+  end.signal = 9;
+  end.max_rss_bytes = 64 << 20;
+  EXPECT_TRUE(has(say(end), "ran out of memory")) << say(end);
+  EXPECT_TRUE(has(say(end), "64 MiB"));
+  end.reason = process::Reason::exited;
+  end.code = 1;
+  EXPECT_TRUE(has(say(end), "ran out of memory")) << say(end);
+}
+
+TEST(Verdict, SignalsLimitsAndFailedStartsAreNamed) {
+  process::End end;
+  end.reason = process::Reason::signaled;
+  end.signal = 11;
+  EXPECT_TRUE(has(say(end), "signal 11 (Segmentation fault)")) << say(end);
+  end.reason = process::Reason::timeout;
+  EXPECT_TRUE(has(say(end, "", 5), "limit of 5 s (limits.timeout)")) << say(end, "", 5);
+  end.reason = process::Reason::start_failed;
+  end.error = "cannot run bash";
+  EXPECT_TRUE(has(say(end), "cannot run bash"));
+}
+
+TEST(Verdict, WithoutAnEndTheJobWasLost) {
+  process::Observation seen;
+  seen.status = process::Status::lost;
+  EXPECT_TRUE(has(verdict({seen, "", 0, "c-0"}), "lost: its supervisor on c-0"));
+}
+
+TEST(Verdict, ControlCharactersOfTheOutputAreNotPassedOn) {
+  process::End end;
+  end.code = 1;
+  EXPECT_FALSE(has(say(end, "\x1b[31mred"), "\x1b"));
+}
+
+}  // namespace
+}  // namespace lathe::jobs
