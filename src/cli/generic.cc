@@ -44,6 +44,13 @@ Result<int> wait_and_print(Session& session, const std::string& path, json::Valu
 
 std::string without_query(const std::string& path) { return path.substr(0, path.find('?')); }
 
+/// The verb's path; with --no-wait the server is told not to wait either.
+Result<std::string> path_of(const Session& session) {
+  LATHE_TRY(auto path, session.expand(session.verb.path));
+  if (session.arguments.has("--no-wait")) path += path.find('?') == std::string::npos ? "?wait_s=0" : "&wait_s=0";
+  return path;
+}
+
 }  // namespace
 
 Result<json::Value> send_document(Session& session, std::string_view method, const std::string& path) {
@@ -66,14 +73,14 @@ Result<int> run_create(Session& session) {
   if (session.document.fields().empty())
     return fail(Code::invalid, fmt::format("-f FILE or flags are needed: what to create (see `lathe {} {} --help`)",
                                            session.group.name, session.verb.name));
-  LATHE_TRY(const auto path, session.expand(session.verb.path));
+  LATHE_TRY(const auto path, path_of(session));
   LATHE_TRY(auto answer, send_document(session, session.verb.method, path));
   return wait_and_print(session, without_query(path) + "/" + url_encode(text_of(answer, "name")), std::move(answer));
 }
 
 Result<int> run_update(Session& session) {
   LATHE_TRY(session.document, build_document(session.verb, session.arguments));
-  LATHE_TRY(const auto path, session.expand(session.verb.path));
+  LATHE_TRY(const auto path, path_of(session));
   LATHE_TRY(auto answer, send_document(session, session.verb.method, path));
   return wait_and_print(session, without_query(path), std::move(answer));
 }

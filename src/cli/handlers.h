@@ -21,7 +21,6 @@ Result<int> run_job_download(Session& session);
 Result<int> run_model_download(Session& session);
 Result<int> run_endpoint_invoke(Session& session);
 Result<int> run_regenerate_keys(Session& session);
-Result<int> run_deployment_create(Session& session);
 Result<int> run_token_create(Session& session);
 Result<int> run_experiment_list(Session& session);
 Result<int> run_experiment_show(Session& session);

@@ -90,7 +90,8 @@ class Follower {
 
   Result<int> verdict() {
     if (text_in(*ended_, "status") == "Completed") return 0;
-    const auto why = text_in(*ended_, "error");
+    auto why = text_in(*ended_, "error");
+    why = why.substr(0, why.find("\nIts last lines:"));  // they have just been shown
     Session::say(fmt::format("lathe: job {} {}{}{}", name_, to_lower(text_in(*ended_, "status")), why.empty() ? "" : ": ", why));
     return kExitFailed;
   }

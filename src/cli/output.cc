@@ -34,9 +34,10 @@ std::size_t width_of(char32_t point) {
   return wide ? 2 : 1;
 }
 
-/// A value in one line: text as it is, nothing for null, JSON for the rest.
-std::string cell(const json::Value* value) {
+/// A value in one line: text as it is, nothing for null, JSON for the rest. `rounded`: for people, six digits.
+std::string cell(const json::Value* value, bool rounded = false) {
   if (value == nullptr || value->is_null()) return "";
+  if (rounded && value->is_double()) return fmt::format("{:.6g}", value->get_double());
   std::string text = value->is_string() ? std::string(json::view(value->get_string())) : json::print(*value);
   for (char& c : text)
     if (static_cast<unsigned char>(c) < 0x20) c = ' ';
@@ -103,12 +104,12 @@ std::string table_of_list(const json::Array& list, const std::vector<Column>& co
   for (const auto& item : list) {
     auto& row = rows.emplace_back();
     if (shown.empty() || !item.is_object()) {
-      row.push_back(shortened(cell(&item)));
+      row.push_back(shortened(cell(&item, true)));
       continue;
     }
     for (const auto& column : shown) {
       const auto* plain = item.get_object().if_contains(column.second);  // keys may hold dots
-      row.push_back(shortened(cell(plain != nullptr ? plain : find_field(item, column.second))));
+      row.push_back(shortened(cell(plain != nullptr ? plain : find_field(item, column.second), true)));
     }
   }
   return list.empty() ? "" : lay_out(rows, true);

@@ -54,7 +54,8 @@ Result<http::Client*> Session::client() {
   if (!client_) {
     LATHE_TRY(const auto* server, target());
     client_ = std::make_unique<http::Client>(
-        http::ClientOptions{.url = server->url, .token = server->token, .certificate_sha256 = server->certificate_sha256});
+        http::ClientOptions{.url = server->url, .token = server->token, .certificate_sha256 = server->certificate_sha256,
+                            .timeout = std::chrono::minutes(11)});  // a server waits up to ten for what it makes
   }
   return client_.get();
 }
