@@ -163,7 +163,7 @@ class Reacher {
     if (!same_machine_) {
       LATHE_TRY(const auto* target, session_.target());
       const auto host = std::string_view(target->url).substr(target->url.find("://") + 3);
-      const bool loopback = host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]");
+      const bool loopback = target->here || host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]");
       LATHE_TRY(const auto me, session_.call("GET", "/api/v1/me"));
       const auto* machine = find_field(me, "machine");
       const auto* role = find_field(me, "role");
