@@ -175,6 +175,10 @@ Result<void> delete_tag(db::Connection& c, const RunInfo& run, const std::string
   return {};
 }
 
+Result<std::optional<std::string>> find_tag(db::Connection& c, const RunInfo& run, std::string_view key) {
+  return db::first(c, "SELECT value FROM run_tag WHERE run = $1 AND key = $2", [](const db::Row& row) { return row.text(0); }, run.number, key);
+}
+
 Result<void> log_param(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value) {
   LATHE_TRY(const auto run, find_run(c, run_id));
   return log_params(c, run, {{key, value}});

@@ -165,6 +165,8 @@ Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<T
 /// Errors: `not_found` — the run has no such tag.
 Result<void> delete_tag(db::Connection& c, const RunInfo& run, const std::string& key);
 
+Result<std::optional<std::string>> find_tag(db::Connection& c, const RunInfo& run, std::string_view key);
+
 /// As above by id, for subjects that made the run themselves.
 Result<void> log_param(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value);
 Result<void> set_tag(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value);

@@ -1,0 +1,148 @@
+#include "mlflow/message.h"
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+
+namespace lathe::mlflow {
+namespace {
+
+constexpr std::string_view kSeeDocs = " See the API docs for more information about request parameters.";
+constexpr std::size_t kShownLimit = 300;
+
+json::Object fields_of_query(const http::Call& call) {
+  json::Object out;
+  for (const auto& [name, value] : call.queries) {
+    if (auto* before = out.if_contains(name)) {
+      if (!before->is_array()) *before = json::Array{*before};
+      before->get_array().emplace_back(boost::json::string_view(value));
+    } else {
+      out[name] = boost::json::string_view(value);
+    }
+  }
+  return out;
+}
+
+/// "name[]" of older clients' query strings is not known to MLflow either; here only JSON bodies are left.
+Result<json::Object> fields_of_body(const http::Call& call) {
+  if (trim(call.body).empty() && call.method != http::Method::post) return json::Object{};
+  const auto type = to_lower(call.header("content-type").value_or(""));
+  // Also the guard against forged cross-site posts: a browser cannot send this type without asking first.
+  if (!type.starts_with("application/json"))
+    return fail(Error{Code::invalid, "Bad Request. Content-Type must be one of ['application/json'].", "BAD_REQUEST"});
+  if (trim(call.body).empty()) return json::Object{};
+  LATHE_TRY(auto value, json::parse(call.body));
+  if (value.is_string()) {  // old clients send their JSON as a JSON string
+    const std::string inner(json::view(value.get_string()));
+    LATHE_TRY(value, json::parse(inner));
+  }
+  if (value.is_null()) return json::Object{};
+  if (!value.is_object()) return fail(Code::invalid, fmt::format("the body must be a JSON object, not {}", json::kind_name(value)));
+  return std::move(value.get_object());
+}
+
+}  // namespace
+
+Result<Message> Message::read(const http::Call& call) {
+  if (call.method == http::Method::get || call.method == http::Method::head) return Message(fields_of_query(call));
+  LATHE_TRY(auto fields, fields_of_body(call));
+  return Message(std::move(fields));
+}
+
+Error Message::missing(std::string_view name) const {
+  return {Code::invalid, fmt::format("Missing value for required parameter '{}{}'.{}", path_, name, kSeeDocs), {}};
+}
+
+Error Message::wrong(std::string_view name, const json::Value& value, std::string_view expected) const {
+  auto shown = json::print(value);
+  if (shown.size() > kShownLimit) shown = shown.substr(0, kShownLimit) + "...";
+  return {Code::invalid, fmt::format("Invalid value {} for parameter '{}{}' supplied. It must be {}.{}", printable(shown), path_, name, expected, kSeeDocs), {}};
+}
+
+Result<std::string> Message::text(std::string_view name) const {
+  const auto* value = json::find(fields_, name);
+  if (value == nullptr) return std::string{};
+  if (!value->is_string()) return fail(wrong(name, *value, "a string"));
+  return std::string(json::view(value->get_string()));
+}
+
+Result<std::string> Message::need(std::string_view name) const {
+  LATHE_TRY(auto value, text(name));
+  if (value.empty()) return fail(missing(name));
+  return value;
+}
+
+Result<std::string> Message::run_id() const {
+  if (!has("run_id") && has("run_uuid")) return need("run_uuid");
+  return need("run_id");
+}
+
+Result<std::optional<std::int64_t>> Message::integer(std::string_view name) const {
+  auto value = json::get_int(fields_, name);
+  if (!value) return fail(wrong(name, *json::find(fields_, name), "a whole number"));
+  return value;
+}
+
+Result<std::optional<double>> Message::number(std::string_view name) const {
+  auto value = json::get_double(fields_, name);
+  if (!value) return fail(wrong(name, *json::find(fields_, name), "a number"));
+  return value;
+}
+
+Result<bool> Message::flag(std::string_view name, bool absent) const {
+  const auto* value = json::find(fields_, name);
+  if (value == nullptr) return absent;
+  if (value->is_bool()) return value->get_bool();
+  const auto word = value->is_string() ? to_lower(json::view(value->get_string())) : "";  // in a query
+  if (word == "true") return true;
+  if (word == "false") return false;
+  return fail(wrong(name, *value, "true or false"));
+}
+
+Result<std::vector<std::string>> Message::texts(std::string_view name) const {
+  std::vector<std::string> out;
+  const auto* value = json::find(fields_, name);
+  if (value == nullptr) return out;
+  if (value->is_string()) {  // in a query, a list of one looks so
+    out.emplace_back(json::view(value->get_string()));
+    return out;
+  }
+  if (!value->is_array()) return fail(wrong(name, *value, "a list of strings"));
+  for (const auto& item : value->get_array()) {
+    if (!item.is_string()) return fail(wrong(name, *value, "a list of strings"));
+    out.emplace_back(json::view(item.get_string()));
+  }
+  return out;
+}
+
+Result<std::vector<Message>> Message::list(std::string_view name) const {
+  std::vector<Message> out;
+  const auto* value = json::find(fields_, name);
+  if (value == nullptr) return out;
+  if (!value->is_array()) return fail(wrong(name, *value, "a list of objects"));
+  for (const auto& item : value->get_array()) {
+    if (!item.is_object()) return fail(wrong(name, *value, "a list of objects"));
+    out.emplace_back(item.get_object(), fmt::format("{}{}[{}].", path_, name, out.size()));
+  }
+  return out;
+}
+
+Result<Message> Message::object(std::string_view name) const {
+  const auto* value = json::find(fields_, name);
+  if (value == nullptr) return Message(json::Object{}, fmt::format("{}{}.", path_, name));
+  if (!value->is_object()) return fail(wrong(name, *value, "an object"));
+  return Message(value->get_object(), fmt::format("{}{}.", path_, name));
+}
+
+Result<std::vector<Pair>> Message::pairs(std::string_view name) const {
+  LATHE_TRY(const auto items, list(name));
+  std::vector<Pair> out;
+  for (const auto& item : items) {
+    LATHE_TRY(auto key, item.need("key"));
+    LATHE_TRY(auto value, item.text("value"));
+    out.push_back({std::move(key), std::move(value)});
+  }
+  return out;
+}
+
+}  // namespace lathe::mlflow

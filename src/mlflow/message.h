@@ -1,0 +1,52 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "http/http.h"
+
+namespace lathe::mlflow {
+
+struct Pair {
+  std::string key;
+  std::string value;
+};
+
+/// The fields of one request, from its JSON body or, for GET, its query. Types are checked as they are read, with MLflow's
+/// texts; fields that nobody asks for are ignored, as protobuf does. All errors are `invalid`.
+class Message {
+ public:
+  static Result<Message> read(const http::Call& call);
+  explicit Message(json::Object fields, std::string path = {}) : fields_(std::move(fields)), path_(std::move(path)) {}
+
+  bool has(std::string_view name) const { return json::find(fields_, name) != nullptr; }
+  /// Absent: empty.
+  Result<std::string> text(std::string_view name) const;
+  /// Absent or empty: "Missing value for required parameter 'name'."
+  Result<std::string> need(std::string_view name) const;
+  /// `run_id`, or its old name `run_uuid`.
+  Result<std::string> run_id() const;
+  Result<std::optional<std::int64_t>> integer(std::string_view name) const;
+  /// Takes "NaN" and "Infinity" too.
+  Result<std::optional<double>> number(std::string_view name) const;
+  Result<bool> flag(std::string_view name, bool absent = false) const;
+  Result<std::vector<std::string>> texts(std::string_view name) const;
+  /// The objects of a list, each with its own path in error texts ("metrics[0].key").
+  Result<std::vector<Message>> list(std::string_view name) const;
+  /// Absent: an empty one.
+  Result<Message> object(std::string_view name) const;
+  /// A list of {"key", "value"}; the key must be there.
+  Result<std::vector<Pair>> pairs(std::string_view name) const;
+
+  const json::Object& fields() const { return fields_; }
+
+ private:
+  Error missing(std::string_view name) const;
+  Error wrong(std::string_view name, const json::Value& value, std::string_view expected) const;
+
+  json::Object fields_;
+  std::string path_;  ///< "metrics[0]." inside a list
+};
+
+}  // namespace lathe::mlflow

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "db/db.h"
+#include "http/principal.h"
+
+/// Where artifacts lie, and what an artifact URI may name.
+namespace lathe::mlflow {
+
+/// A path below the artifact root: `<experiment>/<run>/artifacts[/...]` or `<experiment>/models/<model>/artifacts[/...]`.
+struct Place {
+  std::int64_t experiment = 0;
+  std::string run_id;    ///< or
+  std::string model_id;  ///< this one
+};
+
+/// Errors: `invalid` — not such a path, or one that no honest client sends.
+Result<Place> parse_place(const std::string& path);
+
+/// That the run or logged model exists, in that experiment. Errors: `not_found`.
+Result<void> check_exists(db::Connection& c, const Place& place);
+/// And that `who` may write it. Errors: also `forbidden`, and `invalid` for a deleted run.
+Result<void> check_may_write(db::Connection& c, const http::Principal& who, const Place& place);
+
+/// The path of `mlflow-artifacts:/PATH` or `mlflow-artifacts://HOST/PATH`; nullopt for another scheme.
+std::optional<std::string> artifact_path(const std::string& uri);
+
+/// Where a model version's files are.
+struct Source {
+  std::string artifact_uri;  ///< resolved
+  std::string run_id;        ///< whose they are; empty: nobody's
+  std::string model_id;
+};
+
+/// Checks the source that a client names for a model version: mlflow-artifacts:/, runs:/, models:/ or s3://, and nothing on the
+/// server's own disk. A job's token may name only what its own runs made.
+/// Errors: `invalid`, `not_found`, `forbidden`.
+Result<Source> resolve_source(db::Connection& c, const http::Principal& who, const std::string& source, const std::string& run_id);
+
+}  // namespace lathe::mlflow

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/time.h"
+#include "mlflow/message.h"
+#include "mlflow/mlflow.h"
+#include "mlflow/wire.h"
+
+namespace lathe::mlflow {
+
+/// One request as a handler sees it.
+struct Asked {
+  const Message& fields;
+  const http::Call& call;
+  Time now;
+
+  const http::Principal& who() const { return call.principal; }
+};
+
+/// Adds routes under the roots that MLflow's clients and web app use: /api/2.0, /api/3.0 and both below /ajax-api.
+class Table {
+ public:
+  Table(http::Router& router, db::Database& db) : router_(router), db_(db) {}
+
+  /// Works in one transaction and gives the answer's object.
+  using Handler = std::function<Result<json::Object>(db::Connection&, const Asked&)>;
+  /// For all who may look, jobs too.
+  void read(std::string id, http::Method method, const std::string& path, std::string summary, Handler handler);
+  /// `track`: a job's token may call it, and the handler checks what it may write.
+  void write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary, Handler handler);
+
+  /// The hot writes: `parse` (Message -> Result<T>) runs on the I/O thread; `work` (Connection, Principal, const T& ->
+  /// Result<json::Object>) runs on the writer with the next commit; the answer follows when that commit is on disk.
+  template <class Parse, class Work>
+  void commit(std::string id, const std::string& path, std::string summary, Parse parse, Work work) {
+    auto route = route_of(std::move(id), http::Method::post, http::Right::track, std::move(summary));
+    route.body_limit = std::size_t{1} << 20;  // MLflow's own limit is 1,000,000 bytes
+    const auto handler = [&db = db_, parse, work](http::Call call, http::Reply reply) {
+      const auto message = Message::read(call);
+      if (!message) return reply(fail(message.error()));
+      auto parsed = parse(*message);
+      if (!parsed) return reply(fail(parsed.error()));
+      struct Job {
+        typename decltype(parsed)::value_type asked;
+        http::Principal who;
+        http::Reply reply;
+        json::Object answer;
+      };
+      auto job = std::make_shared<Job>(Job{std::move(*parsed), std::move(call.principal), std::move(reply), {}});
+      db.submit(
+          [job, work](db::Connection& c) -> Result<void> {
+            LATHE_TRY(job->answer, work(c, job->who, job->asked));
+            return {};
+          },
+          [job](Result<void> done) {
+            if (done) job->reply(http::json_response(std::move(job->answer)));
+            else job->reply(fail(std::move(done).error()));
+          });
+    };
+    each_root(path, route, [&](http::Route r) { router_.add_async(std::move(r), handler); });
+  }
+
+  void add(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary, http::Router::Plain handler);
+  void add_upload(std::string id, const std::string& path, std::string summary, http::Router::Upload handler);
+
+  http::Router& router() { return router_; }
+  db::Database& db() { return db_; }
+
+ private:
+  static http::Route route_of(std::string id, http::Method method, http::Right right, std::string summary);
+  static void each_root(const std::string& path, const http::Route& route, const std::function<void(http::Route)>& add);
+
+  http::Router& router_;
+  db::Database& db_;
+};
+
+void add_experiment_routes(Table& table);
+void add_run_routes(Table& table);
+void add_logging_routes(Table& table);
+void add_logged_model_routes(Table& table, storage::Storage& artifacts);
+void add_registered_model_routes(Table& table);
+void add_model_version_routes(Table& table);
+void add_artifact_routes(Table& table, storage::Storage& artifacts);
+
+/// "ACTIVE_ONLY", ...; absent: active only.
+Result<tracking::View> view_of(const Message& message, std::string_view name);
+/// `max_results`, at least 1. Errors: `invalid`.
+Result<std::size_t> limit_of(const Message& message, std::size_t absent);
+std::vector<tracking::Tag> tags_of(std::vector<Pair> pairs);
+
+}  // namespace lathe::mlflow
