@@ -21,6 +21,7 @@
 #include "compute/compute.h"
 #include "http/server.h"
 #include "jobs/jobs.h"
+#include "mlflow/mlflow.h"
 
 namespace lathe::app {
 namespace {
@@ -65,6 +66,7 @@ class App {
     LATHE_TRY(const auto first_token, auth_->first_start());
     if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
+    LATHE_TRY(artifacts_, storage::Storage::open(data / "artifacts"));
     models_ = std::make_unique<assets::Models>(*assets_, job_origin);
     http::ServerOptions options;
     options.host = config_.text("host");
@@ -84,6 +86,7 @@ class App {
     assets::add_routes(router_, *models_);
     compute::add_routes(router_, *compute_);
     jobs::add_routes(router_, *jobs_);
+    mlflow::add_routes(router_, *db_, *artifacts_);
 
     LATHE_TRY(server_, http::serve(std::move(options), router_));
 
@@ -126,10 +129,6 @@ class App {
                   LATHE_CHECK(db_->read([](db::Connection& c) { return db::run(c, "SELECT 1"); }));
                   return http::text_response("ok\n");
                 });
-    router_.add({.id = "health", .method = Method::get, .path = "/health", .right = Right::open, .summary = "As MLflow's clients ask it."},
-                [](Call&) -> Result<Response> { return http::text_response("OK"); });
-    router_.add({.id = "version", .method = Method::get, .path = "/version", .right = Right::open, .summary = "The server's version."},
-                [](Call&) -> Result<Response> { return http::text_response(std::string(version())); });
     router_.add({.id = "metrics", .method = Method::get, .path = "/metrics", .right = Right::read, .summary = "Prometheus metrics."},
                 [this](Call&) -> Result<Response> {
                   auto response = http::text_response(server_->metrics());
@@ -145,6 +144,7 @@ class App {
   std::unique_ptr<db::Database> db_;
   std::unique_ptr<auth::Auth> auth_;
   std::unique_ptr<assets::Assets> assets_;
+  std::unique_ptr<storage::Storage> artifacts_;
   std::unique_ptr<assets::Models> models_;
   std::unique_ptr<compute::Compute> compute_;
   std::unique_ptr<jobs::Launcher> launcher_;
