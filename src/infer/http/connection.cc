@@ -44,7 +44,7 @@ const char* reason(int status) {
 
 }  // namespace
 
-Connection::Connection(tcp::socket socket, ConnectionHost& host)
+Connection::Connection(Socket socket, ConnectionHost& host)
     : host_(host),
       socket_(std::move(socket)),
       parser_(host.options.limits),

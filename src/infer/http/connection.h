@@ -1,5 +1,6 @@
 #pragma once
 
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cstdint>
 #include <memory>
@@ -12,6 +13,8 @@ namespace lathe::infer::http {
 
 namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
+/// Bound to one io_context by its type, which spares the indirections of a general executor.
+using Socket = asio::basic_stream_socket<tcp, asio::io_context::executor_type>;
 
 class Connection;
 
@@ -27,7 +30,7 @@ struct ConnectionHost {
 /// One client. Lives while an operation on its socket is under way or an answer is awaited.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(tcp::socket socket, ConnectionHost& host);
+  Connection(Socket socket, ConnectionHost& host);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -57,7 +60,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void answer(Reply reply);
 
   ConnectionHost& host_;
-  tcp::socket socket_;
+  Socket socket_;
   RequestParser parser_;
   std::vector<char> in_;
   std::size_t begin_ = 0;  ///< of the current request in `in_`

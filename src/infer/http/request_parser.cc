@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdint>
 #include <cstring>
 
 namespace lathe::infer::http {
@@ -13,23 +14,28 @@ constexpr std::size_t kChunkLineBytes = 256;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
 
-constexpr std::array<bool, 256> kTokenChars = [] {
-  std::array<bool, 256> table{};
-  for (int c = '0'; c <= '9'; ++c) table[static_cast<std::size_t>(c)] = true;
-  for (int c = 'a'; c <= 'z'; ++c) table[static_cast<std::size_t>(c)] = true;
-  for (int c = 'A'; c <= 'Z'; ++c) table[static_cast<std::size_t>(c)] = true;
-  for (const char c : {'!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~'})
-    table[static_cast<std::size_t>(c)] = true;
+/// What a byte may be part of, as bits.
+enum : std::uint8_t { kToken = 1, kTarget = 2, kValue = 4 };
+
+constexpr std::array<std::uint8_t, 256> kChars = [] {
+  std::array<std::uint8_t, 256> table{};
+  constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
+  for (unsigned int c = 0; c < table.size(); ++c) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (letter || kOthers.find(static_cast<char>(c)) != std::string_view::npos) table[c] |= kToken;
+    if (c > ' ' && c != 0x7f) table[c] |= kTarget;
+    if ((c >= ' ' && c != 0x7f) || c == '\t') table[c] |= kValue;
+  }
   return table;
 }();
 
-bool is_token(std::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return kTokenChars[static_cast<unsigned char>(c)]; });
+bool consists_of(std::string_view text, std::uint8_t kind) {
+  std::uint8_t all = kind;
+  for (const char c : text) all &= kChars[static_cast<unsigned char>(c)];
+  return all == kind;
 }
 
-bool is_value_char(char c) { return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f); }
-bool is_target_char(char c) { return static_cast<unsigned char>(c) > 0x20 && c != 0x7f; }
+bool is_token(std::string_view text) { return !text.empty() && consists_of(text, kToken); }
 
 std::string_view trim_blanks(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -153,7 +159,7 @@ bool RequestParser::read_request_line(std::string_view line) {
   auto target = line.substr(first + 1, second - first - 1);
   const auto version = line.substr(second + 1);
   if (!is_token(request_.method)) return refuse(400, "the method is not a word");
-  if (target.empty() || !std::all_of(target.begin(), target.end(), is_target_char))
+  if (target.empty() || !consists_of(target, kTarget))
     return refuse(400, "the request target holds a character that must be percent-encoded");
   if (version.size() != 8 || !version.starts_with("HTTP/")) return refuse(400, "the request line must end with HTTP/1.1");
   if (version != "HTTP/1.1" && version != "HTTP/1.0") return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
@@ -180,8 +186,7 @@ bool RequestParser::read_header(std::string_view line) {
   const auto name = line.substr(0, colon);
   if (!is_token(name)) return refuse(400, "a header's name holds a character that is not allowed");
   const auto value = trim_blanks(line.substr(colon + 1));
-  if (!std::all_of(value.begin(), value.end(), is_value_char))
-    return refuse(400, "a header's value holds a control character");
+  if (!consists_of(value, kValue)) return refuse(400, "a header's value holds a control character");
   request_.headers.push_back({name, value});
   return true;
 }

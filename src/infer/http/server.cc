@@ -26,7 +26,11 @@ std::int64_t seconds_now() {
 class Worker {
  public:
   Worker(const ServerOptions& options, Handler& handler)
-      : host_{options, handler, seconds_now()}, context_(1), acceptor_(context_), retry_(context_), tick_(context_) {}
+      : host_{options, handler, seconds_now()},
+        context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),  // sockets stay on the thread; only `post` comes from others
+        acceptor_(context_),
+        retry_(context_),
+        tick_(context_) {}
 
   error_code listen(const tcp::endpoint& endpoint) {
     error_code error;
@@ -67,7 +71,7 @@ class Worker {
 
  private:
   void accept() {
-    acceptor_.async_accept([this](const error_code& error, tcp::socket socket) {
+    acceptor_.async_accept([this](const error_code& error, Socket socket) {
       if (!acceptor_.is_open()) return;
       if (error) return accept_after_pause(error);
       error_code ignored;
@@ -82,7 +86,7 @@ class Worker {
     error_code error;
     acceptor_.non_blocking(true, error);
     while (!error) {
-      tcp::socket socket(context_);
+      Socket socket(context_);
       acceptor_.accept(socket, error);
       if (!error) std::make_shared<Connection>(std::move(socket), host_)->start();
     }
@@ -109,7 +113,7 @@ class Worker {
 
   ConnectionHost host_;  // outlives the connections that the context holds
   asio::io_context context_;
-  tcp::acceptor acceptor_;
+  asio::basic_socket_acceptor<tcp, asio::io_context::executor_type> acceptor_;
   asio::steady_timer retry_;
   asio::steady_timer tick_;
   std::thread thread_;

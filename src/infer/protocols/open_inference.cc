@@ -41,20 +41,26 @@ Result<std::string_view> text_member(ondemand::object& object, std::string_view 
   return text;
 }
 
-/// `parameters.KEY` as a number or a truth; empty when absent.
+/// `KEY` of a "parameters" object as a number or a truth; empty when it is absent.
 template <class T>
-Result<std::optional<T>> parameter(ondemand::object& object, std::string_view key, const std::string& where) {
-  LATHE_TRY(auto parameters, member(object, "parameters"));
-  if (!parameters) return std::optional<T>{};
-  ondemand::object inner;
-  if (parameters->get_object().get(inner) != SUCCESS)
+Result<std::optional<T>> parameter(ondemand::value parameters, std::string_view key, const std::string& where) {
+  if (parameters.is_null()) return std::optional<T>{};
+  ondemand::object object;
+  if (parameters.get_object().get(object) != SUCCESS)
     return fail(Code::invalid, where + "\"parameters\" must be an object");
-  LATHE_TRY(auto found, member(inner, key));
+  LATHE_TRY(auto found, member(object, key));
   if (!found) return std::optional<T>{};
   T value{};
   if (found->get(value) != SUCCESS)
     return fail(Code::invalid, where + "\"parameters." + std::string(key) + "\" is not of the right type");
   return std::optional(value);
+}
+
+/// The same of the "parameters" member of `object`.
+template <class T>
+Result<std::optional<T>> parameter_of(ondemand::object& object, std::string_view key, const std::string& where) {
+  LATHE_TRY(auto parameters, member(object, "parameters"));
+  return parameters ? parameter<T>(*parameters, key, where) : std::optional<T>{};
 }
 
 Result<void> read_shape(ondemand::object& input, Tensor& tensor, const std::string& where) {
@@ -118,7 +124,7 @@ Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinaryS
                                    std::string(type_name) + "\"");
   tensor.type = *type;
   if (binary != nullptr) {
-    LATHE_TRY(const auto size, parameter<std::uint64_t>(input, "binary_data_size", where));
+    LATHE_TRY(const auto size, parameter_of<std::uint64_t>(input, "binary_data_size", where));
     if (size) {
       LATHE_TRY(const auto bytes, binary->take(*size, tensor.name));
       return take_bytes(tensor, bytes, where);
@@ -164,33 +170,64 @@ Result<void> match_inputs(const Model& model, std::vector<Tensor>& inputs) {
   return {};
 }
 
-Result<void> read_outputs(ondemand::object& body, const Model& model, bool all_binary, InferRequest& out) {
+/// Which outputs are asked for. `binary` is set for those that say so themselves.
+struct WantedOutput {
+  std::size_t index;
+  std::optional<bool> binary;
+};
+
+Result<std::vector<WantedOutput>> read_outputs(ondemand::value value, const Model& model) {
+  std::vector<WantedOutput> wanted;
+  if (value.is_null()) return wanted;
+  ondemand::array list;
+  if (value.get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"outputs\" must be a list");
+  for (auto item : list) {
+    ondemand::object output;
+    if (item.get_object().get(output) != SUCCESS) return fail(Code::invalid, "\"outputs\" must hold objects");
+    LATHE_TRY(const auto name, text_member(output, "name", "an output: "));
+    const auto place = index_of(model.outputs(), name);
+    if (place == model.outputs().size())
+      return fail(Code::invalid, "output \"" + std::string(name) + "\": the model has no such output; it has " +
+                                     names_of(model.outputs()));
+    if (std::any_of(wanted.begin(), wanted.end(), [&](const auto& one) { return one.index == place; }))
+      return fail(Code::invalid, "output \"" + std::string(name) + "\" is asked for twice");
+    LATHE_TRY(const auto binary, parameter_of<bool>(output, "binary_data", "an output: "));
+    wanted.push_back({place, binary});
+  }
+  return wanted;
+}
+
+/// All outputs when none is named.
+void choose_outputs(const std::vector<WantedOutput>& named, const Model& model, bool all_binary, InferRequest& out) {
   out.wanted.clear();
   out.binary.clear();
-  LATHE_TRY(auto found, member(body, "outputs"));
-  if (found) {
-    ondemand::array list;
-    if (found->get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"outputs\" must be a list");
-    for (auto item : list) {
-      ondemand::object output;
-      if (item.get_object().get(output) != SUCCESS) return fail(Code::invalid, "\"outputs\" must hold objects");
-      LATHE_TRY(const auto name, text_member(output, "name", "an output: "));
-      const auto place = index_of(model.outputs(), name);
-      if (place == model.outputs().size())
-        return fail(Code::invalid, "output \"" + std::string(name) + "\": the model has no such output; it has " +
-                                       names_of(model.outputs()));
-      if (std::find(out.wanted.begin(), out.wanted.end(), place) != out.wanted.end())
-        return fail(Code::invalid, "output \"" + std::string(name) + "\" is asked for twice");
-      LATHE_TRY(const auto binary, parameter<bool>(output, "binary_data", "an output: "));
-      out.wanted.push_back(place);
-      out.binary.push_back(binary.value_or(all_binary));
-    }
+  for (const auto& [index, binary] : named) {
+    out.wanted.push_back(index);
+    out.binary.push_back(binary.value_or(all_binary));
   }
-  if (out.wanted.empty())
-    for (std::size_t i = 0; i < model.outputs().size(); ++i) {
-      out.wanted.push_back(i);
-      out.binary.push_back(all_binary);
-    }
+  for (std::size_t i = 0; named.empty() && i < model.outputs().size(); ++i) {
+    out.wanted.push_back(i);
+    out.binary.push_back(all_binary);
+  }
+}
+
+Result<void> read_inputs(ondemand::value value, std::size_t body_bytes, BinarySection* binary, const Model& model,
+                         std::vector<Tensor>& inputs) {
+  ondemand::array list;
+  if (value.get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"inputs\" must be a list");
+  std::size_t count = 0;
+  for (auto item : list) {
+    ondemand::object input;
+    if (const auto error = item.get_object().get(input))
+      return fail(Code::invalid, error == simdjson::INCORRECT_TYPE ? "\"inputs\" must hold objects" : json_trouble(error));
+    if (count == model.inputs().size())
+      return fail(Code::invalid, "expected " + std::to_string(count) + " inputs (" + names_of(model.inputs()) +
+                                     "), got more");
+    if (inputs.size() == count) inputs.emplace_back();
+    LATHE_CHECK(read_input(input, body_bytes, binary, inputs[count]));
+    ++count;
+  }
+  inputs.resize(count);
   return {};
 }
 
@@ -228,31 +265,34 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
   ondemand::object object;
   if (const auto error = document.get_object().get(object)) return fail(Code::invalid, json_trouble(error));
 
-  LATHE_TRY(auto id, member(object, "id"));
   out.id.reset();
-  if (id) {
-    std::string_view text;
-    if (id->get_string().get(text) != SUCCESS) return fail(Code::invalid, "\"id\" must be a text");
-    out.id = text;
+  bool has_inputs = false;
+  bool all_binary = false;
+  std::vector<WantedOutput> outputs;
+  for (auto field : object) {  // one walk, in whatever order the client wrote them
+    std::string_view key;
+    ondemand::value value;
+    if (const auto error = field.unescaped_key().get(key)) return fail(Code::invalid, json_trouble(error));
+    if (const auto error = field.value().get(value)) return fail(Code::invalid, json_trouble(error));
+    if (key == "inputs") {
+      if (has_inputs) return fail(Code::invalid, "\"inputs\" is given twice");
+      has_inputs = !value.is_null();
+      if (!has_inputs) continue;
+      LATHE_CHECK(read_inputs(value, body.size(), json_bytes ? &binary : nullptr, model, out.inputs));
+    } else if (key == "id") {
+      std::string_view text;
+      if (value.is_null()) continue;
+      if (value.get_string().get(text) != SUCCESS) return fail(Code::invalid, "\"id\" must be a text");
+      out.id = text;
+    } else if (key == "parameters") {
+      LATHE_TRY(const auto binary_output, parameter<bool>(value, "binary_data_output", ""));
+      all_binary = binary_output.value_or(false);
+    } else if (key == "outputs") {
+      LATHE_TRY(outputs, read_outputs(value, model));
+    }
   }
-  LATHE_TRY(const auto all_binary, parameter<bool>(object, "binary_data_output", ""));
-  LATHE_TRY(auto inputs, member(object, "inputs"));
-  if (!inputs) return fail(Code::invalid, "\"inputs\" is missing");
-  ondemand::array list;
-  if (inputs->get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"inputs\" must be a list");
-  std::size_t count = 0;
-  for (auto item : list) {
-    ondemand::object input;
-    if (item.get_object().get(input) != SUCCESS) return fail(Code::invalid, "\"inputs\" must hold objects");
-    if (count == model.inputs().size())
-      return fail(Code::invalid, "expected " + std::to_string(count) + " inputs (" + names_of(model.inputs()) +
-                                     "), got more");
-    if (out.inputs.size() == count) out.inputs.emplace_back();
-    LATHE_CHECK(read_input(input, body.size(), json_bytes ? &binary : nullptr, out.inputs[count]));
-    ++count;
-  }
-  out.inputs.resize(count);
-  LATHE_CHECK(read_outputs(object, model, all_binary.value_or(false), out));
+  if (!has_inputs) return fail(Code::invalid, "\"inputs\" is missing");
+  choose_outputs(outputs, model, all_binary, out);
   if (json_bytes && !binary.left.empty())
     return fail(Code::invalid, std::to_string(binary.left.size()) + " bytes after the JSON belong to no input");
   return match_inputs(model, out.inputs);
