@@ -22,6 +22,7 @@
 #include "http/server.h"
 #include "jobs/jobs.h"
 #include "mlflow/mlflow.h"
+#include "serving/serving.h"
 
 namespace lathe::app {
 namespace {
@@ -80,6 +81,8 @@ class App {
     LATHE_TRY(launcher_, jobs::Launcher::open({data, certificate}, assets_->blobs()));
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, job_resolvers(*assets_, *models_));
 
+    serving_ = std::make_unique<serving::Serving>(*db_, *models_, data_plane_options());
+
     add_own_routes();
     auth::add_routes(router_, *auth_);
     assets::add_routes(router_, *assets_);
@@ -87,19 +90,23 @@ class App {
     compute::add_routes(router_, *compute_);
     jobs::add_routes(router_, *jobs_);
     mlflow::add_routes(router_, *db_, *artifacts_);
+    serving::add_routes(router_, *serving_);
 
     LATHE_TRY(server_, http::serve(std::move(options), router_));
 
     launcher_->set_tracking_url(url_for_jobs());
+    // Once the port is ours: a server that cannot start leaves no data plane behind.
+    LATHE_CHECK(serving_->start());
     LATHE_CHECK(jobs_->start());
 
-    Announcement about{::getpid(), server_->url(), std::nullopt, std::nullopt};
+    const auto infer = serving_->data_plane().url();
+    Announcement about{::getpid(), server_->url(), infer, std::nullopt};
     if (!certificate.empty()) {
       LATHE_TRY(about.certificate_sha256, fingerprint(certificate));
     }
     LATHE_CHECK(announce(data, about));
     note_last_data(data, [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
-    fmt::print("ready {}\n", server_->url());
+    fmt::print("ready {} infer {}\n", server_->url(), infer);
     std::fflush(stdout);
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
     log::info("serving url={} data={} version={} start_ms={}", server_->url(), data.string(), version(), took.count());
@@ -113,6 +120,15 @@ class App {
   }
 
  private:
+  /// The data plane speaks plain HTTP: beyond loopback only behind a proxy that adds TLS.
+  serving::DataPlaneOptions data_plane_options() const {
+    const auto& host = config_.text("host");
+    const bool open = is_loopback(host) || config_.flag("behind_proxy");
+    std::error_code ignored;
+    const auto own = std::filesystem::read_symlink("/proc/self/exe", ignored);
+    return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port")};
+  }
+
   /// A server that listens on all addresses is reached from this machine by loopback.
   std::string url_for_jobs() const {
     const auto& host = config_.text("host");
@@ -149,6 +165,7 @@ class App {
   std::unique_ptr<compute::Compute> compute_;
   std::unique_ptr<jobs::Launcher> launcher_;
   std::unique_ptr<jobs::Jobs> jobs_;
+  std::unique_ptr<serving::Serving> serving_;
   http::Router router_;
   std::unique_ptr<http::Server> server_;
 };

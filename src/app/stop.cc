@@ -12,6 +12,7 @@
 #include "app/data_folder.h"
 #include "process/supervised.h"
 #include "process/watch.h"
+#include "serving/data_plane.h"
 
 namespace lathe::app {
 namespace {
@@ -27,7 +28,8 @@ bool end_process(int pid, int limit_ms) {
 
 /// The folders of all shims below the data folder: jobs' attempts and the data plane.
 std::vector<std::filesystem::path> shim_folders(const std::filesystem::path& data) {
-  std::vector<std::filesystem::path> out{data / "infer"};
+  std::vector<std::filesystem::path> out;
+  if (const auto infer = serving::data_plane_run(data)) out.push_back(*infer);
   std::error_code error;
   for (const auto& job : std::filesystem::directory_iterator(data / "jobs", error)) {
     std::error_code ignored;
@@ -42,6 +44,7 @@ int stop_programs(const std::filesystem::path& data) {
   std::vector<std::filesystem::path> running;
   for (const auto& folder : shim_folders(data)) {
     const auto seen = process::observe(folder);
+    if (seen && seen->status == process::Status::lost) (void)process::kill_now(folder);
     if (!seen || seen->status != process::Status::running) continue;
     if (const auto asked = process::request_stop(folder, std::chrono::seconds{10}); !asked)
       fmt::print(stderr, "lathe stop: {}\n", asked.error().message);

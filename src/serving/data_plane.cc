@@ -1,0 +1,307 @@
+#include "serving/data_plane.h"
+
+#include <netdb.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "process/log_follow.h"
+
+namespace lathe::serving {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kFirstReport{20};
+constexpr std::chrono::seconds kStopGrace{25};
+constexpr int kRestartPauseMs = 3000;
+constexpr int kRestartsPerMinute = 10;
+constexpr std::uint64_t kLogBytes = std::uint64_t{16} << 20;
+
+/// Names the folder of the run that is, or was last, under a shim.
+fs::path current_file(const fs::path& folder) { return folder / "current"; }
+
+std::optional<fs::path> current_run(const fs::path& folder) {
+  const auto name = read_file(current_file(folder), 4096);
+  if (!name || name->empty() || name->find('/') != std::string::npos) return std::nullopt;
+  return folder / *name;
+}
+
+bool is_running(const fs::path& run) {
+  const auto seen = process::observe(run);
+  return seen && seen->status == process::Status::running;
+}
+
+std::uint16_t port_of(const std::string& url) {
+  const auto colon = url.rfind(':');
+  return colon == std::string::npos ? std::uint16_t{0} : static_cast<std::uint16_t>(std::atoi(url.c_str() + colon + 1));
+}
+
+/// Binds for a moment: answers the port, or 0 when it is taken. Errors: `invalid` — no such address.
+Result<std::uint16_t> try_port(const std::string& host, std::uint16_t port) {
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;
+  wanted.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &wanted, &found) != 0 || found == nullptr)
+    return fail(Code::invalid, "\"" + host + "\" is not an address of this machine");
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
+  const Fd socket{::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (!socket || ::bind(socket.get(), found->ai_addr, found->ai_addrlen) != 0 || ::listen(socket.get(), 1) != 0)
+    return std::uint16_t{0};
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) return std::uint16_t{0};
+  const auto raw = bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&bound)->sin6_port
+                                               : reinterpret_cast<const sockaddr_in*>(&bound)->sin_port;
+  return ntohs(raw);
+}
+
+/// What lathe-infer inherits: where libraries are, and how sanitizers report.
+std::vector<std::pair<std::string, std::string>> environment() {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const char* name : {"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "LATHE_ONNXRUNTIME", "ASAN_OPTIONS", "UBSAN_OPTIONS"})
+    if (const char* value = std::getenv(name)) out.emplace_back(name, value);
+  return out;
+}
+
+/// Old runs' folders hold their logs; the last few are enough.
+void forget_old_runs(const fs::path& folder, const fs::path& keep) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator{}; entry.increment(error))
+    if (entry->path() != keep && entry->path().filename().string().starts_with("run-") && !is_running(entry->path())) {
+      (void)process::cleanup(entry->path());
+      std::error_code ignored;
+      fs::remove_all(entry->path(), ignored);
+    }
+}
+
+}  // namespace
+
+const ReportedDeployment* Reported::find(std::string_view endpoint, std::string_view deployment) const {
+  for (const auto& each : deployments)
+    if (each.endpoint == endpoint && each.deployment == deployment) return &each;
+  return nullptr;
+}
+
+Result<Reported> parse_reported(std::string_view text) {
+  LATHE_TRY(const auto document, json::parse_object(text));
+  Reported out;
+  LATHE_TRY(const auto generation, json::get_int(document, "generation"));
+  out.generation = generation.value_or(0);
+  LATHE_TRY(const auto rest, json::get_string(document, "rest"));
+  out.rest = rest.value_or("");
+  LATHE_TRY(const auto* deployments, json::get_array(document, "deployments"));
+  if (deployments == nullptr) return out;
+  for (const auto& item : *deployments) {
+    if (!item.is_object()) return fail(Code::invalid, "deployments: must be objects");
+    const auto text_of = [&](std::string_view key) {
+      const auto found = json::get_string(item.get_object(), key);
+      return found && *found ? **found : std::string{};
+    };
+    out.deployments.push_back(
+        {text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"), text_of("model"), text_of("version")});
+  }
+  return out;
+}
+
+DataPlane::DataPlane(DataPlaneOptions options, std::function<void(const Reported&)> on_report)
+    : options_(std::move(options)), on_report_(std::move(on_report)), folder_(options_.data / "infer") {}
+
+DataPlane::~DataPlane() {
+  watch_.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  if (!thread_.joinable()) return;
+  wake();
+  thread_.join();
+}
+
+Result<void> DataPlane::start() {
+  LATHE_CHECK(make_folder(folder_));
+  inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  event_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!inotify_ || !event_ || ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO) < 0)
+    return fail(errno_error("cannot watch " + folder_.string()));
+  watch_ = std::make_unique<process::Watch>([this](const fs::path&) {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    wake();
+  });
+  const auto run = current_run(folder_);
+  if (run && is_running(*run)) {
+    LATHE_CHECK(await_first_report(*run));
+    LATHE_CHECK(watch_->add(*run));
+    log::info("the data plane goes on url={}", url());
+    if (options_.port != 0 && port_of(url()) != options_.port)
+      log::warn("the data plane that was running keeps its port url={}; 'lathe stop --all' ends it", url());
+  } else {
+    LATHE_CHECK(launch());
+  }
+  thread_ = std::thread([this] { follow(); });
+  return {};
+}
+
+Result<std::uint16_t> DataPlane::choose_port() const {
+  if (options_.port != 0) {
+    LATHE_TRY(const auto port, try_port(options_.host, options_.port));
+    if (port != 0) return port;
+    return fail(Code::conflict, "port " + std::to_string(options_.port) + " on " + options_.host +
+                                    ", on which predictions would be answered, is taken by another program: stop it, or "
+                                    "choose another with --infer-port");
+  }
+  if (const auto before = read_file(folder_ / "reported.json")) {
+    const auto parsed = parse_reported(*before);
+    if (parsed && port_of(parsed->rest) != 0) {
+      LATHE_TRY(const auto port, try_port(options_.host, port_of(parsed->rest)));
+      if (port != 0) return port;
+    }
+  }
+  LATHE_TRY(const auto port, try_port(options_.host, 0));
+  if (port == 0) return fail(Code::exhausted, "no port is free on " + options_.host);
+  return port;
+}
+
+Result<void> DataPlane::launch() {
+  if (const auto before = current_run(folder_)) {
+    // A killed shim leaves its program behind, and with it the port.
+    const auto seen = process::observe(*before);
+    if (seen && seen->status == process::Status::lost) (void)process::kill_now(*before);
+  }
+  LATHE_TRY(const auto port, choose_port());
+  std::error_code ignored;
+  fs::remove(folder_ / "reported.json", ignored);
+  const auto run = folder_ / ("run-" + random_hex(8));
+  LATHE_CHECK(make_folder(run));
+  LATHE_CHECK(write_file(current_file(folder_), run.filename().string()));
+
+  process::Spec spec;
+  spec.argv = {options_.program.string(), "--folder", folder_.string(), "--host", options_.host, "--port", std::to_string(port)};
+  spec.env = environment();
+  spec.log_bytes = kLogBytes;
+  spec.grace = kStopGrace;
+  spec.restarts_per_minute = kRestartsPerMinute;
+  // It has no limits, and so no control group.
+  LATHE_CHECK(process::start(run, spec, process::Cgroups{}));
+  forget_old_runs(folder_, run);
+  LATHE_CHECK(await_first_report(run));
+  LATHE_CHECK(watch_->add(run));
+  log::info("the data plane runs url={}", url());
+  return {};
+}
+
+Result<void> DataPlane::await_first_report(const fs::path& run) {
+  const auto deadline = Clock::now() + kFirstReport;
+  for (;;) {
+    take_report();
+    if (!url().empty()) return {};
+    const auto seen = process::observe(run);
+    if (!seen || seen->status != process::Status::running) {
+      const auto said = process::last_lines(run, 3);
+      return fail(Code::unavailable, "lathe-infer ended at once" + (said && !said->empty() ? ": " + *said : std::string{}));
+    }
+    if (Clock::now() >= deadline) return fail(Code::timeout, "lathe-infer did not begin to answer; its log is in " + run.string());
+    pollfd waiting{inotify_.get(), POLLIN, 0};
+    ::poll(&waiting, 1, 50);
+    std::array<char, 4096> events{};
+    while (::read(inotify_.get(), events.data(), events.size()) > 0) continue;
+  }
+}
+
+void DataPlane::wake() {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
+}
+
+void DataPlane::follow() {
+  take_report();
+  int pause = -1;
+  for (;;) {
+    std::array<pollfd, 2> waiting{{{inotify_.get(), POLLIN, 0}, {event_.get(), POLLIN, 0}}};
+    const int ready = ::poll(waiting.data(), waiting.size(), pause);
+    std::array<char, 4096> events{};
+    while (::read(inotify_.get(), events.data(), events.size()) > 0) continue;
+    std::uint64_t count = 0;
+    while (::read(event_.get(), &count, sizeof count) > 0) continue;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      if (std::exchange(ended_, false)) {
+        log::error("the data plane ended; it is started again");
+        pause = kRestartPauseMs;
+        continue;
+      }
+    }
+    if (pause >= 0 && ready == 0) {
+      const auto started = launch();
+      if (!started) log::error("the data plane cannot be started error=\"{}\"", started.error().message);
+      if (started) pause = -1;
+    }
+    take_report();
+  }
+}
+
+void DataPlane::take_report() {
+  const auto text = read_file(folder_ / "reported.json");
+  if (!text) return;
+  const auto parsed = parse_reported(*text);
+  if (!parsed) {
+    log::warn("the data plane's report cannot be read error=\"{}\"", parsed.error().message);
+    return;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    reported_ = *parsed;
+  }
+  // Outside the lock: it writes to the store, whose neighbours may ask for `reported()`.
+  on_report_(*parsed);
+  {
+    const std::lock_guard lock(mutex_);
+    ++reports_;
+  }
+  changed_.notify_all();
+}
+
+Result<void> DataPlane::set_desired(const json::Value& document) {
+  LATHE_CHECK(make_folder(folder_));
+  const auto text = json::print(document);
+  const auto file = folder_ / "desired.json";
+  if (const auto before = read_file(file); before && *before == text) return {};
+  return write_file(file, text);
+}
+
+Reported DataPlane::reported() const {
+  const std::lock_guard lock(mutex_);
+  return reported_;
+}
+
+std::string DataPlane::url() const {
+  const std::lock_guard lock(mutex_);
+  return reported_.rest;
+}
+
+std::uint64_t DataPlane::reports() const {
+  const std::lock_guard lock(mutex_);
+  return reports_;
+}
+
+void DataPlane::wait_past(std::uint64_t seen, Clock::time_point deadline) const {
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, deadline, [&] { return reports_ > seen; });
+}
+
+std::optional<fs::path> data_plane_run(const fs::path& data) { return current_run(data / "infer"); }
+
+}  // namespace lathe::serving

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+#include "json/json.h"
+#include "process/supervised.h"
+#include "process/watch.h"
+
+/// The server's side of lathe-infer, which runs under a shim of its own and outlives the server.
+namespace lathe::serving {
+
+struct ReportedDeployment {
+  std::string endpoint;
+  std::string deployment;
+  std::string state;  ///< loading, ready, failed
+  std::string error;
+  std::string model;
+  std::string version;
+};
+
+/// What the data plane says of itself: DATA/infer/reported.json.
+struct Reported {
+  std::int64_t generation = 0;  ///< of the desired state that it has reached: everything in it is ready or failed
+  std::string rest;             ///< its URL; empty before it runs
+  std::vector<ReportedDeployment> deployments;
+
+  const ReportedDeployment* find(std::string_view endpoint, std::string_view deployment) const;
+};
+/// Members that are missing keep their defaults. Errors: `invalid`.
+Result<Reported> parse_reported(std::string_view text);
+
+struct DataPlaneOptions {
+  std::filesystem::path data;
+  std::filesystem::path program;  ///< lathe-infer
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0;  ///< 0: the one it had before, else any
+};
+
+/// Thread-safe.
+class DataPlane {
+ public:
+  /// `on_report` is called on the data plane's own thread after each report, before those who wait for it wake up.
+  DataPlane(DataPlaneOptions options, std::function<void(const Reported&)> on_report);
+  /// Leaves the program running.
+  ~DataPlane();
+  DataPlane(const DataPlane&) = delete;
+
+  /// Adopts the one that runs, with its port, or starts one; returns when it answers. From then on it is started again
+  /// should it end. Errors: `conflict` — the port is taken; `not_found` — no such program; `timeout`; what it said itself.
+  Result<void> start();
+
+  /// Hands it the document that it should reach. Errors: as write_file.
+  Result<void> set_desired(const json::Value& document);
+
+  Reported reported() const;
+  /// "http://127.0.0.1:8081"; empty before `start`.
+  std::string url() const;
+
+  /// Counts reports. `wait_past` returns when there is a newer one than `seen`, or at the deadline.
+  std::uint64_t reports() const;
+  void wait_past(std::uint64_t seen, std::chrono::steady_clock::time_point deadline) const;
+
+ private:
+  Result<void> launch();
+  Result<std::uint16_t> choose_port() const;
+  Result<void> await_first_report(const std::filesystem::path& run);
+  void follow();
+  void take_report();
+  void wake();
+
+  DataPlaneOptions options_;
+  std::function<void(const Reported&)> on_report_;
+  std::filesystem::path folder_;
+  Fd inotify_;
+  Fd event_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  Reported reported_;
+  std::uint64_t reports_ = 0;
+  bool stopping_ = false;
+  bool ended_ = false;
+  std::thread thread_;
+  std::unique_ptr<process::Watch> watch_;
+};
+
+/// The folder in which the data plane runs, or last ran, under its shim: for `lathe stop --all`. nullopt: it never did.
+std::optional<std::filesystem::path> data_plane_run(const std::filesystem::path& data);
+
+}  // namespace lathe::serving

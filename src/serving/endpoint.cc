@@ -1,0 +1,171 @@
+#include "serving/endpoint.h"
+
+#include "base/digest.h"
+#include "base/text.h"
+
+namespace lathe::serving {
+namespace {
+
+#define LATHE_ENDPOINT_COLUMNS "name, description, tags, traffic, primary_key, secondary_key, created_by, created_us, updated_us"
+#define LATHE_DEPLOYMENT_COLUMNS                                                                                    \
+  "endpoint, name, spec, previous, state, served, error, all_traffic, generation, description, tags, created_by, " \
+  "created_us, updated_us"
+
+/// Reads back what we wrote ourselves; a T's default should it be damaged.
+template <class T>
+T stored(std::string_view text) {
+  if (auto value = json::parse(text))
+    if (auto read = json::from_json<T>(*value)) return std::move(*read);
+  return {};
+}
+
+Endpoint read_endpoint(const db::Row& row) {
+  return {row.text(0), row.text(1), stored<std::map<std::string, std::string>>(row.text_view(2)),
+          stored<Traffic>(row.text_view(3)), row.text(4), row.text(5), row.text(6), row.integer(7), row.integer(8)};
+}
+
+Deployment read_deployment(const db::Row& row) {
+  Deployment out;
+  out.endpoint = row.text(0);
+  out.name = row.text(1);
+  out.spec = stored<Spec>(row.text_view(2));
+  if (!row.text_view(3).empty()) out.previous = stored<Spec>(row.text_view(3));
+  out.state = row.text(4);
+  out.served = row.integer(5) != 0;
+  out.error = row.text(6);
+  out.all_traffic = row.integer(7) != 0;
+  out.generation = row.integer(8);
+  out.description = row.text(9);
+  out.tags = stored<std::map<std::string, std::string>>(row.text_view(10));
+  out.created_by = row.text(11);
+  out.created_us = row.integer(12);
+  out.updated_us = row.integer(13);
+  return out;
+}
+
+template <class T>
+std::string text_of(const T& value) {
+  return json::print(json::to_json(value));
+}
+
+json::Value desired_deployment(const Deployment& deployment) {
+  const auto& spec = deployment.spec;
+  json::Object model{{"name", spec.model_name}, {"version", spec.model_version}, {"format", spec.format},
+                     {"folder", spec.folder},   {"file", spec.file},             {"files", json::to_json(spec.files)}};
+  if (!spec.feature_names.empty()) model["feature_names"] = json::to_json(spec.feature_names);
+  return json::Object{{"name", deployment.name},
+                      {"model", std::move(model)},
+                      {"instances", spec.instance_count},
+                      {"request_timeout_ms", spec.request_timeout_ms},
+                      {"max_queue", spec.max_queue}};
+}
+
+}  // namespace
+
+Result<std::vector<Endpoint>> endpoints(db::Connection& c) {
+  return db::all(c, "SELECT " LATHE_ENDPOINT_COLUMNS " FROM endpoint ORDER BY name", read_endpoint);
+}
+
+Result<Endpoint> find_endpoint(db::Connection& c, const std::string& name) {
+  LATHE_TRY(auto found, db::first(c, "SELECT " LATHE_ENDPOINT_COLUMNS " FROM endpoint WHERE name = $1", read_endpoint, name));
+  if (found) return std::move(*found);
+  LATHE_TRY(const auto existing, endpoints(c));
+  std::vector<std::string> names;
+  for (const auto& each : existing) names.push_back(each.name);
+  return fail(Code::not_found, unknown_name("endpoint", name, names));
+}
+
+Result<void> insert_endpoint(db::Connection& c, const Endpoint& endpoint) {
+  static constexpr auto kSql = R"sql(
+    INSERT INTO endpoint (name, description, tags, traffic, primary_key, secondary_key, created_by, created_us, updated_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8))sql";
+  auto made = db::run(c, kSql, endpoint.name, endpoint.description, text_of(endpoint.tags), text_of(endpoint.traffic),
+                      endpoint.primary_key, endpoint.secondary_key, endpoint.created_by, endpoint.created_us);
+  if (!made && made.error().code == Code::conflict)
+    return fail(Code::conflict, "name: there is an endpoint \"" + endpoint.name + "\" already: update it, or take another name");
+  if (!made) return fail(made.error());
+  return {};
+}
+
+Result<void> update_endpoint(db::Connection& c, const Endpoint& endpoint) {
+  static constexpr auto kSql = R"sql(
+    UPDATE endpoint SET description = $2, tags = $3, traffic = $4, primary_key = $5, secondary_key = $6, updated_us = $7
+     WHERE name = $1)sql";
+  LATHE_CHECK(db::run(c, kSql, endpoint.name, endpoint.description, text_of(endpoint.tags), text_of(endpoint.traffic),
+                      endpoint.primary_key, endpoint.secondary_key, endpoint.updated_us));
+  return {};
+}
+
+Result<void> delete_endpoint(db::Connection& c, const std::string& name) {
+  LATHE_CHECK(db::run(c, "DELETE FROM deployment WHERE endpoint = $1", name));
+  LATHE_CHECK(db::run(c, "DELETE FROM endpoint WHERE name = $1", name));
+  return {};
+}
+
+Result<std::vector<Deployment>> deployments(db::Connection& c, const std::string& endpoint) {
+  static constexpr auto kSql = "SELECT " LATHE_DEPLOYMENT_COLUMNS " FROM deployment WHERE endpoint = $1 ORDER BY name";
+  return db::all(c, kSql, read_deployment, endpoint);
+}
+
+Result<std::vector<Deployment>> unsettled_deployments(db::Connection& c) {
+  static constexpr auto kSql =
+      "SELECT " LATHE_DEPLOYMENT_COLUMNS " FROM deployment WHERE state IN ('Creating', 'Updating') ORDER BY endpoint, name";
+  return db::all(c, kSql, read_deployment);
+}
+
+Result<Deployment> find_deployment(db::Connection& c, const std::string& endpoint, const std::string& name) {
+  LATHE_CHECK(find_endpoint(c, endpoint));
+  LATHE_TRY(auto all, deployments(c, endpoint));
+  std::vector<std::string> names;
+  for (auto& each : all) {
+    if (each.name == name) return std::move(each);
+    names.push_back(each.name);
+  }
+  return fail(Code::not_found, unknown_name("deployment", name, names));
+}
+
+Result<void> put_deployment(db::Connection& c, const Deployment& d) {
+  static constexpr auto kSql = R"sql(
+    INSERT INTO deployment (endpoint, name, spec, previous, state, served, error, all_traffic, generation, description, tags,
+                            created_by, created_us, updated_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    ON CONFLICT (endpoint, name) DO UPDATE
+       SET spec = excluded.spec, previous = excluded.previous, state = excluded.state, served = excluded.served,
+           error = excluded.error, all_traffic = excluded.all_traffic, generation = excluded.generation,
+           description = excluded.description, tags = excluded.tags, updated_us = excluded.updated_us)sql";
+  LATHE_CHECK(db::run(c, kSql, d.endpoint, d.name, text_of(d.spec), d.previous ? text_of(*d.previous) : std::string{},
+                      d.state, d.served, d.error, d.all_traffic, d.generation, d.description, text_of(d.tags), d.created_by,
+                      d.created_us, d.updated_us));
+  return {};
+}
+
+Result<void> delete_deployment(db::Connection& c, const std::string& endpoint, const std::string& name) {
+  LATHE_CHECK(db::run(c, "DELETE FROM deployment WHERE endpoint = $1 AND name = $2", endpoint, name));
+  return {};
+}
+
+Result<std::int64_t> next_generation(db::Connection& c) {
+  static constexpr auto kSql = "UPDATE serving_generation SET generation = generation + 1 WHERE id = 1 RETURNING generation";
+  LATHE_TRY(const auto generation, db::first(c, kSql, [](const db::Row& row) { return row.integer(0); }));
+  return generation.value_or(0);
+}
+
+Result<json::Value> desired_state(db::Connection& c) {
+  LATHE_TRY(const auto generation, db::first(c, "SELECT generation FROM serving_generation WHERE id = 1",
+                                             [](const db::Row& row) { return row.integer(0); }));
+  LATHE_TRY(const auto all, endpoints(c));
+  json::Array out;
+  for (const auto& endpoint : all) {
+    LATHE_TRY(const auto served, deployments(c, endpoint.name));
+    json::Array list;
+    for (const auto& deployment : served)
+      if (deployment.served) list.push_back(desired_deployment(deployment));
+    out.push_back(json::Object{{"name", endpoint.name},
+                               {"keys", json::Array{sha256_hex(endpoint.primary_key), sha256_hex(endpoint.secondary_key)}},
+                               {"traffic", json::to_json(endpoint.traffic)},
+                               {"deployments", std::move(list)}});
+  }
+  return json::Value(json::Object{{"generation", generation.value_or(0)}, {"endpoints", std::move(out)}});
+}
+
+}  // namespace lathe::serving

@@ -1,0 +1,44 @@
+#include "base/text.h"
+#include "http/client.h"
+#include "serving/serving.h"
+
+namespace lathe::serving {
+namespace {
+
+/// Open Inference Protocol's requests name a datatype for each input; MLflow's do not.
+bool is_open_inference(const std::string& body) {
+  const auto document = json::parse(body);
+  if (!document || !document->is_object()) return false;
+  const auto* inputs = json::find(document->get_object(), "inputs");
+  if (inputs == nullptr || !inputs->is_array() || inputs->get_array().empty()) return false;
+  const auto& first = inputs->get_array().front();
+  return first.is_object() && first.get_object().contains("datatype");
+}
+
+}  // namespace
+
+Result<http::Response> Serving::invoke(const std::string& endpoint, const std::string& deployment, const std::string& body,
+                                       const std::string& content_type) {
+  LATHE_TRY(const auto found, db_.read([&](db::Connection& c) -> Result<Endpoint> {
+    if (!deployment.empty()) LATHE_CHECK(find_deployment(c, endpoint, deployment));
+    return find_endpoint(c, endpoint);
+  }));
+  const auto url = plane_.url();
+  if (url.empty()) return fail(Code::unavailable, "the data plane does not run: the server's log says why");
+
+  http::ClientOptions options;
+  options.url = url;
+  options.token = found.primary_key;
+  http::Client client(std::move(options));
+  http::Client::Headers headers{{"Content-Type", content_type.empty() ? "application/json" : content_type}};
+  if (!deployment.empty()) headers.emplace_back("azureml-model-deployment", deployment);
+  const auto path = is_open_inference(body) ? "/v2/models/" + endpoint + "/infer" : "/endpoints/" + endpoint + "/invocations";
+  LATHE_TRY(auto answer, client.request("POST", path, body, headers));
+  http::Response response;
+  response.status = answer.status;
+  response.type = std::move(answer.type);
+  response.body = std::move(answer.body);
+  return response;
+}
+
+}  // namespace lathe::serving

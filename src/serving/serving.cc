@@ -1,0 +1,379 @@
+#include "serving/serving.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/text.h"
+
+namespace lathe::serving {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kKeyBytes = 24;
+/// For keys and traffic, which hold at once; a model that loads meanwhile may keep the report back.
+constexpr std::chrono::milliseconds kQuick{2000};
+
+/// Names stand in URLs, and "endpoint.deployment" is a model's name.
+Result<void> check_name(const std::string& field, const std::string& name) {
+  const auto good = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; };
+  if (!name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), good) &&
+      std::isalnum(static_cast<unsigned char>(name.front())) != 0)
+    return {};
+  return fail(Code::invalid, field + ": must be 1 to 64 letters, digits, '-' and '_', beginning with a letter or digit, not \"" +
+                                 printable(name) + "\"");
+}
+
+std::vector<std::string> names_of(const std::vector<Deployment>& deployments) {
+  std::vector<std::string> out;
+  for (const auto& each : deployments) out.push_back(each.name);
+  return out;
+}
+
+/// Fields that say how an endpoint behaves: shared by create and update.
+Result<void> read_endpoint_fields(const json::Object& document, const std::vector<std::string>& deployments, Endpoint& endpoint,
+                                  json::Report& report) {
+  LATHE_CHECK(assets::check_fields(document, {"name", "auth_mode", "traffic", "description", "tags", "kind", "location"},
+                                   {{"mirror_traffic", "requests are not mirrored"},
+                                    {"identity", "the data plane runs as the server's account"},
+                                    {"compute", "predictions are answered on the server's machine"},
+                                    {"public_network_access", "--host decides who reaches it"},
+                                    {"properties", "Lathe keeps tags, not properties"}},
+                                   report));
+  LATHE_TRY(const auto auth_mode, json::get_string(document, "auth_mode"));
+  if (auth_mode && (*auth_mode == "aml_token" || *auth_mode == "aad_token"))
+    report.push_back({"auth_mode", "substituted", "by key: there is no token service"});
+  else if (auth_mode && *auth_mode != "key")
+    return fail(Code::invalid, "auth_mode: must be key, not \"" + printable(*auth_mode) + "\"");
+  LATHE_TRY(const auto description, json::get_string(document, "description"));
+  if (description) endpoint.description = *description;
+  if (document.contains("tags")) {
+    LATHE_TRY(endpoint.tags, assets::read_tags(document));
+  }
+  LATHE_TRY(const auto* traffic, json::get_object(document, "traffic"));
+  if (traffic != nullptr) {
+    LATHE_TRY(endpoint.traffic, read_traffic(*traffic, deployments));
+  }
+  return {};
+}
+
+std::string new_key() { return random_hex(kKeyBytes); }
+
+}  // namespace
+
+Serving::Serving(db::Database& db, assets::Models& models, DataPlaneOptions options)
+    : db_(db), models_(models), plane_(std::move(options), [this](const Reported& reported) { settle(reported); }) {}
+
+Result<void> Serving::start() {
+  LATHE_CHECK(publish());
+  return plane_.start();
+}
+
+Result<void> Serving::publish() {
+  // One at a time, and read inside: an older document never follows a newer one.
+  const std::lock_guard lock(publishing_);
+  LATHE_TRY(const auto document, db_.read([](db::Connection& c) { return desired_state(c); }));
+  return plane_.set_desired(document);
+}
+
+Result<std::int64_t> Serving::commit(const std::function<Result<void>(db::Connection&, std::int64_t)>& change) {
+  LATHE_TRY(const auto generation, db_.write([&](db::Connection& c) -> Result<std::int64_t> {
+    LATHE_TRY(const auto next, next_generation(c));
+    LATHE_CHECK(change(c, next));
+    return next;
+  }));
+  LATHE_CHECK(publish());
+  return generation;
+}
+
+void Serving::await_generation(std::int64_t generation) {
+  const auto deadline = Clock::now() + kQuick;
+  for (;;) {
+    const auto seen = plane_.reports();
+    if (plane_.reported().generation >= generation || Clock::now() >= deadline) return;
+    plane_.wait_past(seen, deadline);
+  }
+}
+
+void Serving::settle(const Reported& reported) {
+  bool changed = false;
+  const auto settle_one = [&](db::Connection& c, Deployment deployment, const ReportedDeployment& found) -> Result<void> {
+    const auto time = micros(now());
+    deployment.updated_us = time;
+    if (found.state == "ready") {
+      deployment.state = "Succeeded";
+      deployment.error.clear();
+      if (deployment.all_traffic) {
+        LATHE_TRY(auto endpoint, find_endpoint(c, deployment.endpoint));
+        endpoint.traffic = {{deployment.name, 100}};
+        endpoint.updated_us = time;
+        LATHE_CHECK(update_endpoint(c, endpoint));
+        changed = true;
+      }
+    } else {
+      deployment.state = "Failed";
+      deployment.error = found.error;
+      deployment.served = deployment.previous.has_value();
+      if (deployment.previous) deployment.spec = *deployment.previous;
+      changed = true;
+    }
+    deployment.previous.reset();
+    deployment.all_traffic = false;
+    LATHE_CHECK(serving::put_deployment(c, deployment));
+    log::info("a deployment is settled endpoint={} deployment={} state={}", deployment.endpoint, deployment.name, deployment.state);
+    return {};
+  };
+  const auto open = db_.read([](db::Connection& c) { return unsettled_deployments(c); });
+  if (!open || open->empty()) return;
+  auto settled = db_.write([&](db::Connection& c) -> Result<void> {
+    changed = false;
+    LATHE_TRY(const auto waiting, unsettled_deployments(c));
+    for (const auto& deployment : waiting) {
+      const auto* found = reported.find(deployment.endpoint, deployment.name);
+      if (found == nullptr || reported.generation < deployment.generation || found->state == "loading") continue;
+      LATHE_CHECK(settle_one(c, deployment, *found));
+    }
+    if (!changed) return {};
+    LATHE_CHECK(next_generation(c));
+    return {};
+  });
+  if (settled && changed) settled = publish();
+  if (!settled) log::error("the data plane's report was not taken error=\"{}\"", settled.error().message);
+}
+
+EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deployment>& deployments) const {
+  EndpointView out;
+  out.name = endpoint.name;
+  out.description = endpoint.description;
+  out.tags = endpoint.tags;
+  out.traffic = endpoint.traffic;
+  const auto url = plane_.url();
+  out.scoring_uri = url + "/v2/models/" + endpoint.name + "/infer";
+  out.invocations_uri = url + "/endpoints/" + endpoint.name + "/invocations";
+  out.deployments = names_of(deployments);
+  out.creation_context = {endpoint.created_by, to_iso8601(from_micros(endpoint.created_us))};
+  return out;
+}
+
+DeploymentView Serving::view(const Deployment& deployment) const {
+  DeploymentView out;
+  out.name = deployment.name;
+  out.endpoint_name = deployment.endpoint;
+  out.model = deployment.spec.model;
+  out.format = deployment.spec.format;
+  out.instance_count = deployment.spec.instance_count;
+  out.instance_type = deployment.spec.instance_type;
+  out.request_settings.request_timeout_ms = deployment.spec.request_timeout_ms;
+  out.provisioning_state = deployment.state;
+  if (!deployment.error.empty()) out.error = deployment.error;
+  const auto reported = plane_.reported();
+  const auto* found = reported.find(deployment.endpoint, deployment.name);
+  out.serving_state = found == nullptr || found->state.empty() ? "unknown" : found->state;
+  out.description = deployment.description;
+  out.tags = deployment.tags;
+  out.creation_context = {deployment.created_by, to_iso8601(from_micros(deployment.created_us))};
+  return out;
+}
+
+Result<EndpointView> Serving::put_endpoint(const json::Object& document, const http::Principal& who, bool strict) {
+  LATHE_TRY(const auto name, json::need_string(document, "name"));
+  LATHE_CHECK(check_name("name", name));
+  json::Report report;
+  LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
+    report.clear();
+    auto found = find_endpoint(c, name);
+    if (!found && found.error().code != Code::not_found) return fail(found.error());
+    const auto time = micros(now());
+    Endpoint endpoint = found ? *found : Endpoint{};
+    if (!found) {
+      endpoint.name = name;
+      endpoint.primary_key = new_key();
+      endpoint.secondary_key = new_key();
+      endpoint.created_by = who.user;
+      endpoint.created_us = time;
+    }
+    endpoint.updated_us = time;
+    LATHE_TRY(const auto existing, deployments(c, name));
+    LATHE_CHECK(read_endpoint_fields(document, names_of(existing), endpoint, report));
+    LATHE_CHECK(json::refuse_if_strict(report, strict));
+    return found ? update_endpoint(c, endpoint) : insert_endpoint(c, endpoint);
+  }));
+  await_generation(generation);
+  LATHE_TRY(auto out, endpoint(name));
+  if (!report.empty()) out.report = std::move(report);
+  return out;
+}
+
+Result<EndpointView> Serving::patch_endpoint(const std::string& name, const json::Object& changes) {
+  json::Report report;
+  LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
+    report.clear();
+    LATHE_TRY(auto endpoint, find_endpoint(c, name));
+    LATHE_TRY(const auto existing, deployments(c, name));
+    LATHE_CHECK(read_endpoint_fields(changes, names_of(existing), endpoint, report));
+    for (const auto& [deployment, percent] : endpoint.traffic)
+      for (const auto& each : existing)
+        if (each.name == deployment && percent > 0 && !each.served)
+          return fail(Code::conflict, "traffic." + deployment + ": the deployment failed and answers nothing: " + each.error);
+    endpoint.updated_us = micros(now());
+    return update_endpoint(c, endpoint);
+  }));
+  await_generation(generation);
+  LATHE_TRY(auto out, endpoint(name));
+  if (!report.empty()) out.report = std::move(report);
+  return out;
+}
+
+Result<EndpointView> Serving::endpoint(const std::string& name) {
+  return db_.read([&](db::Connection& c) -> Result<EndpointView> {
+    LATHE_TRY(const auto found, find_endpoint(c, name));
+    LATHE_TRY(const auto existing, deployments(c, name));
+    return view(found, existing);
+  });
+}
+
+Result<std::vector<EndpointView>> Serving::all_endpoints() {
+  return db_.read([&](db::Connection& c) -> Result<std::vector<EndpointView>> {
+    LATHE_TRY(const auto all, endpoints(c));
+    std::vector<EndpointView> out;
+    for (const auto& each : all) {
+      LATHE_TRY(const auto existing, deployments(c, each.name));
+      out.push_back(view(each, existing));
+    }
+    return out;
+  });
+}
+
+Result<void> Serving::remove_endpoint(const std::string& name) {
+  LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
+    LATHE_CHECK(find_endpoint(c, name));
+    return delete_endpoint(c, name);
+  }));
+  await_generation(generation);
+  return {};
+}
+
+Result<Credentials> Serving::credentials(const std::string& name) {
+  LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, name); }));
+  return Credentials{found.primary_key, found.secondary_key};
+}
+
+Result<Credentials> Serving::regenerate(const std::string& name, const std::string& key_type) {
+  if (key_type != "primary" && key_type != "secondary")
+    return fail(Code::invalid, "key_type: must be primary or secondary, not \"" + printable(key_type) + "\"");
+  LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
+    LATHE_TRY(auto endpoint, find_endpoint(c, name));
+    (key_type == "primary" ? endpoint.primary_key : endpoint.secondary_key) = new_key();
+    endpoint.updated_us = micros(now());
+    return update_endpoint(c, endpoint);
+  }));
+  await_generation(generation);
+  return credentials(name);
+}
+
+Result<DeploymentView> Serving::put_deployment(const std::string& endpoint, const json::Object& document,
+                                               const http::Principal& who, const Wish& wish) {
+  LATHE_CHECK(db_.read([&](db::Connection& c) { return find_endpoint(c, endpoint); }));
+  json::Report report;
+  Deployment wanted;
+  wanted.endpoint = endpoint;
+  LATHE_TRY(wanted.name, json::need_string(document, "name"));
+  LATHE_CHECK(check_name("name", wanted.name));
+  LATHE_TRY(const auto named, json::get_string(document, "endpoint_name"));
+  if (named && *named != endpoint)
+    return fail(Code::invalid, "endpoint_name: is \"" + printable(*named) + "\", but the request goes to \"" + endpoint + "\"");
+  LATHE_CHECK(read_settings(document, wanted, report));
+  const auto* model = json::find(document, "model");
+  if (model == nullptr) return fail(Code::invalid, "model: is missing: give azureml:NAME:VERSION or azureml:NAME@latest");
+  if (!model->is_string())
+    return fail(Code::invalid, "model: must be a registered model (azureml:NAME:VERSION): register it first with model create");
+  LATHE_CHECK(json::refuse_if_strict(report, wish.strict));
+  LATHE_CHECK(resolve_model(std::string(json::view(model->get_string())), wanted.spec));
+  return apply(std::move(wanted), std::move(report), wish, who.user);
+}
+
+Result<DeploymentView> Serving::patch_deployment(const std::string& endpoint, const std::string& name,
+                                                 const json::Object& changes, const Wish& wish) {
+  LATHE_TRY(auto wanted, db_.read([&](db::Connection& c) { return find_deployment(c, endpoint, name); }));
+  json::Report report;
+  LATHE_CHECK(read_settings(changes, wanted, report));
+  LATHE_TRY(const auto model, json::get_string(changes, "model"));
+  LATHE_CHECK(json::refuse_if_strict(report, wish.strict));
+  if (model) LATHE_CHECK(resolve_model(*model, wanted.spec));
+  return apply(std::move(wanted), std::move(report), wish, {});
+}
+
+Result<DeploymentView> Serving::apply(Deployment wanted, json::Report report, const Wish& wish, std::string created_by) {
+  LATHE_CHECK(commit([&](db::Connection& c, std::int64_t generation) -> Result<void> {
+    LATHE_CHECK(find_endpoint(c, wanted.endpoint));
+    auto found = find_deployment(c, wanted.endpoint, wanted.name);
+    if (!found && found.error().code != Code::not_found) return fail(found.error());
+    const bool serves = found && found->served;
+    if (found && found->previous)
+      return fail(Code::conflict, "deployment \"" + wanted.name + "\" is being updated: wait until it is ready or has failed");
+    const auto time = micros(now());
+    Deployment next = wanted;
+    next.created_by = found ? found->created_by : created_by;
+    next.created_us = found ? found->created_us : time;
+    next.updated_us = time;
+    next.generation = generation;
+    next.all_traffic = wish.all_traffic;
+    next.error.clear();
+    next.served = true;
+    // Only what has answered is worth going back to.
+    const bool answers = serves && found->state != "Creating";
+    next.state = answers ? "Updating" : "Creating";
+    next.previous = answers ? std::optional{found->spec} : std::nullopt;
+    return serving::put_deployment(c, next);
+  }));
+  LATHE_TRY(auto out, await(wanted.endpoint, wanted.name, wish.wait));
+  if (!report.empty()) out.report = std::move(report);
+  return out;
+}
+
+Result<DeploymentView> Serving::await(const std::string& endpoint, const std::string& name, std::chrono::milliseconds limit) {
+  const auto deadline = Clock::now() + limit;
+  for (;;) {
+    const auto seen = plane_.reports();  // before the read, so that no report is missed
+    LATHE_TRY(auto now_is, deployment(endpoint, name));
+    const bool open = now_is.provisioning_state == "Creating" || now_is.provisioning_state == "Updating";
+    if (!open || Clock::now() >= deadline) return now_is;
+    plane_.wait_past(seen, deadline);
+  }
+}
+
+Result<DeploymentView> Serving::deployment(const std::string& endpoint, const std::string& name) {
+  LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_deployment(c, endpoint, name); }));
+  return view(found);
+}
+
+Result<std::vector<DeploymentView>> Serving::all_deployments(const std::string& endpoint) {
+  LATHE_TRY(const auto all, db_.read([&](db::Connection& c) -> Result<std::vector<Deployment>> {
+    LATHE_CHECK(find_endpoint(c, endpoint));
+    return deployments(c, endpoint);
+  }));
+  std::vector<DeploymentView> out;
+  for (const auto& each : all) out.push_back(view(each));
+  return out;
+}
+
+Result<void> Serving::remove_deployment(const std::string& endpoint, const std::string& name) {
+  LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
+    LATHE_CHECK(find_deployment(c, endpoint, name));
+    LATHE_TRY(auto holder, find_endpoint(c, endpoint));
+    const auto share = holder.traffic.find(name);
+    if (share != holder.traffic.end() && share->second > 0)
+      return fail(Code::conflict, "deployment \"" + name + "\" gets " + std::to_string(share->second) +
+                                      " % of the traffic: give it to another, or set it to 0, first");
+    holder.traffic.erase(name);
+    holder.updated_us = micros(now());
+    LATHE_CHECK(update_endpoint(c, holder));
+    return delete_deployment(c, endpoint, name);
+  }));
+  await_generation(generation);
+  return {};
+}
+
+}  // namespace lathe::serving

@@ -1,0 +1,175 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "assets/models.h"
+#include "db/db.h"
+#include "http/http.h"
+#include "serving/data_plane.h"
+#include "serving/endpoint.h"
+
+/// Online endpoints: the rows say what should be served, the data plane serves it.
+namespace lathe::serving {
+
+struct RequestSettings {
+  std::int64_t request_timeout_ms = 5000;
+};
+
+struct EndpointView {
+  std::string name;
+  std::string auth_mode = "key";
+  std::string description;
+  std::map<std::string, std::string> tags;
+  Traffic traffic;
+  std::string scoring_uri;
+  std::string invocations_uri;
+  std::string provisioning_state = "Succeeded";
+  std::vector<std::string> deployments;
+  assets::CreationContext creation_context;
+  std::optional<json::Report> report;
+};
+
+struct DeploymentView {
+  std::string name;
+  std::string endpoint_name;
+  std::string type = "managed";
+  std::string model;
+  std::string format;
+  std::int64_t instance_count = 1;
+  std::string instance_type;
+  RequestSettings request_settings;
+  std::string provisioning_state;
+  std::optional<std::string> error;
+  std::string serving_state;  ///< as the data plane says: loading, ready, failed; absent: "unknown"
+  std::string description;
+  std::map<std::string, std::string> tags;
+  assets::CreationContext creation_context;
+  std::optional<json::Report> report;
+};
+
+struct Credentials {
+  std::string primaryKey;
+  std::string secondaryKey;
+};
+
+/// Thread-safe; all functions block.
+class Serving {
+ public:
+  Serving(db::Database& db, assets::Models& models, DataPlaneOptions options);
+
+  /// Writes the desired state and adopts or starts the data plane. Errors: as DataPlane::start.
+  Result<void> start();
+  const DataPlane& data_plane() const { return plane_; }
+
+  /// An endpoint that exists keeps its keys and its traffic.
+  Result<EndpointView> put_endpoint(const json::Object& document, const http::Principal& who, bool strict);
+  Result<EndpointView> patch_endpoint(const std::string& name, const json::Object& changes);
+  Result<EndpointView> endpoint(const std::string& name);
+  Result<std::vector<EndpointView>> all_endpoints();
+  Result<void> remove_endpoint(const std::string& name);
+  Result<Credentials> credentials(const std::string& name);
+  Result<Credentials> regenerate(const std::string& name, const std::string& key_type);
+
+  struct Wish {
+    bool all_traffic = false;
+    bool strict = false;
+    std::chrono::milliseconds wait{60'000};  ///< how long to wait for the model to answer or fail
+  };
+  /// Makes a deployment, or gives one that exists a new model or new settings. Answers when it is ready or has failed
+  /// (see provisioning_state), or after `wait`.
+  Result<DeploymentView> put_deployment(const std::string& endpoint, const json::Object& document,
+                                        const http::Principal& who, const Wish& wish);
+  Result<DeploymentView> patch_deployment(const std::string& endpoint, const std::string& name,
+                                          const json::Object& changes, const Wish& wish);
+  Result<DeploymentView> deployment(const std::string& endpoint, const std::string& name);
+  Result<std::vector<DeploymentView>> all_deployments(const std::string& endpoint);
+  /// Errors: `conflict` — it still gets traffic.
+  Result<void> remove_deployment(const std::string& endpoint, const std::string& name);
+
+  /// Sends a request's body to the data plane and answers what it answered.
+  Result<http::Response> invoke(const std::string& endpoint, const std::string& deployment, const std::string& body,
+                                const std::string& content_type);
+
+ private:
+  /// Everything but the model's files, which `resolve_model` adds.
+  Result<void> read_settings(const json::Object& document, Deployment& deployment, json::Report& report) const;
+  Result<void> resolve_model(const std::string& reference, Spec& spec);
+  Result<DeploymentView> apply(Deployment wanted, json::Report report, const Wish& wish, std::string created_by);
+  Result<DeploymentView> await(const std::string& endpoint, const std::string& name, std::chrono::milliseconds limit);
+  /// Runs `change` on the writer with a new generation, then hands the desired state over.
+  Result<std::int64_t> commit(const std::function<Result<void>(db::Connection&, std::int64_t generation)>& change);
+  Result<void> publish();
+  void await_generation(std::int64_t generation);
+  void settle(const Reported& reported);
+  EndpointView view(const Endpoint& endpoint, const std::vector<Deployment>& deployments) const;
+  DeploymentView view(const Deployment& deployment) const;
+
+  db::Database& db_;
+  assets::Models& models_;
+  std::mutex publishing_;
+  DataPlane plane_;
+};
+
+/// /api/v1/online-endpoints
+void add_routes(http::Router& router, Serving& serving);
+
+}  // namespace lathe::serving
+
+namespace lathe::json {
+
+template <>
+struct Fields<serving::RequestSettings> {
+  static constexpr std::string_view name = "RequestSettings";
+  static constexpr auto list = std::tuple{field("request_timeout_ms", &serving::RequestSettings::request_timeout_ms)};
+};
+
+template <>
+struct Fields<serving::EndpointView> {
+  static constexpr std::string_view name = "OnlineEndpoint";
+  static constexpr auto list = std::tuple{
+      field("name", &serving::EndpointView::name),
+      field("auth_mode", &serving::EndpointView::auth_mode, "key"),
+      field("description", &serving::EndpointView::description),
+      field("tags", &serving::EndpointView::tags),
+      field("traffic", &serving::EndpointView::traffic, "percent by deployment"),
+      field("scoring_uri", &serving::EndpointView::scoring_uri, "Open Inference Protocol v2"),
+      field("invocations_uri", &serving::EndpointView::invocations_uri, "MLflow's forms of a request"),
+      field("provisioning_state", &serving::EndpointView::provisioning_state),
+      field("deployments", &serving::EndpointView::deployments, "their names"),
+      field("creation_context", &serving::EndpointView::creation_context),
+      field("report", &serving::EndpointView::report, "what was not plainly honoured")};
+};
+
+template <>
+struct Fields<serving::DeploymentView> {
+  static constexpr std::string_view name = "OnlineDeployment";
+  static constexpr auto list = std::tuple{
+      field("name", &serving::DeploymentView::name),
+      field("endpoint_name", &serving::DeploymentView::endpoint_name),
+      field("type", &serving::DeploymentView::type),
+      field("model", &serving::DeploymentView::model, "azureml:NAME:VERSION"),
+      field("format", &serving::DeploymentView::format, "xgboost or onnx"),
+      field("instance_count", &serving::DeploymentView::instance_count),
+      field("instance_type", &serving::DeploymentView::instance_type),
+      field("request_settings", &serving::DeploymentView::request_settings),
+      field("provisioning_state", &serving::DeploymentView::provisioning_state, "Creating, Updating, Succeeded, Failed"),
+      field("error", &serving::DeploymentView::error, "why it failed"),
+      field("serving_state", &serving::DeploymentView::serving_state, "as the data plane says: loading, ready, failed, unknown"),
+      field("description", &serving::DeploymentView::description),
+      field("tags", &serving::DeploymentView::tags),
+      field("creation_context", &serving::DeploymentView::creation_context),
+      field("report", &serving::DeploymentView::report, "what was not plainly honoured")};
+};
+
+template <>
+struct Fields<serving::Credentials> {
+  static constexpr std::string_view name = "EndpointCredentials";
+  static constexpr auto list = std::tuple{field("primaryKey", &serving::Credentials::primaryKey),
+                                          field("secondaryKey", &serving::Credentials::secondaryKey)};
+};
+
+}  // namespace lathe::json

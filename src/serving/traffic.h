@@ -1,0 +1,18 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "json/json.h"
+
+namespace lathe::serving {
+
+/// Percent of the requests by deployment; together 0 or 100.
+using Traffic = std::map<std::string, std::int64_t>;
+
+/// Errors: `invalid` — not whole percents, a sum other than 0 and 100, or a deployment that `existing` does not name.
+Result<Traffic> read_traffic(const json::Object& value, const std::vector<std::string>& existing);
+
+}  // namespace lathe::serving
