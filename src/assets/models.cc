@@ -65,6 +65,14 @@ Result<bool> version_exists(db::Connection& c, const std::string& name, std::int
   return found.has_value();
 }
 
+/// The registry's own errors are worded as MLflow's clients know them; people get the nearest names.
+Result<void> check_model(db::Connection& c, const std::string& name) {
+  LATHE_TRY(const bool exists, registry::model_exists(c, name));
+  if (exists) return {};
+  LATHE_TRY(const auto names, registry::model_names(c));
+  return fail(Code::not_found, unknown_name("model", name, names));
+}
+
 json::Value known_or_unknown(const std::optional<std::string>& text) {
   return text ? json::Value(boost::json::string_view(*text)) : json::Value("unknown");
 }
@@ -197,7 +205,17 @@ Result<json::Value> Models::create(const json::Object& document, const http::Pri
 
 Result<registry::Version> Models::find_version(const std::string& name, const std::string& version) {
   LATHE_TRY(const auto number, read_version("version", version));
-  return assets_.db().read([&](db::Connection& c) { return registry::find_version(c, name, number); });
+  return assets_.db().read([&](db::Connection& c) -> Result<registry::Version> {
+    LATHE_CHECK(check_model(c, name));
+    return registry::find_version(c, name, number);
+  });
+}
+
+Result<registry::Version> Models::find_by_label(const std::string& name, const std::string& label) {
+  return assets_.db().read([&](db::Connection& c) -> Result<registry::Version> {
+    LATHE_CHECK(check_model(c, name));
+    return registry::find_version_by_label(c, name, label);
+  });
 }
 
 Result<registry::Version> Models::find(const std::string& text) {
@@ -206,7 +224,7 @@ Result<registry::Version> Models::find(const std::string& text) {
   const auto* label = std::get_if<NamedLabel>(&reference);
   if (label == nullptr)
     return fail(Code::invalid, "must be azureml:NAME:VERSION or azureml:NAME@LABEL, not \"" + printable(text) + "\"");
-  return assets_.db().read([&](db::Connection& c) { return registry::find_version_by_label(c, label->name, label->label); });
+  return find_by_label(label->name, label->label);
 }
 
 Result<ModelContent> Models::content(const registry::Version& version) {

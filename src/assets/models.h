@@ -54,6 +54,7 @@ class Models {
   /// By azureml:NAME:VERSION, azureml:NAME@LABEL or azureml:NAME. Errors: `not_found`, `invalid`.
   Result<registry::Version> find(const std::string& reference);
   Result<registry::Version> find_version(const std::string& name, const std::string& version);
+  Result<registry::Version> find_by_label(const std::string& name, const std::string& label);
 
   /// The version's files; takes them in when nobody did yet. Errors: `not_found` — its files are gone.
   Result<ModelContent> content(const registry::Version& version);

@@ -88,9 +88,7 @@ void add_routes(http::Router& router, Models& models) {
               .summary = "The newest version with what made it, and under `versions` all.", .jobs = true},
              [&models](Call& call) -> Result<Response> {
                const std::string name(call.param("name"));
-               LATHE_TRY(const auto latest, models.assets().db().read([&](db::Connection& c) {
-                 return registry::find_version_by_label(c, name, "latest");
-               }));
+               LATHE_TRY(const auto latest, models.find_by_label(name, "latest"));
                LATHE_TRY(auto answer, models.show(latest));
                LATHE_TRY(const auto versions, shown_versions(models, call, name));
                LATHE_TRY(answer.as_object()["versions"], summaries(models, versions));
@@ -106,9 +104,8 @@ void add_routes(http::Router& router, Models& models) {
   router.add({.id = "model_label", .method = Method::get, .path = base + "/{name}/labels/{label}", .right = Right::read,
               .summary = "The version that an alias names; `latest` is the newest.", .jobs = true},
              [&models](Call& call) -> Result<Response> {
-               LATHE_TRY(const auto version, models.assets().db().read([&](db::Connection& c) {
-                 return registry::find_version_by_label(c, std::string(call.param("name")), std::string(call.param("label")));
-               }));
+               LATHE_TRY(const auto version,
+                         models.find_by_label(std::string(call.param("name")), std::string(call.param("label"))));
                LATHE_TRY(const auto answer, models.show(version));
                return http::json_response(answer);
              });

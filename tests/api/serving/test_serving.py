@@ -1,0 +1,321 @@
+"""Online endpoints: deployments, traffic, keys, and a data plane that outlives the server."""
+
+import hashlib
+import os
+import signal
+import threading
+
+import numpy
+import pytest
+import requests
+import xgboost
+from lathe_server import wait_for
+
+ENDPOINTS = "/api/v1/online-endpoints"
+ROWS = numpy.random.default_rng(7).normal(size=(200, 5)).astype(numpy.float32)
+
+
+def train(folder, seed, name="model.ubj"):
+    labels = (ROWS @ numpy.arange(1, 6) + numpy.random.default_rng(seed).normal(size=200) > 0).astype(int)
+    settings = {"max_depth": 3, "seed": seed, "objective": "binary:logistic", "nthread": 1}
+    booster = xgboost.train(settings, xgboost.DMatrix(ROWS, labels), num_boost_round=10)
+    booster.save_model(folder / name)
+    return booster
+
+
+def register(server, name, path):
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    server.put(f"/api/v1/blobs/{digest}", data=content).raise_for_status()
+    files = [{"path": path.name, "sha256": digest, "size": len(content), "executable": False}]
+    tree = server.post("/api/v1/trees", json={"files": files}).json()["digest"]
+    made = server.post("/api/v1/models", json={"name": name, "path": f"tree:{tree}/{path.name}"})
+    assert made.status_code == 201, made.text
+    return f"azureml:{name}:{made.json()['version']}"
+
+
+def make_endpoint(server, name, **more):
+    made = server.post(ENDPOINTS, json={"name": name, "auth_mode": "key", **more})
+    assert made.status_code == 201, made.text
+    return made.json()
+
+
+def deploy(server, endpoint, name, model, query="", **more):
+    document = {"name": name, "endpoint_name": endpoint, "model": model, "instance_count": 1, **more}
+    made = server.post(f"{ENDPOINTS}/{endpoint}/deployments{query}", json=document)
+    assert made.status_code == 201, made.text
+    return made.json()
+
+
+def primary_key(server, endpoint):
+    return server.get(f"{ENDPOINTS}/{endpoint}/credentials").json()["primaryKey"]
+
+
+def body_of(rows):
+    return {"inputs": [{"name": "input", "shape": list(rows.shape), "datatype": "FP32", "data": rows.flatten().tolist()}]}
+
+
+def ask(uri, key, rows, **headers):
+    return requests.post(uri, json=body_of(rows), timeout=30, headers={"Authorization": f"Bearer {key}", **headers})
+
+
+def predictions(answer):
+    assert answer.status_code == 200, answer.text
+    return numpy.array(answer.json()["outputs"][0]["data"])
+
+
+@pytest.fixture(scope="module")
+def models(server, tmp_path_factory):
+    """Two registered versions of one model, with the library's own predictions."""
+    folder = tmp_path_factory.mktemp("models")
+    one, two = train(folder, 1, "one.ubj"), train(folder, 2, "two.ubj")
+    rows = xgboost.DMatrix(ROWS[:8])
+    return [(register(server, "trees", folder / "one.ubj"), one.predict(rows)),
+            (register(server, "trees", folder / "two.ubj"), two.predict(rows))]  # fmt: skip
+
+
+def test_a_deployed_model_predicts_as_the_library_does(server, models):
+    endpoint = make_endpoint(server, "exact")
+    assert endpoint["scoring_uri"].startswith(server.infer)
+    made = deploy(server, "exact", "blue", models[0][0], "?all_traffic=true")
+    assert made["provisioning_state"] == "Succeeded", made
+    assert made["format"] == "xgboost"
+    key = primary_key(server, "exact")
+    answer = ask(endpoint["scoring_uri"], key, ROWS[:8])
+    assert numpy.abs(predictions(answer) - models[0][1]).max() <= 1e-6
+    assert server.get(f"{ENDPOINTS}/exact").json()["traffic"] == {"blue": 100}
+    mlflow = requests.post(endpoint["invocations_uri"], json={"instances": ROWS[:8].tolist()}, timeout=30,
+                           headers={"Authorization": f"Bearer {key}"})  # fmt: skip
+    assert mlflow.status_code == 200, mlflow.text
+
+
+def test_the_server_passes_requests_on_and_answers_what_the_endpoint_answers(server, models):
+    make_endpoint(server, "passed")
+    deploy(server, "passed", "blue", models[0][0], "?all_traffic=true")
+    deploy(server, "passed", "green", "azureml:trees@latest")
+    blue = server.post(f"{ENDPOINTS}/passed/invoke", json=body_of(ROWS[:8]))
+    green = server.post(f"{ENDPOINTS}/passed/invoke?deployment=green", json=body_of(ROWS[:8]))
+    assert numpy.abs(predictions(blue) - models[0][1]).max() <= 1e-6
+    assert numpy.abs(predictions(green) - models[1][1]).max() <= 1e-6
+    wrong = server.post(f"{ENDPOINTS}/passed/invoke", json=body_of(ROWS[:8, :3]))
+    assert wrong.status_code == 400
+    assert "5" in wrong.text
+    assert server.post(f"{ENDPOINTS}/passed/invoke?deployment=gren", json={}).status_code == 404
+
+
+def test_a_new_deployment_has_no_traffic_until_it_is_given_some(server, models):
+    endpoint = make_endpoint(server, "split")
+    deploy(server, "split", "blue", models[0][0])
+    assert server.get(f"{ENDPOINTS}/split").json()["traffic"] == {}
+    deploy(server, "split", "green", models[1][0])
+    changed = server.patch(f"{ENDPOINTS}/split", json={"traffic": {"blue": 50, "green": 50}})
+    assert changed.status_code == 200, changed.text
+    key = primary_key(server, "split")
+    seen = set()
+    for _ in range(40):
+        first = predictions(ask(endpoint["scoring_uri"], key, ROWS[:1]))[0]
+        seen.add(min((0, 1), key=lambda which: abs(models[which][1][0] - first)))
+    assert seen == {0, 1}
+    for traffic in ({"blue": 60}, {"blue": 101}, {"purple": 100}, {"blue": "most"}):
+        refused = server.patch(f"{ENDPOINTS}/split", json={"traffic": traffic})
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["detail"].startswith("traffic")
+    refused = server.delete(f"{ENDPOINTS}/split/deployments/blue")
+    assert refused.status_code == 409
+    assert "50 %" in refused.json()["detail"]
+    server.patch(f"{ENDPOINTS}/split", json={"traffic": {"green": 100}}).raise_for_status()
+    assert server.delete(f"{ENDPOINTS}/split/deployments/blue").status_code == 204
+    assert server.get(f"{ENDPOINTS}/split").json()["deployments"] == ["green"]
+
+
+def test_keys_are_needed_and_end_when_they_are_made_anew(server, models):
+    endpoint = make_endpoint(server, "keys")
+    deploy(server, "keys", "blue", models[0][0], "?all_traffic=true")
+    before = server.get(f"{ENDPOINTS}/keys/credentials").json()
+    assert ask(endpoint["scoring_uri"], "wrong", ROWS[:1]).status_code in (401, 403)
+    assert requests.post(endpoint["scoring_uri"], json=body_of(ROWS[:1]), timeout=30).status_code in (401, 403)
+    after = server.post(f"{ENDPOINTS}/keys/regenerate-keys", json={"key_type": "primary"}).json()
+    assert after["primaryKey"] != before["primaryKey"]
+    assert after["secondaryKey"] == before["secondaryKey"]
+    assert ask(endpoint["scoring_uri"], before["primaryKey"], ROWS[:1]).status_code in (401, 403)
+    for key in after.values():
+        assert ask(endpoint["scoring_uri"], key, ROWS[:1]).status_code == 200
+    desired = (server.data / "infer" / "desired.json").read_text()
+    assert after["primaryKey"] not in desired
+    assert hashlib.sha256(after["primaryKey"].encode()).hexdigest() in desired
+    assert server.post(f"{ENDPOINTS}/keys/regenerate-keys", json={"key_type": "tertiary"}).status_code == 400
+
+
+def test_a_viewer_sees_endpoints_but_not_their_keys(server):
+    if os.geteuid() != 0:
+        pytest.skip("a second user needs a server that runs as root")
+    make_endpoint(server, "watched")
+    token = server.post("/api/v1/users", json={"name": "vera", "role": "viewer"}).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    assert server.get(f"{ENDPOINTS}/watched", headers=headers).status_code == 200
+    assert server.get(f"{ENDPOINTS}/watched/credentials", headers=headers).status_code == 403
+    assert server.post(f"{ENDPOINTS}/watched/invoke", json={}, headers=headers).status_code == 403
+
+
+def test_a_bad_model_fails_and_the_old_one_goes_on(server, models, tmp_path):
+    endpoint = make_endpoint(server, "steady")
+    deploy(server, "steady", "blue", models[0][0], "?all_traffic=true")
+    (tmp_path / "model.ubj").write_bytes(b"this is no model")
+    bad = register(server, "broken", tmp_path / "model.ubj")
+    changed = server.patch(f"{ENDPOINTS}/steady/deployments/blue", json={"model": bad}).json()
+    assert changed["provisioning_state"] == "Failed", changed
+    assert changed["error"]
+    assert changed["model"] == models[0][0]
+    key = primary_key(server, "steady")
+    assert numpy.abs(predictions(ask(endpoint["scoring_uri"], key, ROWS[:8])) - models[0][1]).max() <= 1e-6
+
+    made = deploy(server, "steady", "green", bad, "?all_traffic=true")
+    assert made["provisioning_state"] == "Failed"
+    assert server.get(f"{ENDPOINTS}/steady").json()["traffic"] == {"blue": 100}
+    refused = server.patch(f"{ENDPOINTS}/steady", json={"traffic": {"green": 100}})
+    assert refused.status_code == 409
+    mended = server.patch(f"{ENDPOINTS}/steady/deployments/green", json={"model": models[1][0]}).json()
+    assert mended["provisioning_state"] == "Succeeded", mended
+    again = server.patch(f"{ENDPOINTS}/steady/deployments/blue", json={"model": models[1][0]}).json()
+    assert again["provisioning_state"] == "Succeeded", again
+
+
+def test_a_model_is_swapped_without_a_failed_request(server, models):
+    endpoint = make_endpoint(server, "swapped")
+    deploy(server, "swapped", "blue", models[0][0], "?all_traffic=true")
+    with Asking(endpoint["scoring_uri"], primary_key(server, "swapped")) as asking:
+        for model, _ in (models[1], models[0], models[1]):
+            changed = server.patch(f"{ENDPOINTS}/swapped/deployments/blue", json={"model": model}).json()
+            assert changed["provisioning_state"] == "Succeeded", changed
+            asking.wait_for_more(10)
+    assert asking.failed == []
+    last = ask(endpoint["scoring_uri"], primary_key(server, "swapped"), ROWS[:8])
+    assert numpy.abs(predictions(last) - models[1][1]).max() <= 1e-6
+
+
+def test_what_cannot_be_honoured_is_said(server, models, tmp_path):
+    made = make_endpoint(server, "said", auth_mode="aml_token", mirror_traffic={"a": 10})
+    assert {(one["field"], one["verdict"]) for one in made["report"]} == {
+        ("auth_mode", "substituted"), ("mirror_traffic", "ignored")}  # fmt: skip
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
+    pickled = register(server, "pickled", tmp_path / "model.pkl")
+    url = f"{ENDPOINTS}/said/deployments"
+    for change, word in [({"model": pickled}, "pickled"), ({"model": "azureml:tress:1"}, "trees"), ({"model": None}, "model"),
+                         ({"code_configuration": {"code": ".", "scoring_script": "score.py"}}, "code_configuration"),
+                         ({"instance_count": 0}, "instance_count"), ({"instance_cuont": 1}, "instance_count"),
+                         ({"request_settings": {"request_timeout_ms": -1}}, "request_settings.request_timeout_ms"),
+                         ({"name": "a.b"}, "name"), ({"endpoint_name": "other"}, "endpoint_name")]:  # fmt: skip
+        document = {"name": "blue", "endpoint_name": "said", "model": models[0][0], **change}
+        refused = server.post(url, json=document)
+        assert refused.status_code in (400, 404), (change, refused.text)
+        assert word in refused.json()["detail"], (change, refused.text)
+    made = deploy(server, "said", "blue", models[0][0], instance_type="Standard_DS3_v2", environment="azureml:x@latest")
+    assert {one["field"] for one in made["report"]} == {"instance_type", "environment"}
+    assert server.get(f"{ENDPOINTS}/sad").status_code == 404
+    assert "said" in server.get(f"{ENDPOINTS}/sad").json()["detail"]
+
+
+def test_deleting_an_endpoint_takes_its_deployments_along(server, models):
+    endpoint = make_endpoint(server, "gone")
+    deploy(server, "gone", "blue", models[0][0], "?all_traffic=true")
+    key = primary_key(server, "gone")
+    assert ask(endpoint["scoring_uri"], key, ROWS[:1]).status_code == 200
+    assert server.delete(f"{ENDPOINTS}/gone").status_code == 204
+    assert ask(endpoint["scoring_uri"], key, ROWS[:1]).status_code in (401, 403, 404)
+    assert server.get(f"{ENDPOINTS}/gone").status_code == 404
+
+
+class Asking:
+    """Asks for predictions all the time, in a thread, and keeps what failed."""
+
+    def __init__(self, uri, key):
+        self.uri, self.key = uri, key
+        self.count, self.failed = 0, []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        self.wait_for_more(1)
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
+
+    def wait_for_more(self, count):
+        wanted = self.count + count
+        wait_for(lambda: self.count >= wanted, what="more predictions")
+
+    def _run(self):
+        session = requests.Session()
+        session.headers["Authorization"] = f"Bearer {self.key}"
+        while not self._end.is_set():
+            try:
+                answer = session.post(self.uri, json=body_of(ROWS[:2]), timeout=10)
+                if answer.status_code != 200:
+                    self.failed.append(answer.text)
+            except requests.RequestException as error:
+                self.failed.append(str(error))
+            self.count += 1
+
+
+def test_predictions_go_on_while_the_server_is_killed_and_restarted(fresh_server, tmp_path):
+    server = fresh_server
+    booster = train(tmp_path, 1)
+    endpoint = make_endpoint(server, "lasting")
+    model = register(server, "trees", tmp_path / "model.ubj")
+    deploy(server, "lasting", "blue", model, "?all_traffic=true")
+    key = primary_key(server, "lasting")
+    infer = server.infer
+    with Asking(endpoint["scoring_uri"], key) as asking:
+        for end in (server.kill9, server.terminate):
+            end()
+            asking.wait_for_more(20)
+            server.restart()
+            assert server.infer == infer
+            asking.wait_for_more(20)
+    assert asking.failed == []
+    shown = server.get(f"{ENDPOINTS}/lasting/deployments/blue").json()
+    assert (shown["provisioning_state"], shown["serving_state"]) == ("Succeeded", "ready")
+    deploy(server, "lasting", "green", model)
+    green = ask(endpoint["scoring_uri"], key, ROWS[:8], **{"azureml-model-deployment": "green"})
+    assert numpy.abs(predictions(green) - booster.predict(xgboost.DMatrix(ROWS[:8]))).max() <= 1e-6
+
+
+def test_a_killed_data_plane_comes_back_with_its_models(fresh_server, tmp_path):
+    server = fresh_server
+    train(tmp_path, 1)
+    endpoint = make_endpoint(server, "back")
+    deploy(server, "back", "blue", register(server, "trees", tmp_path / "model.ubj"), "?all_traffic=true")
+    key = primary_key(server, "back")
+    pids = [pid for pid in server.processes() if b"lathe-infer\0" in open(f"/proc/{pid}/cmdline", "rb").read()]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+    def answers():
+        try:
+            return ask(endpoint["scoring_uri"], key, ROWS[:1]).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    wait_for(answers, limit_s=20, what="the data plane")
+
+
+def test_a_taken_port_is_one_sentence(fresh_server):
+    from lathe_server import Server
+
+    port = int(fresh_server.infer.rsplit(":", 1)[1])
+    other = Server()
+    try:
+        with pytest.raises(AssertionError):
+            other.start(0, port, 0)
+        other.process.wait(10)
+        assert other.process.returncode != 0
+        said = [line for line in other.log.read_text().splitlines() if line.startswith("lathe serve:")]
+        assert len(said) == 1
+        assert str(port) in said[0]
+        assert "--infer-port" in said[0]
+    finally:
+        other.__exit__(None, None, None)
