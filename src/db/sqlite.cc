@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kReaders = 4;
 constexpr std::size_t kMostPerCommit = 2048;
+constexpr std::size_t kMostStatements = 512;
 
 class SqliteRow final : public Row {
  public:
@@ -94,6 +95,13 @@ Result<SqliteConnection::Statement*> SqliteConnection::prepared(std::string_view
     if (number == 0) return fail(Code::internal, "SQL parameters are written $1, $2, ...");
     statement.order.push_back(number - 1);
   }
+  // Searches make statements of ever new shapes: those at rest go when there are too many.
+  if (statements_.size() >= kMostStatements)
+    std::erase_if(statements_, [](const auto& item) {
+      const bool at_rest = sqlite3_stmt_busy(item.second.handle) == 0;
+      if (at_rest) sqlite3_finalize(item.second.handle);
+      return at_rest;
+    });
   return &statements_.emplace(std::string(sql), std::move(statement)).first->second;
 }
 
