@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,12 +83,45 @@ void default_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-[[noreturn]] void run_child(const Spec& spec, int shim, int output, const char* oom_score, int report) {
-  ::setpgid(0, 0);
-  for (std::size_t i = 0; i < spec.groups.size; ++i) {
-    const auto procs = path_in(spec.groups.data[i], "cgroup.procs");
-    if (!write_value(procs.data, "0")) give_up(report, "cannot join the cgroup ", spec.groups.data[i]);
+/// The group of cgroup v2, of which there is at most one: only those have a cgroup.kill. -1: none.
+int v2_group(const Spec& spec) {
+  const auto length = spec.kill == nullptr ? 0 : std::strlen(spec.kill) - std::strlen("/cgroup.kill");
+  for (std::size_t i = 0; i < spec.groups.size; ++i)
+    if (length > 0 && std::strlen(spec.groups.data[i]) == length && std::strncmp(spec.groups.data[i], spec.kill, length) == 0)
+      return static_cast<int>(i);
+  return -1;
+}
+
+/// Joining a group as a process makes the kernel wait for a grace period, about 12 ms. A child that is born in the group
+/// (v2) or joins it as a thread (v1) does not wait. Not into a group that was killed once: there kernels kill the newborn.
+int fork_into(const Spec& spec, bool again, int& born_in) {
+  born_in = again ? -1 : v2_group(spec);
+  if (born_in >= 0) {
+    const int group = ::open(spec.groups.data[born_in], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    clone_args how{};
+    how.flags = CLONE_INTO_CGROUP;
+    how.exit_signal = SIGCHLD;
+    how.cgroup = static_cast<__u64>(group);
+    const auto child = group < 0 ? -1 : static_cast<int>(::syscall(SYS_clone3, &how, sizeof how));
+    if (child != 0 && group >= 0) ::close(group);
+    if (child >= 0) return child;
+    born_in = -1;  // an older kernel, or forbidden
   }
+  return ::fork();
+}
+
+void join_groups(const Spec& spec, int born_in, int report) {
+  for (std::size_t i = 0; i < spec.groups.size; ++i) {
+    if (static_cast<int>(i) == born_in) continue;
+    if (write_value(path_in(spec.groups.data[i], "tasks").data, "0")) continue;
+    if (!write_value(path_in(spec.groups.data[i], "cgroup.procs").data, "0"))
+      give_up(report, "cannot join the cgroup ", spec.groups.data[i]);
+  }
+}
+
+[[noreturn]] void run_child(const Spec& spec, int shim, int born_in, int output, const char* oom_score, int report) {
+  ::setpgid(0, 0);
+  join_groups(spec, born_in, report);
   write_value("/proc/self/oom_score_adj", oom_score);
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (::dup2(null, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0)
@@ -107,15 +142,16 @@ void default_signals() {
 
 }  // namespace
 
-int start_job(const Spec& spec, int output, const char* oom_score, Text& error) {
+int start_job(const Spec& spec, bool again, int output, const char* oom_score, Text& error) {
   int report[2];
   if (::pipe2(report, O_CLOEXEC) != 0) {
     error.add("cannot make a pipe: ").add(std::strerror(errno));
     return -1;
   }
   const int shim = ::getpid();
-  const int job = ::fork();
-  if (job == 0) run_child(spec, shim, output, oom_score, report[1]);
+  int born_in = -1;
+  const int job = fork_into(spec, again, born_in);
+  if (job == 0) run_child(spec, shim, born_in, output, oom_score, report[1]);
   ::close(report[1]);
   if (job < 0) error.add("cannot fork: ").add(std::strerror(errno));
   ssize_t got = 0;

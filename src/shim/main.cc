@@ -91,7 +91,7 @@ class Supervisor {
     output_ = pipe[0];
     ::fcntl(output_, F_SETFL, O_NONBLOCK);
     ::fcntl(output_, F_SETPIPE_SZ, 1 << 18);  // a burst of output does not make the job wait; harmless when refused
-    job_ = start_job(spec_, pipe[1], oom_score_, error_);
+    job_ = start_job(spec_, restarts_ > 0, pipe[1], oom_score_, error_);
     ::close(pipe[1]);
     spawned_ms_ = monotonic_ms();
     return job_ > 0;
