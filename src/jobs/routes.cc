@@ -1,12 +1,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <charconv>
 #include <filesystem>
 
 #include "base/file.h"
 #include "base/text.h"
+#include "http/file_response.h"
 #include "jobs/follow.h"
 #include "jobs/jobs.h"
 
@@ -111,38 +111,12 @@ Result<JobFiles> list_files(Jobs& jobs, const std::string& name) {
   return out;
 }
 
-/// A file of a job, sent in pieces.
-class FileSource final : public http::Source {
- public:
-  FileSource(Fd file, std::uint64_t size) : file_(std::move(file)), left_(size), size_(size) {}
-  Result<Step> read(std::string& out) override {
-    out.resize(std::min<std::uint64_t>(left_, 256 * 1024));
-    const auto got = ::read(file_.get(), out.data(), out.size());
-    if (got < 0) return fail(errno_error("cannot read the file"));
-    out.resize(static_cast<std::size_t>(got));
-    left_ -= static_cast<std::uint64_t>(got);
-    return left_ == 0 || got == 0 ? Step::end : Step::more;
-  }
-  std::optional<std::uint64_t> length() const override { return size_; }
-
- private:
-  Fd file_;
-  std::uint64_t left_;
-  std::uint64_t size_;
-};
-
-Response attachment() {
-  Response response;
-  response.type = "application/octet-stream";
-  response.headers.emplace_back("Content-Disposition", "attachment");
-  response.headers.emplace_back("Content-Security-Policy", "sandbox; default-src 'none'");
-  return response;
-}
-
-Result<Response> send_file(Jobs& jobs, const std::string& name, const std::string& path) {
+Result<Response> send_file(Jobs& jobs, const std::string& name, const std::string& path, std::optional<std::string_view> range) {
   LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
-  auto response = attachment();
   if (path == "logs/user_logs/std_log.txt") {
+    Response response;
+    response.type = "application/octet-stream";
+    response.headers.emplace_back("Content-Disposition", "attachment; filename=\"std_log.txt\"");
     response.source = log_so_far(jobs.launcher().attempt_folder(name, job.attempt), 0);
     return response;
   }
@@ -150,10 +124,7 @@ Result<Response> send_file(Jobs& jobs, const std::string& name, const std::strin
     if (root.prefix == "logs/" || !path.starts_with(root.prefix)) continue;
     auto file = open_beneath(root.folder, std::string_view(path).substr(root.prefix.size()), O_RDONLY | O_NONBLOCK);
     if (!file) continue;
-    struct stat found {};
-    if (::fstat(file->get(), &found) != 0 || !S_ISREG(found.st_mode)) continue;
-    response.source = std::make_unique<FileSource>(std::move(*file), static_cast<std::uint64_t>(found.st_size));
-    return response;
+    if (auto response = http::file_response(std::move(*file), path.substr(path.rfind('/') + 1), range)) return response;
   }
   return fail(Code::not_found, fmt::format("the job {} has no file \"{}\"; `lathe job download` fetches what there is", name, printable(path)));
 }
@@ -225,7 +196,7 @@ void add_routes(http::Router& router, Jobs& jobs) {
                    .summary = "What the job left: outputs, artifacts, its log."},
                   [&](const Call& call) { return list_files(jobs, name_of_call(call)); });
   router.add({.id = "job_file", .method = Method::get, .path = "/api/v1/jobs/{name}/files/{path*}", .right = Right::read, .summary = "One of those files."},
-             [&](Call& call) { return send_file(jobs, name_of_call(call), std::string(call.param("path"))); });
+             [&](Call& call) { return send_file(jobs, name_of_call(call), std::string(call.param("path")), call.header("range")); });
 }
 
 }  // namespace lathe::jobs
