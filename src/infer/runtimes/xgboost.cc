@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <random>
 
 #include "base/log.h"
@@ -25,6 +26,9 @@ struct Api {
   decltype(&XGBoosterGetNumFeature) num_feature;
   decltype(&XGBoosterGetStrFeatureInfo) feature_info;
   decltype(&XGBoosterPredictFromDense) predict_dense;
+  decltype(&XGBoosterPredictFromDMatrix) predict_matrix;
+  decltype(&XGDMatrixCreateFromDense) create_matrix;
+  decltype(&XGDMatrixFree) free_matrix;
 
   static Result<Api> open() {
     LATHE_TRY(const auto library, Library::open("libxgboost.so.0", "XGBoost's library is missing here; install Debian's "
@@ -40,6 +44,10 @@ struct Api {
     LATHE_TRY(api.num_feature, library.function<decltype(&XGBoosterGetNumFeature)>("XGBoosterGetNumFeature"));
     LATHE_TRY(api.feature_info, library.function<decltype(&XGBoosterGetStrFeatureInfo)>("XGBoosterGetStrFeatureInfo"));
     LATHE_TRY(api.predict_dense, library.function<decltype(&XGBoosterPredictFromDense)>("XGBoosterPredictFromDense"));
+    LATHE_TRY(api.predict_matrix,
+              library.function<decltype(&XGBoosterPredictFromDMatrix)>("XGBoosterPredictFromDMatrix"));
+    LATHE_TRY(api.create_matrix, library.function<decltype(&XGDMatrixCreateFromDense)>("XGDMatrixCreateFromDense"));
+    LATHE_TRY(api.free_matrix, library.function<decltype(&XGDMatrixFree)>("XGDMatrixFree"));
     return api;
   }
 };
@@ -52,7 +60,8 @@ const Result<Api>& xgboost() {
 
 /// A model inside the library. `predict` is thread-safe after its first call: XGBoost 1.7 configures a learner lazily,
 /// on the first prediction after a parameter was set; from then on an in-place prediction only reads it and leaves its
-/// result in memory of the calling thread. The constructor's caller makes that first call.
+/// result in memory of the calling thread. Linear boosters know no in-place prediction: theirs goes through a matrix,
+/// which the library caches, and so under a lock.
 class Booster {
  public:
   explicit Booster(const Api& api) : api_(api) {}
@@ -88,6 +97,14 @@ class Booster {
     return std::string(text, size);
   }
 
+  /// Makes the first prediction, and finds out by it which kind this booster takes. Call once, before `predict`.
+  Result<std::pair<Shape, const float*>> first_predict(const float* rows, std::size_t count, std::size_t features) {
+    auto result = predict(rows, count, features);
+    if (result) return result;
+    in_place_ = false;
+    return predict(rows, count, features);
+  }
+
   /// `count` must not be 0. Gives the shape of the result and points at it; it is gone with the thread's next call.
   Result<std::pair<Shape, const float*>> predict(const float* rows, std::size_t count, std::size_t features) const {
     const auto values = fmt::format(R"({{"data":[{},true],"shape":[{},{}],"typestr":"<f4","version":3}})",
@@ -97,7 +114,16 @@ class Booster {
     const bst_ulong* shape = nullptr;
     bst_ulong rank = 0;
     const float* result = nullptr;
-    LATHE_CHECK(check(api_.predict_dense(handle_, values.c_str(), kConfig, nullptr, &shape, &rank, &result)));
+    if (in_place_) {
+      LATHE_CHECK(check(api_.predict_dense(handle_, values.c_str(), kConfig, nullptr, &shape, &rank, &result)));
+    } else {
+      const std::lock_guard lock(mutex_);
+      DMatrixHandle matrix = nullptr;
+      LATHE_CHECK(check(api_.create_matrix(values.c_str(), R"({"missing":NaN,"nthread":1})", &matrix)));
+      const auto predicted = check(api_.predict_matrix(handle_, matrix, kConfig, &shape, &rank, &result));
+      api_.free_matrix(matrix);
+      LATHE_CHECK(predicted);
+    }
     return std::pair{Shape(shape, shape + rank), result};
   }
 
@@ -113,6 +139,8 @@ class Booster {
 
   const Api& api_;
   BoosterHandle handle_ = nullptr;
+  bool in_place_ = true;
+  mutable std::mutex mutex_;
 };
 
 /// Rows that reach both sides of many splits, some values missing. Fixed seed: a model is judged the same every time.
@@ -143,7 +171,7 @@ class XgboostModel : public Model {
 
     constexpr std::size_t kRows = 256;
     const auto rows = sample_rows(kRows, features_);
-    LATHE_TRY(const auto expected, booster_->predict(rows.data(), kRows, features_));  // also makes it thread-safe
+    LATHE_TRY(const auto expected, booster_->first_predict(rows.data(), kRows, features_));
     const auto& shape = expected.first;
     width_ = shape.size() > 1 ? static_cast<std::size_t>(shape[1]) : 1;
     use_trees_if_equal(rows, {expected.second, kRows * width_});

@@ -47,7 +47,7 @@ def test_predictions_equal_the_librarys_own(plane, make_booster, rows, objective
 
 
 @pytest.mark.parametrize("settings", [
-    {"booster": "dart", "rate_drop": 0.2}, {"num_parallel_tree": 3}, {"base_score": 0.2},
+    {"booster": "gblinear"}, {"booster": "dart", "rate_drop": 0.2}, {"num_parallel_tree": 3}, {"base_score": 0.2},
     {"max_depth": 10}])  # fmt: skip
 def test_other_boosters_and_settings(plane, make_booster, rows, settings):
     booster = make_booster("binary:logistic", **settings)
