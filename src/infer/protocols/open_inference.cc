@@ -28,7 +28,7 @@ Result<std::optional<ondemand::value>> member(ondemand::object& object, std::str
   const auto error = object.find_field_unordered(key).get(value);
   if (error == simdjson::NO_SUCH_FIELD) return std::optional<ondemand::value>{};
   if (error != SUCCESS) return fail(Code::invalid, json_trouble(error));
-  if (value.is_null()) return std::optional<ondemand::value>{};
+  if (is_null(value)) return std::optional<ondemand::value>{};
   return std::optional(value);
 }
 
@@ -44,7 +44,7 @@ Result<std::string_view> text_member(ondemand::object& object, std::string_view 
 /// `KEY` of a "parameters" object as a number or a truth; empty when it is absent.
 template <class T>
 Result<std::optional<T>> parameter(ondemand::value parameters, std::string_view key, const std::string& where) {
-  if (parameters.is_null()) return std::optional<T>{};
+  if (is_null(parameters)) return std::optional<T>{};
   ondemand::object object;
   if (parameters.get_object().get(object) != SUCCESS)
     return fail(Code::invalid, where + "\"parameters\" must be an object");
@@ -178,7 +178,7 @@ struct WantedOutput {
 
 Result<std::vector<WantedOutput>> read_outputs(ondemand::value value, const Model& model) {
   std::vector<WantedOutput> wanted;
-  if (value.is_null()) return wanted;
+  if (is_null(value)) return wanted;
   ondemand::array list;
   if (value.get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"outputs\" must be a list");
   for (auto item : list) {
@@ -276,12 +276,12 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
     if (const auto error = field.value().get(value)) return fail(Code::invalid, json_trouble(error));
     if (key == "inputs") {
       if (has_inputs) return fail(Code::invalid, "\"inputs\" is given twice");
-      has_inputs = !value.is_null();
+      has_inputs = !is_null(value);
       if (!has_inputs) continue;
       LATHE_CHECK(read_inputs(value, body.size(), json_bytes ? &binary : nullptr, model, out.inputs));
     } else if (key == "id") {
       std::string_view text;
-      if (value.is_null()) continue;
+      if (is_null(value)) continue;
       if (value.get_string().get(text) != SUCCESS) return fail(Code::invalid, "\"id\" must be a text");
       out.id = text;
     } else if (key == "parameters") {

@@ -167,9 +167,14 @@ Result<Nested> join_columns(const std::vector<Nested*>& columns, std::size_t row
 Result<Table> read_split_table(ondemand::object object, const std::string& where) {
   Table table;
   ondemand::value value;
-  if (object.find_field_unordered("columns").get(value) == SUCCESS && !value.is_null()) {
-    LATHE_TRY(table.names, read_names(value, where));
-    table.columns.resize(table.names.size());
+  // After any error but this one simdjson has let go of the document: it must not be asked again.
+  if (const auto error = object.find_field_unordered("columns").get(value); error == SUCCESS) {
+    if (!is_null(value)) {
+      LATHE_TRY(table.names, read_names(value, where));
+      table.columns.resize(table.names.size());
+    }
+  } else if (error != simdjson::NO_SUCH_FIELD) {
+    return fail(Code::invalid, json_trouble(error));
   }
   ondemand::array rows;
   if (object.find_field_unordered("data").get_array().get(rows) != SUCCESS)

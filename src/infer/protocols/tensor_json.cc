@@ -117,7 +117,7 @@ class ElementReader {
   static bool read_double(ondemand::value value, double& number) {
     if (value.get_double().get(number) == simdjson::SUCCESS) return true;
     number = std::numeric_limits<double>::quiet_NaN();
-    return value.is_null();
+    return is_null(value);
   }
 
   bool read_float(ondemand::value value) {
@@ -274,6 +274,11 @@ std::string json_trouble(simdjson::error_code error) {
   return std::string("the body is not the JSON that is expected here: ") + simdjson::error_message(error);
 }
 
+bool is_null(ondemand::value value) {
+  bool null = false;
+  return value.is_null().get(null) == simdjson::SUCCESS && null;
+}
+
 Result<ondemand::document> open_json(ondemand::parser& parser, std::string_view body) {
   ondemand::document document;
   const simdjson::padded_string_view padded(body.data(), body.size(), body.size() + simdjson::SIMDJSON_PADDING);
@@ -308,7 +313,7 @@ Result<void> read_scalar(ondemand::value value, Nested& into, const std::string&
   bool truth = false;
   if (value.get_bool().get(truth) == simdjson::SUCCESS)
     number = truth ? 1 : 0;
-  else if (value.get_double().get(number) != simdjson::SUCCESS && !value.is_null())
+  else if (value.get_double().get(number) != simdjson::SUCCESS && !is_null(value))
     return fail(Code::invalid, name + ": expected a number or a text, got " + kind_of(value));
   if (!into.texts.empty()) return fail(Code::invalid, name + " mixes texts and numbers");
   into.numbers.push_back(number);

@@ -18,8 +18,11 @@ namespace ondemand = simdjson::ondemand;
 /// `parser` must outlive the document. Errors: `invalid`.
 Result<ondemand::document> open_json(ondemand::parser& parser, std::string_view body);
 
-/// "not JSON: ..." and the like.
+/// What to tell the client about simdjson's error.
 std::string json_trouble(simdjson::error_code error);
+
+/// Whether it is null; false too for what is not JSON.
+bool is_null(ondemand::value value);
 
 /// Reads a flat or nested list into `tensor`, whose name, type and shape are set. For floating types null is NaN.
 /// `most` elements are believed at most, so that a shape cannot ask for more memory than the client has sent.

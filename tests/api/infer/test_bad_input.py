@@ -56,6 +56,7 @@ INFER = [
     ("e", tensor(data=[1e39] * 8), "expected FP32"), ("e", json.dumps(tensor()).replace("0.5", "1e999"), "expected FP32"),
     ("e", json.dumps(tensor()).replace("0.5", "NaN"), "expected FP32"), ("e", json.dumps(tensor()).replace("0.5", "0x1"), ""),
     ("e", json.dumps(tensor())[:-1], ""), ("e", json.dumps(tensor())[:-3], ""),
+    ("e", json.dumps(tensor()).replace("0.5", "nullU"), "expected FP32"),
     ("e", tensor(shape=[8], data=[1] * 8), 'input "input": expected shape [-1,8], got [8]'),
     ("e", tensor(shape=[1, 7], data=[1] * 7), 'input "input": expected shape [-1,8], got [1,7]'),
     ("e", {"inputs": tensor()["inputs"] * 2}, "expected 1 inputs"),
@@ -105,6 +106,8 @@ SCORING = [
     ('{"inputs": ' + "[" * 2000, ""), ({"inputs": {}}, "expected shape"), ({"inputs": {"a": [1], "b": [1, 2]}}, "expected 2 values"),
     ({"inputs": {"a": [[1]]}}, "no such input"), ({"instances": [{"a": {}}]}, "expected a number or a text"),
     ({"instances": [[0.5] * 8, {"a": 1}]}, "ragged"), ('{"instances": [[0.5,]]}', ""),
+    (b'{"inputs": [[1, nullU]]}', "expected a number or a text"),
+    (b'{"dataframe_split": {"coumns": ["a", ' + bytes(120) + b' "b"]l "data": [[2, null]]}}', "JSON"),
 ]  # fmt: skip
 
 
