@@ -11,7 +11,9 @@
 namespace lathe::cli {
 namespace {
 
-bool takes_many(const Flag& flag) { return flag.takes == Takes::map || flag.takes == Takes::list; }
+bool takes_many(const Flag& flag) {
+  return flag.takes == Takes::map || flag.takes == Takes::list;
+}
 
 /// The flag as CLI11 names it: "-e,--endpoint-name".
 std::string cli11_name(const Flag& flag, bool letter_taken) {
@@ -24,8 +26,8 @@ Error unknown_flag(const Verb& verb, const Group& group, std::string_view word) 
     for (const auto& flag : *list) known.emplace_back(flag.name);
   const auto near = nearest(word.substr(0, word.find('=')), known, 2);
   return {Code::invalid,
-          fmt::format("`lathe {} {}` has no flag {}; the nearest are {} (see `lathe {} {} --help`)", group.name, verb.name,
-                      word, fmt::join(near, " and "), group.name, verb.name),
+          fmt::format("`lathe {} {}` has no flag {}; the nearest are {} (see `lathe {} {} --help`)", group.name,
+                      verb.name, word, fmt::join(near, " and "), group.name, verb.name),
           {}};
 }
 
@@ -56,11 +58,13 @@ Result<Arguments> parse_arguments(const Group& group, const Verb& verb, const st
       if (flag.takes == Takes::none) {
         app.add_flag_callback(cli11_name(flag, letter_taken), [&out, name] { out.add(name, "true"); });
       } else if (takes_many(flag)) {
-        app.add_option_function<std::vector<std::string>>(cli11_name(flag, letter_taken), [&out, name](const auto& values) {
-          for (const auto& value : values) out.add(name, value);
-        });
+        app.add_option_function<std::vector<std::string>>(cli11_name(flag, letter_taken),
+                                                          [&out, name](const auto& values) {
+                                                            for (const auto& value : values) out.add(name, value);
+                                                          });
       } else {
-        app.add_option_function<std::string>(cli11_name(flag, letter_taken), [&out, name](const std::string& value) { out.add(name, value); })
+        app.add_option_function<std::string>(cli11_name(flag, letter_taken),
+                                             [&out, name](const std::string& value) { out.add(name, value); })
             ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
       }
     }
@@ -73,7 +77,8 @@ Result<Arguments> parse_arguments(const Group& group, const Verb& verb, const st
   for (const auto& extra : app.remaining()) {
     if (extra.starts_with('-') && extra != "-") return fail(unknown_flag(verb, group, extra));
     if (verb.positional.empty() || out.has(verb.positional))
-      return fail(Code::invalid, fmt::format("\"{}\" is not expected here (see `lathe {} {} --help`)", extra, group.name, verb.name));
+      return fail(Code::invalid,
+                  fmt::format("\"{}\" is not expected here (see `lathe {} {} --help`)", extra, group.name, verb.name));
     out.add(verb.positional, extra);
   }
   return out;
@@ -101,8 +106,8 @@ Result<Found> find_verb(const std::vector<std::string>& words) {
     if (words[1] == verb.name) found.verb = &verb;
   }
   if (found.verb == nullptr)
-    return fail(Code::invalid, fmt::format("`lathe {}` has no verb \"{}\"; the nearest are {} (see `lathe {} --help`)", words[0],
-                                           words[1], fmt::join(nearest(words[1], names), ", "), words[0]));
+    return fail(Code::invalid, fmt::format("`lathe {}` has no verb \"{}\"; the nearest are {} (see `lathe {} --help`)",
+                                           words[0], words[1], fmt::join(nearest(words[1], names), ", "), words[0]));
   return found;
 }
 

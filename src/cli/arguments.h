@@ -17,7 +17,9 @@ class Arguments {
   bool has(std::string_view flag) const { return values_.find(flag) != values_.end(); }
   /// The last value given.
   std::optional<std::string> get(std::string_view flag) const;
-  std::string get_or(std::string_view flag, std::string fallback) const { return get(flag).value_or(std::move(fallback)); }
+  std::string get_or(std::string_view flag, std::string fallback) const {
+    return get(flag).value_or(std::move(fallback));
+  }
   std::vector<std::string> all(std::string_view flag) const;
 
   void add(std::string_view flag, std::string value) { values_[std::string(flag)].push_back(std::move(value)); }

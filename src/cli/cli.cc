@@ -30,7 +30,8 @@ std::vector<std::string> words_of(int argc, char** argv) {
     early.push_back(word);
     ++first;
     for (const auto& flag : common_flags()) {
-      const bool takes_value = flag.takes != Takes::none && (word == flag.name || (!flag.letter.empty() && word == flag.letter));
+      const bool takes_value =
+          flag.takes != Takes::none && (word == flag.name || (!flag.letter.empty() && word == flag.letter));
       if (takes_value && first < words.size()) early.push_back(words[first++]);
     }
   }
@@ -66,7 +67,9 @@ Result<int> dispatch(const std::vector<std::string>& words) {
 
 }  // namespace
 
-void print_help() { print(help()); }
+void print_help() {
+  print(help());
+}
 
 int run(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);

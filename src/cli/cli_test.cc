@@ -58,7 +58,9 @@ Result<Arguments> parse(const std::vector<std::string>& words) {
 }
 
 TEST(Arguments, FlagsComeInAllForms) {
-  const auto arguments = parse({"job", "create", "-f", "job.yml", "--set", "a=1", "b=2", "--set=c=3", "-o", "tsv", "--stream", "-n", "x"}).value();
+  const auto arguments =
+      parse({"job", "create", "-f", "job.yml", "--set", "a=1", "b=2", "--set=c=3", "-o", "tsv", "--stream", "-n", "x"})
+          .value();
   EXPECT_EQ(arguments.get("--file"), "job.yml");
   EXPECT_EQ(arguments.all("--set"), (std::vector<std::string>{"a=1", "b=2", "c=3"}));
   EXPECT_EQ(arguments.get("--output"), "tsv");
@@ -120,10 +122,12 @@ class DocumentTest : public testing::Test {
 };
 
 TEST_F(DocumentTest, FlagsAndSetLieOverTheFile) {
-  const auto document = build("name: a\nlimits: {timeout: 5}\ntags: {x: 1}\n",
-                              {"job", "create", "-n", "b", "--compute", "cpu", "--set", "limits.timeout=9", "--tags", "k=v", "n=2"});
+  const auto document =
+      build("name: a\nlimits: {timeout: 5}\ntags: {x: 1}\n",
+            {"job", "create", "-n", "b", "--compute", "cpu", "--set", "limits.timeout=9", "--tags", "k=v", "n=2"});
   ASSERT_TRUE(document.has_value()) << document.error().message;
-  EXPECT_EQ(json::print(document->yaml.value), R"({"name":"b","limits":{"timeout":9},"tags":{"k":"v","n":2},"compute":"cpu"})");
+  EXPECT_EQ(json::print(document->yaml.value),
+            R"({"name":"b","limits":{"timeout":9},"tags":{"k":"v","n":2},"compute":"cpu"})");
 }
 
 TEST_F(DocumentTest, ATextOfPairsIsTakenApart) {
@@ -141,12 +145,14 @@ TEST_F(DocumentTest, ErrorsOfTheServerAreShownWhereTheyStand) {
 }
 
 TEST_F(DocumentTest, AFileThatIsNoMappingIsRefused) {
-  EXPECT_NE(build("- a\n", {"job", "create"}).error().message.find(":1:1: expected \"key: value\" lines, not a list"), std::string::npos);
+  EXPECT_NE(build("- a\n", {"job", "create"}).error().message.find(":1:1: expected \"key: value\" lines, not a list"),
+            std::string::npos);
   EXPECT_EQ(json::print(build("", {"job", "create"}).value().yaml.value), "{}");
 }
 
 TEST(EventReader, PutsEventsTogetherFromAnyPieces) {
-  const std::string stream = ": beat\n\nid: 7\nevent: log\ndata: {\"a\":\ndata: 1}\r\n\nevent: state\ndata:x\n\nevent: nothing\n\n";
+  const std::string stream =
+      ": beat\n\nid: 7\nevent: log\ndata: {\"a\":\ndata: 1}\r\n\nevent: state\ndata:x\n\nevent: nothing\n\n";
   for (std::size_t size = 1; size <= stream.size(); ++size) {
     std::vector<std::string> seen;
     EventReader reader([&](const Event& event) { seen.push_back(event.type + "|" + event.data + "|" + event.id); });

@@ -27,7 +27,9 @@ std::string without_slash(std::string url) {
 }
 
 /// The data folder of the server that was started last by this user, where another than the default was named.
-fs::path last_data_folder() { return trim(read_file(Contexts::file().parent_path() / "last-data").value_or("")); }
+fs::path last_data_folder() {
+  return trim(read_file(Contexts::file().parent_path() / "last-data").value_or(""));
+}
 
 Result<Target> local_server(const fs::path& data) {
   const auto text = read_file(data / "server.json");
@@ -44,12 +46,15 @@ Result<Target> local_server(const fs::path& data) {
 
 }  // namespace
 
-Error no_server() { return {Code::unavailable, "no server is running here; start one with `lathe serve`", {}}; }
+Error no_server() {
+  return {Code::unavailable, "no server is running here; start one with `lathe serve`", {}};
+}
 
 Result<Target> find_server(const Arguments& arguments) {
   const auto data_flag = arguments.get("--data");
-  const fs::path data =
-      data_flag ? *data_flag : environment("LATHE_DATA").value_or(user_folder("XDG_DATA_HOME", ".local/share").string());
+  const fs::path data = data_flag
+                            ? *data_flag
+                            : environment("LATHE_DATA").value_or(user_folder("XDG_DATA_HOME", ".local/share").string());
   const auto token = arguments.has("--token") ? arguments.get("--token") : environment("LATHE_TOKEN");
   LATHE_TRY(const auto contexts, Contexts::load());
 

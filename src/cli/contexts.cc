@@ -17,7 +17,9 @@ fs::path user_folder(const char* variable, const char* fallback) {
   return fs::path(home != nullptr ? home : "/") / fallback / "lathe";
 }
 
-fs::path Contexts::file() { return user_folder("XDG_CONFIG_HOME", ".config") / "contexts.json"; }
+fs::path Contexts::file() {
+  return user_folder("XDG_CONFIG_HOME", ".config") / "contexts.json";
+}
 
 Result<Contexts> Contexts::load() {
   Contexts out;
@@ -26,11 +28,11 @@ Result<Contexts> Contexts::load() {
   if (!text) return fail(text.error());
   const auto read = [&]() -> Result<Contexts> {
     LATHE_TRY(const auto document, json::parse_object(*text));
-    LATHE_TRY(const auto current, json::get_string(document, "current"));
-    out.current = current.value_or("");
-    LATHE_TRY(const auto* all, json::get_object(document, "contexts"));
-    if (all == nullptr) return out;
-    for (const auto& member : *all) {
+    LATHE_TRY(const auto in_use, json::get_string(document, "current"));
+    out.current = in_use.value_or("");
+    LATHE_TRY(const auto* stored, json::get_object(document, "contexts"));
+    if (stored == nullptr) return out;
+    for (const auto& member : *stored) {
       const auto* context = member.value().if_object();
       if (context == nullptr) return fail(Code::invalid, "a context must be an object");
       LATHE_TRY(auto url, json::need_string(*context, "url"));
@@ -54,7 +56,8 @@ Result<void> Contexts::save() const {
     list[name] = std::move(one);
   }
   LATHE_CHECK(make_folder(file().parent_path()));
-  return write_file(file(), json::pretty(json::Object{{"current", current}, {"contexts", std::move(list)}}) + "\n", 0600);
+  return write_file(file(), json::pretty(json::Object{{"current", current}, {"contexts", std::move(list)}}) + "\n",
+                    0600);
 }
 
 Result<Context> Contexts::find(const std::string& name) const {

@@ -36,7 +36,8 @@ Result<Document> read_document(const std::string& file) {
   LATHE_TRY(out.yaml, json::parse_yaml(text, out.file));
   if (out.yaml.value.is_null()) out.yaml.value = json::Object{};
   if (!out.yaml.value.is_object())
-    return fail(Code::invalid, fmt::format("{}:1:1: expected \"key: value\" lines, not {}", out.file, json::kind_name(out.yaml.value)));
+    return fail(Code::invalid, fmt::format("{}:1:1: expected \"key: value\" lines, not {}", out.file,
+                                           json::kind_name(out.yaml.value)));
   return out;
 }
 
@@ -63,16 +64,21 @@ Result<json::Object> read_map(const Flag& flag, const std::vector<std::string>& 
 Result<json::Value> flag_value(const Flag& flag, const Arguments& arguments) {
   const auto text = arguments.get_or(flag.name, "");
   switch (flag.takes) {
-    case Takes::none: return json::Value(true);
-    case Takes::scalar: return typed_value(text);
-    case Takes::path: return json::Value(boost::json::string_view(from_working_folder(text)));
-    case Takes::map: return read_map(flag, arguments.all(flag.name));
+    case Takes::none:
+      return json::Value(true);
+    case Takes::scalar:
+      return typed_value(text);
+    case Takes::path:
+      return json::Value(boost::json::string_view(from_working_folder(text)));
+    case Takes::map:
+      return read_map(flag, arguments.all(flag.name));
     case Takes::list: {
       json::Array out;
       for (const auto& item : arguments.all(flag.name)) out.push_back(json::Value(boost::json::string_view(item)));
       return json::Value(std::move(out));
     }
-    case Takes::text: break;
+    case Takes::text:
+      break;
   }
   return json::Value(boost::json::string_view(text));
 }

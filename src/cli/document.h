@@ -21,8 +21,8 @@ struct Document {
   std::string located(const std::string& message) const;
 };
 
-/// The document of a verb: -f (or "-" for standard input), then -n and -v, then flags that stand for fields, then --set.
-/// Errors: `invalid`, with file, line and column; `not_found` — no such file.
+/// The document of a verb: -f (or "-" for standard input), then -n and -v, then flags that stand for fields, then
+/// --set. Errors: `invalid`, with file, line and column; `not_found` — no such file.
 Result<Document> build_document(const Verb& verb, const Arguments& arguments);
 
 }  // namespace lathe::cli

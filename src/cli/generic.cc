@@ -42,7 +42,9 @@ Result<int> wait_and_print(Session& session, const std::string& path, json::Valu
   return code;
 }
 
-std::string without_query(const std::string& path) { return path.substr(0, path.find('?')); }
+std::string without_query(const std::string& path) {
+  return path.substr(0, path.find('?'));
+}
 
 /// The verb's path; with --no-wait the server is told not to wait either.
 Result<std::string> path_of(const Session& session) {
@@ -107,8 +109,10 @@ Result<int> run_show_version(Session& session) {
     LATHE_TRY(name, session.need("--name"));
   }
   path += "/" + url_encode(name);
-  if (version) path += "/versions/" + url_encode(*version);
-  else if (label) path += "/labels/" + url_encode(*label);
+  if (version)
+    path += "/versions/" + url_encode(*version);
+  else if (label)
+    path += "/labels/" + url_encode(*label);
   LATHE_TRY(const auto answer, session.call("GET", path));
   return session.print(answer);
 }
@@ -137,7 +141,8 @@ Result<int> run_list(Session& session) {
     if (next.empty() || items.size() >= most) break;
     page = fmt::format("{}{}next={}", path, path.find('?') == std::string::npos ? '?' : '&', url_encode(next));
   }
-  return session.print(json::Value(std::move(items)), session.verb.name == "list" ? session.group.columns : std::vector<Column>{});
+  return session.print(json::Value(std::move(items)),
+                       session.verb.name == "list" ? session.group.columns : std::vector<Column>{});
 }
 
 Result<int> run_act(Session& session) {

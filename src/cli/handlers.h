@@ -6,10 +6,10 @@
 namespace lathe::cli {
 
 /// The verbs' code. The first ones serve any group: what they call is in the verb's row of the table.
-Result<int> run_create(Session& session);          ///< sends the document, waits unless --no-wait
-Result<int> run_update(Session& session);          ///< sends the fields that were given
+Result<int> run_create(Session& session);  ///< sends the document, waits unless --no-wait
+Result<int> run_update(Session& session);  ///< sends the fields that were given
 Result<int> run_show(Session& session);
-Result<int> run_show_version(Session& session);    ///< NAME, NAME -v VERSION, NAME:VERSION, NAME@LABEL
+Result<int> run_show_version(Session& session);  ///< NAME, NAME -v VERSION, NAME:VERSION, NAME@LABEL
 Result<int> run_list(Session& session);
 Result<int> run_act(Session& session);             ///< a call without a body
 Result<int> run_act_on_version(Session& session);  ///< as run_act, on a version or, without -v, on all

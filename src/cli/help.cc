@@ -11,19 +11,29 @@ namespace {
 
 std::string_view placeholder(const Flag& flag) {
   switch (flag.takes) {
-    case Takes::none: return "";
-    case Takes::map: return " KEY=VALUE...";
-    case Takes::list: return " TEXT...";
-    case Takes::path: return " PATH";
-    case Takes::scalar: return " VALUE";
-    case Takes::text: return " TEXT";
+    case Takes::none:
+      return "";
+    case Takes::map:
+      return " KEY=VALUE...";
+    case Takes::list:
+      return " TEXT...";
+    case Takes::path:
+      return " PATH";
+    case Takes::scalar:
+      return " VALUE";
+    case Takes::text:
+      return " TEXT";
   }
   return "";
 }
 
-std::string flags_help(const std::vector<Flag>& flags) {
+/// `hiding`: flags of a verb that stand in for some of these.
+std::string flags_help(const std::vector<Flag>& flags, const std::vector<Flag>& hiding = {}) {
   std::string out;
   for (const auto& flag : flags) {
+    const bool hidden =
+        std::any_of(hiding.begin(), hiding.end(), [&](const Flag& other) { return other.name == flag.name; });
+    if (hidden) continue;
     const auto head =
         fmt::format("{:>4}{} {}{}", flag.letter, flag.letter.empty() ? " " : ",", flag.name, placeholder(flag));
     out += fmt::format("{:<38} {}\n", head, flag.doc);
@@ -35,7 +45,8 @@ std::string examples_help(const std::vector<Example>& examples) {
   std::string out;
   std::size_t width = 0;
   for (const auto& example : examples) width = std::max(width, example.command.size());
-  for (const auto& example : examples) out += fmt::format("  lathe {:<{}}   {}\n", example.command, width, example.meaning);
+  for (const auto& example : examples)
+    out += fmt::format("  lathe {:<{}}   {}\n", example.command, width, example.meaning);
   return out;
 }
 
@@ -61,8 +72,9 @@ std::string help() {
                                          {"job list -o table", "what ran, newest first"},
                                          {"model show -n churn -v 3", "a model and what made it"}});
   out += "\nFlags of every verb\n" + flags_help(common_flags());
-  out += "\nThe server is the one that --url names, else LATHE_URL (token: LATHE_TOKEN), else the context in use\n"
-         "(`lathe login`, `lathe context use`), else the one that runs here on the default data folder.\n\n";
+  out +=
+      "\nThe server is the one that --url names, else LATHE_URL (token: LATHE_TOKEN), else the context in use\n"
+      "(`lathe login`, `lathe context use`), else the one that runs here on the default data folder.\n\n";
   return out + kExitCodesHelp;
 }
 
@@ -82,7 +94,7 @@ std::string help(const Group& group, const Verb& verb) {
   std::string out = fmt::format("{}: {}\n", usage(group, verb), verb.summary);
   if (!verb.examples.empty()) out += "\nExamples\n" + examples_help(verb.examples);
   if (!verb.flags.empty()) out += "\nFlags\n" + flags_help(verb.flags);
-  out += "\nFlags of every verb\n" + flags_help(common_flags());
+  out += "\nFlags of every verb\n" + flags_help(common_flags(), verb.flags);
   if (!verb.path.empty()) out += fmt::format("\nCalls: {} {}\n", verb.method, verb.path);
   return out + "\n" + kExitCodesHelp;
 }

@@ -17,8 +17,12 @@ Interrupt::Interrupt() {
   ::sigaction(SIGINT, &action, nullptr);
 }
 
-Interrupt::~Interrupt() { std::signal(SIGINT, SIG_DFL); }
+Interrupt::~Interrupt() {
+  std::signal(SIGINT, SIG_DFL);
+}
 
-bool Interrupt::seen() { return interrupted != 0; }
+bool Interrupt::seen() {
+  return interrupted != 0;
+}
 
 }  // namespace lathe::cli

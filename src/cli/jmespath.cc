@@ -14,26 +14,61 @@ using Node = JmesPath::Node;
 using NodePtr = std::unique_ptr<Node>;
 
 enum class Token {
-  end, identifier, quoted, literal, number, current, reference, colon, comma, rbracket, rparen, rbrace,
-  pipe, either, both, compare, flatten, star, filter, dot, negation, lbrace, lbracket, lparen
+  end,
+  identifier,
+  quoted,
+  literal,
+  number,
+  current,
+  reference,
+  colon,
+  comma,
+  rbracket,
+  rparen,
+  rbrace,
+  pipe,
+  either,
+  both,
+  compare,
+  flatten,
+  star,
+  filter,
+  dot,
+  negation,
+  lbrace,
+  lbracket,
+  lparen
 };
 
 /// How strongly a token binds what stands left of it.
 int power(Token token) {
   switch (token) {
-    case Token::pipe: return 1;
-    case Token::either: return 2;
-    case Token::both: return 3;
-    case Token::compare: return 5;
-    case Token::flatten: return 9;
-    case Token::star: return 20;
-    case Token::filter: return 21;
-    case Token::dot: return 40;
-    case Token::negation: return 45;
-    case Token::lbrace: return 50;
-    case Token::lbracket: return 55;
-    case Token::lparen: return 60;
-    default: return 0;
+    case Token::pipe:
+      return 1;
+    case Token::either:
+      return 2;
+    case Token::both:
+      return 3;
+    case Token::compare:
+      return 5;
+    case Token::flatten:
+      return 9;
+    case Token::star:
+      return 20;
+    case Token::filter:
+      return 21;
+    case Token::dot:
+      return 40;
+    case Token::negation:
+      return 45;
+    case Token::lbrace:
+      return 50;
+    case Token::lbracket:
+      return 55;
+    case Token::lparen:
+      return 60;
+    default:
+      return 0;
   }
 }
 constexpr int kProjectionStop = 10;
@@ -46,8 +81,12 @@ struct Lexed {
   std::size_t column = 1;
 };
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 class Lexer {
  public:
@@ -82,29 +121,49 @@ class Lexer {
       return Lexed{Token::number, std::string(written()), number, 0};
     }
     switch (c) {
-      case '"': return quoted();
-      case '\'': return raw();
-      case '`': return literal();
-      case '@': return one(Token::current);
-      case ':': return one(Token::colon);
-      case ',': return one(Token::comma);
-      case ']': return one(Token::rbracket);
-      case ')': return one(Token::rparen);
-      case '}': return one(Token::rbrace);
-      case '{': return one(Token::lbrace);
-      case '(': return one(Token::lparen);
-      case '.': return one(Token::dot);
-      case '*': return one(Token::star);
-      case '[': return one(take(']') ? Token::flatten : take('?') ? Token::filter : Token::lbracket);
-      case '|': return one(take('|') ? Token::either : Token::pipe);
-      case '&': return one(take('&') ? Token::both : Token::reference);
-      case '!': return one(take('=') ? Token::compare : Token::negation);
+      case '"':
+        return quoted();
+      case '\'':
+        return raw();
+      case '`':
+        return literal();
+      case '@':
+        return one(Token::current);
+      case ':':
+        return one(Token::colon);
+      case ',':
+        return one(Token::comma);
+      case ']':
+        return one(Token::rbracket);
+      case ')':
+        return one(Token::rparen);
+      case '}':
+        return one(Token::rbrace);
+      case '{':
+        return one(Token::lbrace);
+      case '(':
+        return one(Token::lparen);
+      case '.':
+        return one(Token::dot);
+      case '*':
+        return one(Token::star);
+      case '[':
+        return one(take(']') ? Token::flatten : take('?') ? Token::filter : Token::lbracket);
+      case '|':
+        return one(take('|') ? Token::either : Token::pipe);
+      case '&':
+        return one(take('&') ? Token::both : Token::reference);
+      case '!':
+        return one(take('=') ? Token::compare : Token::negation);
       case '<':
-      case '>': take('='); return one(Token::compare);
+      case '>':
+        take('=');
+        return one(Token::compare);
       case '=':
         if (take('=')) return one(Token::compare);
         return jmes_fail(start_ + 1, "expected ==");
-      default: return jmes_fail(start_ + 1, fmt::format("\"{}\" is not expected here", printable(std::string(1, c))));
+      default:
+        return jmes_fail(start_ + 1, fmt::format("\"{}\" is not expected here", printable(std::string(1, c))));
     }
   }
 
@@ -133,7 +192,8 @@ class Lexer {
 
   Result<Lexed> raw() {
     LATHE_TRY(const auto inner, until('\''));
-    return Lexed{Token::literal, std::string(written()), json::Value(boost::json::string_view(unescaped(inner, '\''))), 0};
+    return Lexed{Token::literal, std::string(written()), json::Value(boost::json::string_view(unescaped(inner, '\''))),
+                 0};
   }
 
   Result<Lexed> literal() {
@@ -141,7 +201,9 @@ class Lexer {
     const auto text = unescaped(inner, '`');
     auto value = json::parse(text);
     // Before raw strings there were, `text` without quotes was text; `az` still takes it.
-    if (!value) return Lexed{Token::literal, std::string(written()), json::Value(boost::json::string_view(std::string(trim(text)))), 0};
+    if (!value)
+      return Lexed{Token::literal, std::string(written()),
+                   json::Value(boost::json::string_view(std::string(trim(text)))), 0};
     return Lexed{Token::literal, std::string(written()), std::move(*value), 0};
   }
 
@@ -226,32 +288,39 @@ class Parser {
         return node;
       }
       case Token::star: {
-        if (now().token == Token::rbracket) return make(JmesKind::object_projection, token.column, identity(), identity());
+        if (now().token == Token::rbracket)
+          return make(JmesKind::object_projection, token.column, identity(), identity());
         LATHE_TRY(auto right, projection_rhs(power(Token::star)));
         return make(JmesKind::object_projection, token.column, identity(), std::move(right));
       }
-      case Token::filter: return filter(identity(), token.column);
-      case Token::lbrace: return multi_hash(token.column);
+      case Token::filter:
+        return filter(identity(), token.column);
+      case Token::lbrace:
+        return multi_hash(token.column);
       case Token::lparen: {
         LATHE_TRY(auto inner, expression(0));
         LATHE_CHECK(match(Token::rparen, ")"));
         return inner;
       }
-      case Token::flatten: return flatten(identity(), token.column);
+      case Token::flatten:
+        return flatten(identity(), token.column);
       case Token::negation: {
         LATHE_TRY(auto inner, expression(power(Token::negation)));
         return make(JmesKind::negation, token.column, std::move(inner));
       }
       case Token::lbracket:
-        if (now().token == Token::number || now().token == Token::colon) return index_or_slice(identity(), token.column);
+        if (now().token == Token::number || now().token == Token::colon)
+          return index_or_slice(identity(), token.column);
         if (now().token == Token::star && after().token == Token::rbracket) return list_star(identity(), token.column);
         return multi_list(token.column);
-      case Token::current: return make(JmesKind::identity, token.column);
+      case Token::current:
+        return make(JmesKind::identity, token.column);
       case Token::reference: {
         LATHE_TRY(auto inner, expression(0));
         return make(JmesKind::reference, token.column, std::move(inner));
       }
-      default: return jmes_fail(token.column, fmt::format("expected an expression, not {}", token.text));
+      default:
+        return jmes_fail(token.column, fmt::format("expected an expression, not {}", token.text));
     }
   }
 
@@ -267,17 +336,26 @@ class Parser {
           LATHE_TRY(auto right, dot_rhs(power(Token::dot)));
           return make(JmesKind::sequence, token.column, std::move(left), std::move(right));
         }
-      case Token::pipe: return binary(JmesKind::sequence, token, std::move(left));
-      case Token::either: return binary(JmesKind::either, token, std::move(left));
-      case Token::both: return binary(JmesKind::both, token, std::move(left));
-      case Token::compare: return binary(JmesKind::comparison, token, std::move(left));
-      case Token::lparen: return function(std::move(left), token.column);
-      case Token::filter: return filter(std::move(left), token.column);
-      case Token::flatten: return flatten(std::move(left), token.column);
+      case Token::pipe:
+        return binary(JmesKind::sequence, token, std::move(left));
+      case Token::either:
+        return binary(JmesKind::either, token, std::move(left));
+      case Token::both:
+        return binary(JmesKind::both, token, std::move(left));
+      case Token::compare:
+        return binary(JmesKind::comparison, token, std::move(left));
+      case Token::lparen:
+        return function(std::move(left), token.column);
+      case Token::filter:
+        return filter(std::move(left), token.column);
+      case Token::flatten:
+        return flatten(std::move(left), token.column);
       case Token::lbracket:
-        if (now().token == Token::number || now().token == Token::colon) return index_or_slice(std::move(left), token.column);
+        if (now().token == Token::number || now().token == Token::colon)
+          return index_or_slice(std::move(left), token.column);
         return list_star(std::move(left), token.column);
-      default: return jmes_fail(token.column, fmt::format("{} is not expected here", token.text));
+      default:
+        return jmes_fail(token.column, fmt::format("{} is not expected here", token.text));
     }
   }
 
@@ -368,7 +446,8 @@ class Parser {
     switch (now().token) {
       case Token::identifier:
       case Token::quoted:
-      case Token::star: return expression(binding);
+      case Token::star:
+        return expression(binding);
       case Token::lbracket: {
         const auto column = take().column;
         return multi_list(column);
@@ -377,7 +456,8 @@ class Parser {
         const auto column = take().column;
         return multi_hash(column);
       }
-      default: return unexpected("a name, *, [ or {");
+      default:
+        return unexpected("a name, *, [ or {");
     }
   }
 
@@ -428,6 +508,8 @@ Result<JmesPath> JmesPath::compile(std::string_view text) {
   return JmesPath(std::move(root));
 }
 
-Result<json::Value> JmesPath::apply(const json::Value& document) const { return jmes_evaluate(*root_, document); }
+Result<json::Value> JmesPath::apply(const json::Value& document) const {
+  return jmes_evaluate(*root_, document);
+}
 
 }  // namespace lathe::cli

@@ -22,7 +22,7 @@ Value sliced(const json::Array& list, const Node& node) {
   const auto stop = node.slice[1] ? clamp(*node.slice[1]) : step > 0 ? size : -1;
   json::Array out;
   if (step > 0) {
-    for (auto i = start; i < stop; i = step > size - i ? size : i + step) out.push_back(list[static_cast<std::size_t>(i)]);
+    for (auto i = start; i<stop; i = step> size - i ? size : i + step) out.push_back(list[static_cast<std::size_t>(i)]);
   } else {
     for (auto i = start; i > stop; i = step < -1 - i ? -1 : i + step) out.push_back(list[static_cast<std::size_t>(i)]);
   }
@@ -32,8 +32,10 @@ Value sliced(const json::Array& list, const Node& node) {
 Value flattened(const json::Array& list) {
   json::Array out;
   for (const auto& item : list) {
-    if (!item.is_array()) out.push_back(item);
-    else for (const auto& inner : item.get_array()) out.push_back(inner);
+    if (!item.is_array())
+      out.push_back(item);
+    else
+      for (const auto& inner : item.get_array()) out.push_back(inner);
   }
   return out;
 }
@@ -80,12 +82,18 @@ Result<Value> projection(const Node& node, const Value& value) {
 
 bool jmes_truth(const Value& value) {
   switch (value.kind()) {
-    case boost::json::kind::null: return false;
-    case boost::json::kind::bool_: return value.get_bool();
-    case boost::json::kind::string: return !value.get_string().empty();
-    case boost::json::kind::array: return !value.get_array().empty();
-    case boost::json::kind::object: return !value.get_object().empty();
-    default: return true;
+    case boost::json::kind::null:
+      return false;
+    case boost::json::kind::bool_:
+      return value.get_bool();
+    case boost::json::kind::string:
+      return !value.get_string().empty();
+    case boost::json::kind::array:
+      return !value.get_array().empty();
+    case boost::json::kind::object:
+      return !value.get_object().empty();
+    default:
+      return true;
   }
 }
 
@@ -114,8 +122,10 @@ bool jmes_equal(const Value& a, const Value& b) {
 
 Result<Value> jmes_evaluate(const Node& node, const Value& value) {
   switch (node.kind) {
-    case JmesKind::identity: return value;
-    case JmesKind::literal: return node.value;
+    case JmesKind::identity:
+      return value;
+    case JmesKind::literal:
+      return node.value;
     case JmesKind::field: {
       const auto* object = value.if_object();
       const auto* member = object != nullptr ? object->if_contains(node.text) : nullptr;
@@ -128,14 +138,16 @@ Result<Value> jmes_evaluate(const Node& node, const Value& value) {
       const auto at = node.number < 0 ? node.number + size : node.number;
       return at >= 0 && at < size ? (*list)[static_cast<std::size_t>(at)] : kNull;
     }
-    case JmesKind::slice: return value.is_array() ? sliced(value.get_array(), node) : kNull;
+    case JmesKind::slice:
+      return value.is_array() ? sliced(value.get_array(), node) : kNull;
     case JmesKind::sequence: {
       LATHE_TRY(const auto left, jmes_evaluate(*node.children[0], value));
       return jmes_evaluate(*node.children[1], left);
     }
     case JmesKind::list_projection:
     case JmesKind::object_projection:
-    case JmesKind::filter_projection: return projection(node, value);
+    case JmesKind::filter_projection:
+      return projection(node, value);
     case JmesKind::flatten: {
       LATHE_TRY(const auto base, jmes_evaluate(*node.children[0], value));
       return base.is_array() ? flattened(base.get_array()) : kNull;
@@ -173,8 +185,10 @@ Result<Value> jmes_evaluate(const Node& node, const Value& value) {
       }
       return Value(std::move(out));
     }
-    case JmesKind::function: return jmes_call(node, value);
-    case JmesKind::reference: return jmes_fail(node.column, "& may only stand before an argument of a function");
+    case JmesKind::function:
+      return jmes_call(node, value);
+    case JmesKind::reference:
+      return jmes_fail(node.column, "& may only stand before an argument of a function");
   }
   return kNull;
 }

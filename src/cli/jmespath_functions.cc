@@ -45,14 +45,22 @@ bool fits(char wanted, const Argument& argument) {
   const auto& value = argument.value;
   if (argument.reference != nullptr) return wanted == 'e';
   switch (wanted) {
-    case 'n': return jmes_number(value).has_value();
-    case 's': return value.is_string();
-    case 'a': return value.is_array();
-    case 'o': return value.is_object();
-    case 'N': return value.is_array() && all_of_type(value.get_array(), "number");
-    case 'S': return value.is_array() && all_of_type(value.get_array(), "string");
-    case 'e': return false;
-    default: return true;
+    case 'n':
+      return jmes_number(value).has_value();
+    case 's':
+      return value.is_string();
+    case 'a':
+      return value.is_array();
+    case 'o':
+      return value.is_object();
+    case 'N':
+      return value.is_array() && all_of_type(value.get_array(), "number");
+    case 'S':
+      return value.is_array() && all_of_type(value.get_array(), "string");
+    case 'e':
+      return false;
+    default:
+      return true;
   }
 }
 
@@ -69,10 +77,16 @@ std::string wanted_text(std::string_view letters) {
   return fmt::format("{}", fmt::join(words, " or "));
 }
 
-std::string_view text_of(const Argument& argument) { return json::view(argument.value.get_string()); }
-Value text_value(std::string_view text) { return Value(boost::json::string_view(text.data(), text.size())); }
+std::string_view text_of(const Argument& argument) {
+  return json::view(argument.value.get_string());
+}
+Value text_value(std::string_view text) {
+  return Value(boost::json::string_view(text.data(), text.size()));
+}
 
-bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
+}
 
 Value reversed_text(std::string_view text) {
   std::string out;
@@ -97,9 +111,11 @@ Result<std::vector<std::pair<Value, Value>>> keyed(const Node& call, const Argum
   for (const auto& item : arguments[0].value.get_array()) {
     LATHE_TRY(auto key, jmes_evaluate(*arguments[1].reference, item));
     if (type_name(key) != "number" && type_name(key) != "string")
-      return jmes_fail(call.column, fmt::format("{}: the expression must give numbers or strings, not {}", call.text, type_name(key)));
+      return jmes_fail(call.column, fmt::format("{}: the expression must give numbers or strings, not {}", call.text,
+                                                type_name(key)));
     if (!out.empty() && type_name(out[0].first) != type_name(key))
-      return jmes_fail(call.column, fmt::format("{}: the expression must give numbers only or strings only", call.text));
+      return jmes_fail(call.column,
+                       fmt::format("{}: the expression must give numbers only or strings only", call.text));
     out.emplace_back(std::move(key), item);
   }
   return out;
@@ -117,7 +133,8 @@ Result<Value> most_by(const Node& call, const Arguments& arguments, bool largest
 Result<Value> most(const Arguments& arguments, bool largest) {
   const auto& list = arguments[0].value.get_array();
   if (list.empty()) return Value(nullptr);
-  return largest ? *std::max_element(list.begin(), list.end(), less) : *std::min_element(list.begin(), list.end(), less);
+  return largest ? *std::max_element(list.begin(), list.end(), less)
+                 : *std::min_element(list.begin(), list.end(), less);
 }
 
 Value sum_of(const Array& list) {
@@ -149,41 +166,64 @@ const std::vector<Function>& functions() {
   using C = const Node&;
   using R = Result<Value>;
   static const std::vector<Function> kFunctions{
-      {"abs", {"n"}, false, [](C, A a) -> R {
+      {"abs",
+       {"n"},
+       false,
+       [](C, A a) -> R {
          if (a[0].value.is_int64()) return Value(std::abs(a[0].value.get_int64()));
          return a[0].value.is_double() ? Value(std::abs(a[0].value.get_double())) : a[0].value;
        }},
-      {"avg", {"N"}, false, [](C, A a) -> R {
+      {"avg",
+       {"N"},
+       false,
+       [](C, A a) -> R {
          const auto& list = a[0].value.get_array();
          if (list.empty()) return Value(nullptr);
          return Value(*jmes_number(sum_of(list)) / static_cast<double>(list.size()));
        }},
       {"ceil", {"n"}, false, [](C, A a) -> R { return rounded(a[0].value, std::ceil); }},
-      {"contains", {"as", "*"}, false, [](C, A a) -> R {
+      {"contains",
+       {"as", "*"},
+       false,
+       [](C, A a) -> R {
          if (const auto* list = a[0].value.if_array())
-           return Value(std::any_of(list->begin(), list->end(), [&](const Value& item) { return jmes_equal(item, a[1].value); }));
+           return Value(std::any_of(list->begin(), list->end(),
+                                    [&](const Value& item) { return jmes_equal(item, a[1].value); }));
          return Value(a[1].value.is_string() && text_of(a[0]).find(text_of(a[1])) != std::string_view::npos);
        }},
       {"ends_with", {"s", "s"}, false, [](C, A a) -> R { return Value(text_of(a[0]).ends_with(text_of(a[1]))); }},
       {"floor", {"n"}, false, [](C, A a) -> R { return rounded(a[0].value, std::floor); }},
-      {"join", {"s", "S"}, false, [](C, A a) -> R {
+      {"join",
+       {"s", "S"},
+       false,
+       [](C, A a) -> R {
          std::vector<std::string_view> parts;
          for (const auto& item : a[1].value.get_array()) parts.push_back(json::view(item.get_string()));
          return text_value(fmt::format("{}", fmt::join(parts, text_of(a[0]))));
        }},
-      {"keys", {"o"}, false, [](C, A a) -> R {
+      {"keys",
+       {"o"},
+       false,
+       [](C, A a) -> R {
          Array out;
          for (const auto& member : a[0].value.get_object()) out.push_back(Value(member.key()));
          return Value(std::move(out));
        }},
-      {"length", {"sao"}, false, [](C, A a) -> R {
+      {"length",
+       {"sao"},
+       false,
+       [](C, A a) -> R {
          const auto& value = a[0].value;
          if (value.is_array()) return Value(static_cast<std::int64_t>(value.get_array().size()));
          if (value.is_object()) return Value(static_cast<std::int64_t>(value.get_object().size()));
          const auto text = text_of(a[0]);
-         return Value(static_cast<std::int64_t>(text.size()) - std::count_if(text.begin(), text.end(), is_continuation));
+         return Value(static_cast<std::int64_t>(text.size()) -
+                      std::count_if(text.begin(), text.end(), is_continuation));
        }},
-      {"map", {"e", "a"}, false, [](C, A a) -> R {
+      {"map",
+       {"e", "a"},
+       false,
+       [](C, A a) -> R {
          Array out;
          for (const auto& item : a[1].value.get_array()) {
            LATHE_TRY(auto result, jmes_evaluate(*a[0].reference, item));
@@ -193,7 +233,10 @@ const std::vector<Function>& functions() {
        }},
       {"max", {"NS"}, false, [](C, A a) -> R { return most(a, true); }},
       {"max_by", {"a", "e"}, false, [](C c, A a) -> R { return most_by(c, a, true); }},
-      {"merge", {"o"}, true, [](C, A a) -> R {
+      {"merge",
+       {"o"},
+       true,
+       [](C, A a) -> R {
          json::Object out;
          for (const auto& argument : a)
            for (const auto& member : argument.value.get_object()) out[member.key()] = member.value();
@@ -201,43 +244,63 @@ const std::vector<Function>& functions() {
        }},
       {"min", {"NS"}, false, [](C, A a) -> R { return most(a, false); }},
       {"min_by", {"a", "e"}, false, [](C c, A a) -> R { return most_by(c, a, false); }},
-      {"not_null", {"*"}, true, [](C, A a) -> R {
+      {"not_null",
+       {"*"},
+       true,
+       [](C, A a) -> R {
          for (const auto& argument : a)
            if (!argument.value.is_null()) return argument.value;
          return Value(nullptr);
        }},
-      {"reverse", {"as"}, false, [](C, A a) -> R {
+      {"reverse",
+       {"as"},
+       false,
+       [](C, A a) -> R {
          if (a[0].value.is_string()) return reversed_text(text_of(a[0]));
          Array out = a[0].value.get_array();
          std::reverse(out.begin(), out.end());
          return Value(std::move(out));
        }},
-      {"sort", {"NS"}, false, [](C, A a) -> R {
+      {"sort",
+       {"NS"},
+       false,
+       [](C, A a) -> R {
          std::vector<Value> items(a[0].value.get_array().begin(), a[0].value.get_array().end());
          std::stable_sort(items.begin(), items.end(), less);
          return Value(Array(items.begin(), items.end()));
        }},
-      {"sort_by", {"a", "e"}, false, [](C c, A a) -> R {
+      {"sort_by",
+       {"a", "e"},
+       false,
+       [](C c, A a) -> R {
          LATHE_TRY(auto items, keyed(c, a));
-         std::stable_sort(items.begin(), items.end(), [](const auto& x, const auto& y) { return less(x.first, y.first); });
+         std::stable_sort(items.begin(), items.end(),
+                          [](const auto& x, const auto& y) { return less(x.first, y.first); });
          Array out;
          for (auto& item : items) out.push_back(std::move(item.second));
          return Value(std::move(out));
        }},
       {"starts_with", {"s", "s"}, false, [](C, A a) -> R { return Value(text_of(a[0]).starts_with(text_of(a[1]))); }},
       {"sum", {"N"}, false, [](C, A a) -> R { return sum_of(a[0].value.get_array()); }},
-      {"to_array", {"*"}, false, [](C, A a) -> R {
+      {"to_array",
+       {"*"},
+       false,
+       [](C, A a) -> R {
          if (a[0].value.is_array()) return a[0].value;
          Array out;
          out.push_back(a[0].value);
          return Value(std::move(out));
        }},
       {"to_number", {"*"}, false, [](C, A a) -> R { return as_number(a[0].value); }},
-      {"to_string", {"*"}, false, [](C, A a) -> R {
-         return a[0].value.is_string() ? a[0].value : text_value(json::print(a[0].value));
-       }},
+      {"to_string",
+       {"*"},
+       false,
+       [](C, A a) -> R { return a[0].value.is_string() ? a[0].value : text_value(json::print(a[0].value)); }},
       {"type", {"*"}, false, [](C, A a) -> R { return text_value(type_name(a[0].value)); }},
-      {"values", {"o"}, false, [](C, A a) -> R {
+      {"values",
+       {"o"},
+       false,
+       [](C, A a) -> R {
          Array out;
          for (const auto& member : a[0].value.get_object()) out.push_back(member.value());
          return Value(std::move(out));
@@ -264,8 +327,9 @@ Result<void> jmes_check_function(const Node& call) {
   const auto wanted = function->parameters.size();
   const auto got = call.children.size();
   if (got == wanted || (function->variadic && got > wanted)) return {};
-  return jmes_fail(call.column, fmt::format("{} takes {}{} argument{}, not {}", call.text, function->variadic ? "at least " : "",
-                                            wanted, wanted == 1 ? "" : "s", got));
+  return jmes_fail(call.column,
+                   fmt::format("{} takes {}{} argument{}, not {}", call.text, function->variadic ? "at least " : "",
+                               wanted, wanted == 1 ? "" : "s", got));
 }
 
 Result<Value> jmes_call(const Node& call, const Value& value) {
@@ -280,8 +344,9 @@ Result<Value> jmes_call(const Node& call, const Value& value) {
       LATHE_TRY(argument.value, jmes_evaluate(*child, value));
     }
     if (std::none_of(wanted.begin(), wanted.end(), [&](char c) { return fits(c, argument); }))
-      return jmes_fail(child->column, fmt::format("{} takes {} here, not {}", call.text, wanted_text(wanted),
-                                                  argument.reference != nullptr ? "an &expression" : type_name(argument.value)));
+      return jmes_fail(child->column,
+                       fmt::format("{} takes {} here, not {}", call.text, wanted_text(wanted),
+                                   argument.reference != nullptr ? "an &expression" : type_name(argument.value)));
     arguments.push_back(std::move(argument));
   }
   return function.run(call, arguments);

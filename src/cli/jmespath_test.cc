@@ -77,17 +77,19 @@ TEST(JmesPath, Slices) {
 }
 
 TEST(JmesPath, FlattenAndListProjections) {
-  check({{"[]", "[[0, 1], 2, [3], 4, [5, [6, 7]]]", "[0, 1, 2, 3, 4, 5, [6, 7]]"},
-         {"[][]", "[[0, 1], 2, [3], 4, [5, [6, 7]]]", "[0, 1, 2, 3, 4, 5, 6, 7]"},
-         {"foo[].bar", R"({"foo": [{"bar": 1}, {"bar": 2}]})", "[1, 2]"},
-         {"foo[*].bar", R"({"foo": [{"bar": "one"}, {"bar": "two"}, {"baz": 3}]})", R"(["one", "two"])"},
-         {"[*].foo[*].bar", R"([{"foo": [{"bar": 1}, {"bar": 2}]}, {"foo": [{"bar": 3}]}])", "[[1, 2], [3]]"},
-         {"[*].foo[].bar", R"([{"foo": [{"bar": 1}, {"bar": 2}]}, {"foo": [{"bar": 3}]}])", "[1, 2, 3]"},
-         {"reservations[].instances[].state",
-          R"({"reservations": [{"instances": [{"state": "running"}, {"state": "stopped"}]}, {"instances": [{"state": "ended"}]}]})",
-          R"(["running", "stopped", "ended"])"},
-         {"foo[*]", R"({"foo": "text"})", "null"},
-         {"[*][0]", "[[1, 2], [3]]", "[1, 3]"}});
+  check(
+      {{"[]", "[[0, 1], 2, [3], 4, [5, [6, 7]]]", "[0, 1, 2, 3, 4, 5, [6, 7]]"},
+       {"[][]", "[[0, 1], 2, [3], 4, [5, [6, 7]]]", "[0, 1, 2, 3, 4, 5, 6, 7]"},
+       {"foo[].bar", R"({"foo": [{"bar": 1}, {"bar": 2}]})", "[1, 2]"},
+       {"foo[*].bar", R"({"foo": [{"bar": "one"}, {"bar": "two"}, {"baz": 3}]})", R"(["one", "two"])"},
+       {"[*].foo[*].bar", R"([{"foo": [{"bar": 1}, {"bar": 2}]}, {"foo": [{"bar": 3}]}])", "[[1, 2], [3]]"},
+       {"[*].foo[].bar", R"([{"foo": [{"bar": 1}, {"bar": 2}]}, {"foo": [{"bar": 3}]}])", "[1, 2, 3]"},
+       {"reservations[].instances[].state",
+        R"({"reservations": [{"instances": [{"state": "running"}, {"state": "stopped"}]},
+                               {"instances": [{"state": "ended"}]}]})",
+        R"(["running", "stopped", "ended"])"},
+       {"foo[*]", R"({"foo": "text"})", "null"},
+       {"[*][0]", "[[1, 2], [3]]", "[1, 3]"}});
 }
 
 TEST(JmesPath, ObjectProjections) {
@@ -146,10 +148,14 @@ TEST(JmesPath, MultiSelectsAndPipes) {
 }
 
 TEST(JmesPath, Literals) {
-  check({{"`[1, 2]`", "{}", "[1, 2]"},       {"`\"foo\"`", "{}", R"("foo")"},
-         {"`foo`", "{}", R"("foo")"},        {"`{\"a\": 1}`.a", "{}", "1"},
-         {"'raw \"text\"'", "{}", R"("raw \"text\"")"}, {R"('it\'s')", "{}", R"("it's")"},
-         {"`\"\\`\"`", "{}", R"("`")"},      {"`null`", "{}", "null"},
+  check({{"`[1, 2]`", "{}", "[1, 2]"},
+         {"`\"foo\"`", "{}", R"("foo")"},
+         {"`foo`", "{}", R"("foo")"},
+         {"`{\"a\": 1}`.a", "{}", "1"},
+         {"'raw \"text\"'", "{}", R"("raw \"text\"")"},
+         {R"('it\'s')", "{}", R"("it's")"},
+         {"`\"\\`\"`", "{}", R"("`")"},
+         {"`null`", "{}", "null"},
          {"''", "{}", R"("")"}});
 }
 
@@ -207,11 +213,13 @@ TEST(JmesPath, MistakesSayWhereAndWhatWasExpected) {
          {"foo[?a='b']", "{}", "--query, column 7: expected =="},
          {"'open", "{}", "--query, column 1: expected a closing ' for this one"},
          {"foo.#", "{}", "--query, column 5: \"#\" is not expected here"},
-         {"lenght(@)", "{}", R"(--query, column 1: no function named "lenght"; the nearest are "length", "merge", "avg")"},
+         {"lenght(@)", "{}",
+          R"(--query, column 1: no function named "lenght"; the nearest are "length", "merge", "avg")"},
          {"length(@, @)", "{}", "--query, column 1: length takes 1 argument, not 2"},
          {"length(`1`)", "{}", "--query, column 8: length takes a string or an array or an object here, not number"},
          {"sum(@)", R"(["a"])", "--query, column 5: sum takes an array of numbers here, not array"},
-         {"sort_by(@, &a)", R"([{"a": 1}, {"a": "x"}])", "--query, column 1: sort_by: the expression must give numbers only or strings only"},
+         {"sort_by(@, &a)", R"([{"a": 1}, {"a": "x"}])",
+          "--query, column 1: sort_by: the expression must give numbers only or strings only"},
          {"&a", "{}", "--query, column 1: & may only stand before an argument of a function"}});
   EXPECT_NE(query(std::string(5000, '('), "{}").find("nested too deeply"), std::string::npos);
 }

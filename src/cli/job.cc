@@ -57,8 +57,11 @@ class Follower {
       if (response && response->status >= 400 && response->status != 503) return fail(session_.problem(*response));
       if (!response && !connected_once) return fail(session_.explained(response.error()));
       if (steady_clock::now() - last_heard > kAwayLimit)
-        return fail(Code::unavailable, fmt::format("the server was away for 10 minutes; `lathe job stream -n {}` follows the job again", name_));
-      if (!response && !std::exchange(said_away, true)) Session::say("lathe: the server is away; the job goes on, waiting for the server");
+        return fail(
+            Code::unavailable,
+            fmt::format("the server was away for 10 minutes; `lathe job stream -n {}` follows the job again", name_));
+      if (!response && !std::exchange(said_away, true))
+        Session::say("lathe: the server is away; the job goes on, waiting for the server");
       std::this_thread::sleep_for(pause);
       pause = std::min(pause * 2, std::chrono::milliseconds(1000));
     }
@@ -73,8 +76,10 @@ class Follower {
       closed_ = std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0;
       const auto next = json::get_int(*data, "next");
       const auto from = json::get_int(*data, "offset");
-      if (next && *next) offset_ = static_cast<std::uint64_t>(**next);
-      else if (from && *from) offset_ = static_cast<std::uint64_t>(**from) + text.size();
+      if (next && *next)
+        offset_ = static_cast<std::uint64_t>(**next);
+      else if (from && *from)
+        offset_ = static_cast<std::uint64_t>(**from) + text.size();
     } else if (event.type == "state" || event.type == "end") {
       show_state(*data);
       if (event.type == "end") ended_ = *data;
@@ -83,8 +88,10 @@ class Follower {
 
   void show_state(const json::Object& job) {
     std::string line = text_in(job, "status");
-    if (const auto waits = text_in(job, "waiting_for"); !waits.empty()) line += ": " + waits;
-    else if (const auto node = text_in(job, "node"); !node.empty() && line == "Running") line += " on " + node;
+    if (const auto waits = text_in(job, "waiting_for"); !waits.empty())
+      line += ": " + waits;
+    else if (const auto node = text_in(job, "node"); !node.empty() && line == "Running")
+      line += " on " + node;
     if (std::exchange(shown_, line) != line) Session::say("lathe: " + line);
   }
 
@@ -92,13 +99,16 @@ class Follower {
     if (text_in(*ended_, "status") == "Completed") return 0;
     auto why = text_in(*ended_, "error");
     why = why.substr(0, why.find("\nIts last lines:"));  // they have just been shown
-    Session::say(fmt::format("lathe: job {} {}{}{}", name_, to_lower(text_in(*ended_, "status")), why.empty() ? "" : ": ", why));
+    Session::say(
+        fmt::format("lathe: job {} {}{}{}", name_, to_lower(text_in(*ended_, "status")), why.empty() ? "" : ": ", why));
     return kExitFailed;
   }
 
   Result<int> detached() {
-    Session::say(fmt::format("\nlathe: detached; the job goes on. `lathe job stream -n {0}` follows it again, `lathe job cancel -n {0}` ends it",
-                             name_));
+    Session::say(
+        fmt::format("\nlathe: detached; the job goes on. `lathe job stream -n {0}` follows it again, `lathe job cancel "
+                    "-n {0}` ends it",
+                    name_));
     return kExitInterrupted;
   }
 
@@ -144,7 +154,8 @@ Result<int> run_job_download(Session& session) {
     return download(session, base, folder, [&](std::string_view path) { return path.starts_with(prefix); });
   }
   const bool all = session.arguments.has("--all");
-  return download(session, base, folder, [&](std::string_view path) { return all || !path.starts_with("named-outputs/"); });
+  return download(session, base, folder,
+                  [&](std::string_view path) { return all || !path.starts_with("named-outputs/"); });
 }
 
 }  // namespace lathe::cli

@@ -38,8 +38,10 @@ bool is_local(std::string_view text) {
 }
 
 fs::path absolute_in(const fs::path& folder, std::string_view text) {
-  if (text.starts_with("file://")) text.remove_prefix(7);
-  else if (text.starts_with("file:")) text.remove_prefix(5);
+  if (text.starts_with("file://"))
+    text.remove_prefix(7);
+  else if (text.starts_with("file:"))
+    text.remove_prefix(5);
   return (folder / fs::path(text)).lexically_normal();
 }
 
@@ -47,7 +49,7 @@ fs::path absolute_in(const fs::path& folder, std::string_view text) {
 bool everybody_may_read(const fs::path& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) return false;
-  for (auto folder = path.parent_path(); ; folder = folder.parent_path()) {
+  for (auto folder = path.parent_path();; folder = folder.parent_path()) {
     if (::stat(folder.c_str(), &info) != 0 || (info.st_mode & S_IXOTH) == 0) return false;
     if (folder == folder.parent_path()) return true;
   }
@@ -66,7 +68,8 @@ std::string human_size(double bytes) {
 /// Puts the local files of one document within the server's reach.
 class Reacher {
  public:
-  Reacher(Session& session, const Document& document, bool upload) : session_(session), document_(document), upload_(upload) {}
+  Reacher(Session& session, const Document& document, bool upload)
+      : session_(session), document_(document), upload_(upload) {}
 
   bool named_paths() const { return named_paths_; }
 
@@ -97,7 +100,8 @@ class Reacher {
   }
 
   Result<void> deployment(json::Object& deployment) {
-    if (auto* code = object_in(deployment, "code_configuration")) LATHE_CHECK(replace(*code, "code", "code_configuration.", Use::code));
+    if (auto* code = object_in(deployment, "code_configuration"))
+      LATHE_CHECK(replace(*code, "code", "code_configuration.", Use::code));
     if (auto* model = object_in(deployment, "model")) LATHE_CHECK(replace(*model, "path", "model.", Use::data));
     return environment_in(deployment, "");
   }
@@ -124,7 +128,8 @@ class Reacher {
     if (inputs == nullptr) return {};
     for (auto& member : *inputs)
       if (auto* input = member.value().if_object())
-        LATHE_CHECK(replace(*input, "path", fmt::format("{}inputs.{}.", at, std::string_view(member.key())), Use::data));
+        LATHE_CHECK(
+            replace(*input, "path", fmt::format("{}inputs.{}.", at, std::string_view(member.key())), Use::data));
     return {};
   }
 
@@ -136,8 +141,10 @@ class Reacher {
     auto reachable = reach(path, use);
     if (!reachable) return fail(reachable.error().code, located(at + key, reachable.error().message));
     constexpr std::string_view kTree = "tree:";
-    if (use == Use::code && reachable->starts_with(kTree)) *value = json::Object{{"tree", reachable->substr(kTree.size(), 64)}};
-    else *value = *reachable;
+    if (use == Use::code && reachable->starts_with(kTree))
+      *value = json::Object{{"tree", reachable->substr(kTree.size(), 64)}};
+    else
+      *value = *reachable;
     return {};
   }
 
@@ -163,7 +170,8 @@ class Reacher {
     if (!same_machine_) {
       LATHE_TRY(const auto* target, session_.target());
       const auto host = std::string_view(target->url).substr(target->url.find("://") + 3);
-      const bool loopback = target->here || host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]");
+      const bool loopback =
+          target->here || host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]");
       LATHE_TRY(const auto me, session_.call("GET", "/api/v1/me"));
       const auto* machine = find_field(me, "machine");
       const auto* role = find_field(me, "role");
@@ -180,7 +188,8 @@ class Reacher {
     }
     LATHE_TRY(const auto scan, use == Use::code ? assets::scan_folder(path, rules, *cache_)
                                                 : assets::scan_data(path, *cache_, assets::Reach::everything));
-    for (const auto& skipped : scan.skipped) Session::say(fmt::format("lathe: {}/{} is not a file and was left out", path.string(), skipped));
+    for (const auto& skipped : scan.skipped)
+      Session::say(fmt::format("lathe: {}/{} is not a file and was left out", path.string(), skipped));
     return upload_tree(path, scan.tree);
   }
 
@@ -197,7 +206,9 @@ class Reacher {
     double bytes = 0;
     for (const auto& file : tree.files)
       if (missing.contains(file.sha256)) bytes += static_cast<double>(file.size);
-    if (!missing.empty()) Session::say(fmt::format("lathe: uploading {} files of {}, {}", missing.size(), folder.string(), human_size(bytes)));
+    if (!missing.empty())
+      Session::say(
+          fmt::format("lathe: uploading {} files of {}, {}", missing.size(), folder.string(), human_size(bytes)));
     auto left = missing;
     LATHE_TRY(auto* http, session_.client());
     for (const auto& file : tree.files) {
@@ -223,7 +234,8 @@ class Reacher {
       const json::Value body = json::Object{{"digests", std::move(digests)}};
       LATHE_TRY(const auto answer, session_.call("POST", "/api/v1/blobs/missing", &body));
       const auto* missing = find_field(answer, "missing");
-      if (missing == nullptr || !missing->is_array()) return fail(Code::internal, "the server did not say which blobs it misses");
+      if (missing == nullptr || !missing->is_array())
+        return fail(Code::internal, "the server did not say which blobs it misses");
       for (const auto& digest : missing->get_array())
         if (digest.is_string()) out.emplace(json::view(digest.get_string()));
     }

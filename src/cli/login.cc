@@ -57,11 +57,13 @@ Result<int> run_login(Session& session) {
   LATHE_TRY(auto url, session.need("--url"));
   while (url.ends_with('/')) url.pop_back();
   if (!url.starts_with("http://") && !url.starts_with("https://"))
-    return fail(Code::invalid, fmt::format("\"{}\" is not a server's URL; expected http://HOST:PORT or https://HOST", url));
+    return fail(Code::invalid,
+                fmt::format("\"{}\" is not a server's URL; expected http://HOST:PORT or https://HOST", url));
   Context context{url, {}, {}, {}};
   if (url.starts_with("https://")) {
     LATHE_TRY(context.certificate_sha256, http::certificate_fingerprint(url));
-    Session::say(fmt::format("lathe: the certificate of {} has the SHA-256 {}; it is pinned", url, context.certificate_sha256));
+    Session::say(
+        fmt::format("lathe: the certificate of {} has the SHA-256 {}; it is pinned", url, context.certificate_sha256));
   }
   const auto given = session.arguments.get("--token");
   context.token = given && *given != "-" ? *given : read_secret(fmt::format("Token for {}: ", url));
@@ -79,7 +81,8 @@ Result<int> run_login(Session& session) {
   contexts.all[name] = context;
   contexts.current = name;
   LATHE_CHECK(contexts.save());
-  Session::say(fmt::format("lathe: logged in to {} as {} ({}); context \"{}\" is in use", url, context.user, text_of(*me, "role"), name));
+  Session::say(fmt::format("lathe: logged in to {} as {} ({}); context \"{}\" is in use", url, context.user,
+                           text_of(*me, "role"), name));
   return 0;
 }
 
@@ -91,7 +94,8 @@ Result<int> run_logout(Session& session) {
   contexts.all.erase(name);
   if (contexts.current == name) contexts.current.clear();
   LATHE_CHECK(contexts.save());
-  Session::say(fmt::format("lathe: forgot \"{}\" and its token; `lathe token revoke` on the server makes a token worthless", name));
+  Session::say(fmt::format(
+      "lathe: forgot \"{}\" and its token; `lathe token revoke` on the server makes a token worthless", name));
   return 0;
 }
 
@@ -108,10 +112,13 @@ Result<int> run_context_use(Session& session) {
   if (name != "local") LATHE_CHECK(contexts.find(name));
   contexts.current = name == "local" ? "" : name;
   LATHE_CHECK(contexts.save());
-  Session::say(name == "local" ? "lathe: the server on this machine is in use" : fmt::format("lathe: context \"{}\" is in use", name));
+  Session::say(name == "local" ? "lathe: the server on this machine is in use"
+                               : fmt::format("lathe: context \"{}\" is in use", name));
   return 0;
 }
 
-Result<int> run_context_delete(Session& session) { return run_logout(session); }
+Result<int> run_context_delete(Session& session) {
+  return run_logout(session);
+}
 
 }  // namespace lathe::cli

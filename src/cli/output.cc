@@ -18,7 +18,8 @@ char32_t next_code_point(std::string_view text, std::size_t& i) {
   const auto byte = static_cast<unsigned char>(text[i++]);
   const int more = byte >= 0xF0 ? 3 : byte >= 0xE0 ? 2 : byte >= 0xC0 ? 1 : 0;
   char32_t point = more == 3 ? byte & 0x07U : more == 2 ? byte & 0x0FU : more == 1 ? byte & 0x1FU : byte;
-  for (int n = 0; n < more && i < text.size(); ++n) point = (point << 6) | (static_cast<unsigned char>(text[i++]) & 0x3FU);
+  for (int n = 0; n < more && i < text.size(); ++n)
+    point = (point << 6) | (static_cast<unsigned char>(text[i++]) & 0x3FU);
   return point;
 }
 
@@ -121,7 +122,11 @@ std::string table(const json::Value& result, const std::vector<Column>& columns)
   if (object == nullptr) return result.is_null() ? "" : cell(&result) + "\n";
   Rows rows;
   for (const auto& member : *object)
-    if (!member.value().is_null()) rows.push_back({std::string(member.key()), cell(&member.value())});
+    if (!member.value().is_null()) {
+      auto text = cell(&member.value(), true);
+      rows.push_back(
+          {std::string(member.key()), member.value().is_structured() ? shortened(std::move(text)) : std::move(text)});
+    }
   return lay_out(rows, false);
 }
 

@@ -5,10 +5,13 @@
 namespace lathe::cli {
 namespace {
 
-json::Value value(std::string_view text) { return json::parse(text).value(); }
+json::Value value(std::string_view text) {
+  return json::parse(text).value();
+}
 
 TEST(Output, TablesOfListsHaveTheGroupsColumns) {
-  const auto jobs = value(R"([{"name": "a", "state": {"now": "Running"}, "n": 1}, {"name": "größer", "state": {}, "n": null}])");
+  const auto jobs =
+      value(R"([{"name": "a", "state": {"now": "Running"}, "n": 1}, {"name": "größer", "state": {}, "n": null}])");
   EXPECT_EQ(render(jobs, "table", {{"Name", "name"}, {"State", "state.now"}, {"N", "n"}}),
             "Name    State    N\n"
             "------  -------  -\n"
@@ -20,7 +23,8 @@ TEST(Output, TablesOfListsHaveTheGroupsColumns) {
 TEST(Output, TablesOfQueriesShowWhatTheRowsHave) {
   EXPECT_EQ(render(value(R"([{"a": 1, "deep": {"x": 1}}, {"b": "y"}])"), "table", {}), "a  b\n-  -\n1\n   y\n");
   EXPECT_EQ(render(value(R"(["x", 0.1234567891])"), "table", {}), "Result\n--------\nx\n0.123457\n");
-  EXPECT_EQ(render(value(R"({"name": "a", "tags": {"k": "v"}, "none": null})"), "table", {}), "name  a\ntags  {\"k\":\"v\"}\n");
+  EXPECT_EQ(render(value(R"({"name": "a", "tags": {"k": "v"}, "none": null})"), "table", {}),
+            "name  a\ntags  {\"k\":\"v\"}\n");
 }
 
 TEST(Output, LongAndWideCellsKeepTheColumnsStraight) {

@@ -18,20 +18,30 @@ Code code_of(int status) {
   switch (status) {
     case 400:
     case 405:
-    case 422: return Code::invalid;
-    case 401: return Code::unauthenticated;
-    case 403: return Code::forbidden;
-    case 404: return Code::not_found;
-    case 409: return Code::conflict;
+    case 422:
+      return Code::invalid;
+    case 401:
+      return Code::unauthenticated;
+    case 403:
+      return Code::forbidden;
+    case 404:
+      return Code::not_found;
+    case 409:
+      return Code::conflict;
     case 408:
-    case 504: return Code::timeout;
+    case 504:
+      return Code::timeout;
     case 413:
     case 429:
-    case 507: return Code::exhausted;
-    case 415: return Code::unsupported_media;
+    case 507:
+      return Code::exhausted;
+    case 415:
+      return Code::unsupported_media;
     case 502:
-    case 503: return Code::unavailable;
-    default: return Code::internal;
+    case 503:
+      return Code::unavailable;
+    default:
+      return Code::internal;
   }
 }
 
@@ -54,7 +64,9 @@ Result<http::Client*> Session::client() {
   if (!client_) {
     LATHE_TRY(const auto* server, target());
     client_ = std::make_unique<http::Client>(
-        http::ClientOptions{.url = server->url, .token = server->token, .certificate_sha256 = server->certificate_sha256,
+        http::ClientOptions{.url = server->url,
+                            .token = server->token,
+                            .certificate_sha256 = server->certificate_sha256,
                             .timeout = std::chrono::minutes(11)});  // a server waits up to ten for what it makes
   }
   return client_.get();
@@ -88,7 +100,9 @@ Result<json::Value> Session::call(std::string_view method, const std::string& pa
   if (response->status >= 400) return fail(problem(*response));
   if (response->body.empty()) return json::Value(nullptr);
   auto value = json::parse(response->body);
-  if (!value) return fail(Code::internal, fmt::format("{} did not answer as a Lathe server: {}", target_->url, value.error().message));
+  if (!value)
+    return fail(Code::internal,
+                fmt::format("{} did not answer as a Lathe server: {}", target_->url, value.error().message));
   return value;
 }
 
@@ -158,7 +172,8 @@ void Session::print_report(const json::Value& answer) const {
       return value && *value ? **value : std::string();
     };
     const auto detail = text("detail");
-    say(document.located(fmt::format("{}: {}{}{}", text("field"), text("verdict"), detail.empty() ? "" : ": ", detail)));
+    say(document.located(
+        fmt::format("{}: {}{}{}", text("field"), text("verdict"), detail.empty() ? "" : ": ", detail)));
   }
 }
 

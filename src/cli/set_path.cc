@@ -14,7 +14,9 @@ namespace {
 Result<std::vector<std::string>> parts_of(std::string_view path) {
   std::vector<std::string> parts;
   std::string part;
-  const auto broken = [&] { return fail(Code::invalid, fmt::format("\"{}\" is not a path such as limits.timeout or jobs[0].name", path)); };
+  const auto broken = [&] {
+    return fail(Code::invalid, fmt::format("\"{}\" is not a path such as limits.timeout or jobs[0].name", path));
+  };
   bool after_bracket = false;
   for (std::size_t i = 0; i < path.size(); ++i) {
     const char c = path[i];
@@ -67,7 +69,8 @@ Result<void> set_field(json::Value& document, std::string_view path, json::Value
       at = &(*object)[part];
       walked += (walked.empty() ? "" : ".") + part;
     } else {
-      return fail(Code::invalid, fmt::format("{}: {} is {}, which has no field \"{}\"", path, walked, json::kind_name(*at), part));
+      return fail(Code::invalid,
+                  fmt::format("{}: {} is {}, which has no field \"{}\"", path, walked, json::kind_name(*at), part));
     }
   }
   *at = std::move(value);

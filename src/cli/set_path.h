@@ -12,7 +12,8 @@ namespace lathe::cli {
 /// Errors: `invalid` — a broken path, an index out of range, a way through a text or a number.
 Result<void> set_field(json::Value& document, std::string_view path, json::Value value);
 
-/// Applies "a.b=c", where the value is typed as in YAML: 3 is a number, "3" in quotes text, {a: 1} and [1, 2] structures.
+/// Applies "a.b=c", where the value is typed as in YAML: 3 is a number, "3" in quotes text, {a: 1} and [1, 2]
+/// structures.
 Result<void> set_expression(json::Value& document, std::string_view expression);
 
 /// The value of one flag or --set, typed as in YAML.

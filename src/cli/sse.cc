@@ -27,8 +27,10 @@ void EventReader::line(std::string_view text) {
   const auto field = text.substr(0, colon);
   auto value = colon == std::string_view::npos ? std::string_view{} : text.substr(colon + 1);
   if (value.starts_with(' ')) value.remove_prefix(1);
-  if (field == "event") event_.type = value;
-  else if (field == "id") event_.id = value;
+  if (field == "event")
+    event_.type = value;
+  else if (field == "id")
+    event_.id = value;
   else if (field == "data") {
     if (has_data_) event_.data += '\n';
     event_.data += value;

@@ -17,7 +17,8 @@ const json::Value& member(const json::Value& answer, std::string_view path) {
 }
 
 Result<json::Value> experiment_by_name(Session& session, const std::string& name) {
-  LATHE_TRY(const auto answer, session.call("GET", "/api/2.0/mlflow/experiments/get-by-name?experiment_name=" + url_encode(name)));
+  LATHE_TRY(const auto answer,
+            session.call("GET", "/api/2.0/mlflow/experiments/get-by-name?experiment_name=" + url_encode(name)));
   return member(answer, "experiment");
 }
 
@@ -54,7 +55,8 @@ Result<int> run_run_list(Session& session) {
       for (const auto& experiment : experiments.get_array()) ids.push_back(member(experiment, "experiment_id"));
   }
   json::Array order;
-  for (const auto& text : session.arguments.all("--order-by")) order.push_back(json::Value(boost::json::string_view(text)));
+  for (const auto& text : session.arguments.all("--order-by"))
+    order.push_back(json::Value(boost::json::string_view(text)));
   const json::Value body = json::Object{{"experiment_ids", std::move(ids)},
                                         {"filter", session.arguments.get_or("--filter", "")},
                                         {"order_by", std::move(order)},

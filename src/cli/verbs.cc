@@ -5,6 +5,8 @@
 namespace lathe::cli {
 namespace {
 
+// clang-format off: a table, a row for each verb
+
 using enum Goes;
 using enum Takes;
 
@@ -16,7 +18,7 @@ const Flag kNoWait{"--no-wait", "", none, verb, "", "do not wait until it is rea
 const Flag kMaxResults{"--max-results", "-r", scalar, verb, "", "at most so many"};
 const Flag kArchivedToo{"--include-archived", "", none, query, "include_archived", "archived ones too"};
 const Flag kLabel{"--label", "-l", text, verb, "", "label in place of a version, such as latest"};
-const Flag kOfName{"--of", "", text, query, "name", "the versions of this name"};
+const Flag kOfName{"--name", "-n", text, query, "name", "the versions of this name"};
 const Flag kEndpoint{"--endpoint-name", "-e", text, field, "endpoint_name", "the endpoint"};
 const Flag kDownloadPath{"--download-path", "-p", path, verb, "", "folder to write to (default: the working folder)"};
 
@@ -27,7 +29,8 @@ Group job_group() {
           {{"create", "Submit a job from its YAML", run_job_create, "POST", "/api/v1/jobs",
             {{"--stream", "-s", none, verb, "", "follow it to its end; fails when the job fails"}, kStrict,
              {"--compute", "", text, field, "compute", "compute target"},
-             {"--experiment-name", "", text, field, "experiment_name", "experiment (default: the working folder's name)"},
+             {"--experiment-name", "", text, field, "experiment_name",
+              "experiment (default: the working folder's name)"},
              {"--command", "", text, field, "command", "command line, in place of a file's"},
              {"--code", "", path, field, "code", "code folder"},
              {"--environment", "", text, field, "environment", "environment"},
@@ -43,10 +46,13 @@ Group job_group() {
              {"job list --query \"[?status=='Failed'].name\" -o tsv", "names of failed jobs"}}},
            {"show", "Show a job", run_show, "GET", "/api/v1/jobs/{name}", {},
             {{"job show -n JOB --query status -o tsv", "its state"}}},
-           {"stream", "Follow a job's log and states to its end", run_job_stream, "GET", "/api/v1/jobs/{name}/events", {},
+           {"stream", "Follow a job's log and states to its end", run_job_stream, "GET", "/api/v1/jobs/{name}/events",
+            {},
             {{"job stream -n JOB", "also after Ctrl-C or a restart of the server"}}},
-           {"cancel", "Ask a job to stop", run_act, "POST", "/api/v1/jobs/{name}/cancel", {}, {{"job cancel -n JOB", "TERM, then KILL"}}},
-           {"download", "Fetch a job's log, artifacts and outputs", run_job_download, "GET", "/api/v1/jobs/{name}/files",
+           {"cancel", "Ask a job to stop", run_act, "POST", "/api/v1/jobs/{name}/cancel", {},
+            {{"job cancel -n JOB", "TERM, then KILL"}}},
+           {"download", "Fetch a job's log, artifacts and outputs", run_job_download, "GET",
+            "/api/v1/jobs/{name}/files",
             {kDownloadPath, {"--output-name", "", text, verb, "", "only this output"},
              {"--all", "", none, verb, "", "everything, outputs too"}},
             {{"job download -n JOB --all -p result", "everything that it left"}}},
@@ -60,26 +66,33 @@ Group compute_group() {
       {"--size", "", text, field, "size", "what a node has; see list-sizes"},
       {"--min-instances", "", scalar, field, "min_instances", "nodes that always run"},
       {"--max-instances", "", scalar, field, "max_instances", "nodes at most"},
-      {"--idle-time-before-scale-down", "", scalar, field, "idle_time_before_scale_down", "seconds until an idle node goes"},
+      {"--idle-time-before-scale-down", "", scalar, field, "idle_time_before_scale_down",
+       "seconds until an idle node goes"},
       {"--tier", "", text, field, "tier", "dedicated or low_priority"},
       kDescription, kTags, kStrict, kNoWait};
   return {"compute", "compute target", "Make and watch compute targets",
-          {{"Name", "name"}, {"Type", "type"}, {"Size", "size"}, {"Nodes", "current_node_count"}, {"Min", "min_instances"},
-           {"Max", "max_instances"}, {"Running", "running_jobs"}, {"Queued", "queued_jobs"}, {"State", "provisioning_state"}},
+          {{"Name", "name"}, {"Type", "type"}, {"Size", "size"}, {"Nodes", "current_node_count"},
+           {"Min", "min_instances"},
+           {"Max", "max_instances"}, {"Running", "running_jobs"}, {"Queued", "queued_jobs"},
+            {"State", "provisioning_state"}},
           {{"create", "Make a training cluster", run_create, "POST", "/api/v1/compute", fields,
             {{"compute create -f compute.yml", "from Azure's amlcompute YAML"},
              {"compute create -n cpu --type amlcompute --max-instances 2", "from flags"}}},
            {"show", "Show a target, its nodes and what they did", run_show, "GET", "/api/v1/compute/{name}", {},
             {{"compute show -n cpu", "its nodes, and why they are there"}}},
-           {"list", "List compute targets", run_list, "GET", "/api/v1/compute", {kMaxResults, {"--type", "-t", text, query, "type", "only of this type"}},
+           {"list", "List compute targets", run_list, "GET", "/api/v1/compute", {kMaxResults,
+            {"--type", "-t", text, query, "type", "only of this type"}},
             {{"compute list -o table", "targets and their nodes"}}},
            {"update", "Change a target", run_update, "PATCH", "/api/v1/compute/{name}", fields,
             {{"compute update -n cpu --max-instances 4", "let it grow further"}}},
-           {"delete", "Delete a target on which nothing runs", run_remove, "DELETE", "/api/v1/compute/{name}", {kNoWait},
+           {"delete", "Delete a target on which nothing runs", run_remove, "DELETE", "/api/v1/compute/{name}",
+            {kNoWait},
             {{"compute delete -n cpu --yes", "without asking"}}},
            {"list-sizes", "What nodes may have, and Azure's sizes here", run_list, "GET", "/api/v1/compute-sizes",
-            {{"--type", "-t", text, query, "type", "only for this type"}}, {{"compute list-sizes -o table", "cores, memory, GPUs"}}},
-           {"list-nodes", "The nodes of a target", run_list, "GET", "/api/v1/compute/{name}/nodes", {}, {{"compute list-nodes -n cpu -o table", "who runs where"}}}}};
+            {{"--type", "-t", text, query, "type", "only for this type"}},
+             {{"compute list-sizes -o table", "cores, memory, GPUs"}}},
+           {"list-nodes", "The nodes of a target", run_list, "GET", "/api/v1/compute/{name}/nodes", {},
+            {{"compute list-nodes -n cpu -o table", "who runs where"}}}}};
 }
 
 std::vector<Column> asset_columns() {
@@ -91,25 +104,33 @@ Group data_group() {
   return {"data", "data asset", "Register data by name and version", asset_columns(),
           {{"create", "Register a file or folder", run_create, "POST", "/api/v1/data",
             {{"--type", "-t", text, field, "type", "uri_file, uri_folder or mltable"},
-             {"--path", "", path, field, "path", "file, folder, azureml:// or https:// address"}, kDescription, kTags, kStrict},
+             {"--path", "", path, field, "path", "file, folder, azureml:// or https:// address"}, kDescription, kTags,
+              kStrict},
             {{"data create -f data.yml", "from Azure's YAML"},
-             {"data create -n iris --path ./iris.csv --type uri_file", "from flags; the version follows the last one"}}},
+             {"data create -n iris --path ./iris.csv --type uri_file",
+              "from flags; the version follows the last one"}}},
            {"show", "Show a version (default: the newest)", run_show_version, "GET", "/api/v1/data", {kLabel},
             {{"data show -n iris -v 2", "one version"}, {"data show iris@latest", "the newest"}}},
-           {"list", "List data", run_list, "GET", "/api/v1/data", {kMaxResults, kArchivedToo, kOfName}, {{"data list -o table", "the newest of each"}}},
-           {"archive", "Hide a version, or all", run_act_on_version, "POST", "/api/v1/data", {}, {{"data archive -n iris -v 1", "hide version 1"}}},
+           {"list", "List data", run_list, "GET", "/api/v1/data", {kMaxResults, kArchivedToo, kOfName},
+            {{"data list -o table", "the newest of each"}}},
+           {"archive", "Hide a version, or all", run_act_on_version, "POST", "/api/v1/data", {},
+            {{"data archive -n iris -v 1", "hide version 1"}}},
            {"restore", "Show it again", run_act_on_version, "POST", "/api/v1/data", {}, {}}}};
 }
 
 Group environment_group() {
   return {"environment", "environment", "Register environments by name and version", asset_columns(),
           {{"create", "Register an environment", run_create, "POST", "/api/v1/environments",
-            {{"--image", "-i", text, field, "image", "container image"}, {"--conda-file", "-c", path, field, "conda_file", "conda's YAML"},
-             {"--build-context", "-b", path, field, "build.path", "folder with a Dockerfile"}, kDescription, kTags, kStrict},
+            {{"--image", "-i", text, field, "image", "container image"},
+             {"--conda-file", "-c", path, field, "conda_file", "conda's YAML"},
+             {"--build-context", "-b", path, field, "build.path", "folder with a Dockerfile"}, kDescription, kTags,
+              kStrict},
             {{"environment create -f env.yml", "from Azure's YAML"},
              {"environment create -n sk --image python:3.11 --conda-file conda.yml", "from flags"}}},
-           {"show", "Show a version (default: the newest)", run_show_version, "GET", "/api/v1/environments", {kLabel}, {{"environment show -n sk -v 1", "one version"}}},
-           {"list", "List environments", run_list, "GET", "/api/v1/environments", {kMaxResults, kArchivedToo, kOfName}, {{"environment list -o table", "the newest of each"}}},
+           {"show", "Show a version (default: the newest)", run_show_version, "GET", "/api/v1/environments", {kLabel},
+            {{"environment show -n sk -v 1", "one version"}}},
+           {"list", "List environments", run_list, "GET", "/api/v1/environments", {kMaxResults, kArchivedToo,
+            kOfName}, {{"environment list -o table", "the newest of each"}}},
            {"archive", "Hide a version, or all", run_act_on_version, "POST", "/api/v1/environments", {}, {}},
            {"restore", "Show it again", run_act_on_version, "POST", "/api/v1/environments", {}, {}}}};
 }
@@ -118,16 +139,22 @@ Group model_group() {
   return {"model", "model", "Keep models by name and version, with what made them", asset_columns(),
           {{"create", "Register a model", run_create, "POST", "/api/v1/models",
             {{"--type", "-t", text, field, "type", "custom_model, mlflow_model or triton_model"},
-             {"--path", "-p", path, field, "path", "file, folder or address, such as azureml://jobs/JOB/outputs/artifacts/paths/model"},
+             {"--path", "-p", path, field, "path",
+              "file, folder or address, such as azureml://jobs/JOB/outputs/artifacts/paths/model"},
              kDescription, kTags, kStrict},
             {{"model create -n churn --path ./model.ubj --type custom_model", "from a file"},
              {"model create -f model.yml", "from Azure's YAML"}}},
-           {"show", "Show a version (default: the newest) and what made it", run_show_version, "GET", "/api/v1/models", {kLabel},
-            {{"model show -n churn -v 3", "code, data and parameters that made it"}, {"model show churn@latest", "the newest"}}},
-           {"list", "List models", run_list, "GET", "/api/v1/models", {kMaxResults, kArchivedToo, kOfName}, {{"model list -o table", "the newest of each"}}},
-           {"download", "Fetch a version's files", run_model_download, "GET", "/api/v1/models/{name}/versions/{version}/files",
+           {"show", "Show a version (default: the newest) and what made it", run_show_version, "GET",
+            "/api/v1/models", {kLabel},
+            {{"model show -n churn -v 3", "code, data and parameters that made it"},
+             {"model show churn@latest", "the newest"}}},
+           {"list", "List models", run_list, "GET", "/api/v1/models", {kMaxResults, kArchivedToo, kOfName},
+            {{"model list -o table", "the newest of each"}}},
+           {"download", "Fetch a version's files", run_model_download, "GET",
+            "/api/v1/models/{name}/versions/{version}/files",
             {kDownloadPath, kLabel}, {{"model download -n churn -v 3 -p models", "into models/churn"}}},
-           {"archive", "Hide a version, or all", run_act_on_version, "POST", "/api/v1/models", {}, {{"model archive -n churn -v 1", "hide version 1"}}},
+           {"archive", "Hide a version, or all", run_act_on_version, "POST", "/api/v1/models", {},
+            {{"model archive -n churn -v 1", "hide version 1"}}},
            {"restore", "Show it again", run_act_on_version, "POST", "/api/v1/models", {}, {}}}};
 }
 
@@ -136,23 +163,30 @@ Group endpoint_group() {
   const Flag auth{"--auth-mode", "", text, field, "auth_mode", "key"};
   return {"online-endpoint", "online endpoint", "Answer predictions in real time",
           {{"Name", "name"}, {"State", "provisioning_state"}, {"Traffic", "traffic"}, {"Scoring URI", "scoring_uri"}},
-          {{"create", "Make an endpoint", run_create, "POST", "/api/v1/online-endpoints", {auth, kDescription, kTags, kStrict, kNoWait},
-            {{"online-endpoint create -f endpoint.yml", "from Azure's YAML"}, {"online-endpoint create -n churn", "from flags"}}},
+          {{"create", "Make an endpoint", run_create, "POST", "/api/v1/online-endpoints", {auth, kDescription, kTags,
+           kStrict, kNoWait},
+            {{"online-endpoint create -f endpoint.yml", "from Azure's YAML"},
+             {"online-endpoint create -n churn", "from flags"}}},
            {"show", "Show an endpoint and its scoring URI", run_show, "GET", "/api/v1/online-endpoints/{name}", {},
             {{"online-endpoint show -n churn --query scoring_uri -o tsv", "where to send requests"}}},
-           {"list", "List endpoints", run_list, "GET", "/api/v1/online-endpoints", {kMaxResults}, {{"online-endpoint list -o table", "endpoints and their traffic"}}},
+           {"list", "List endpoints", run_list, "GET", "/api/v1/online-endpoints", {kMaxResults},
+            {{"online-endpoint list -o table", "endpoints and their traffic"}}},
            {"update", "Change an endpoint or its traffic", run_update, "PATCH", "/api/v1/online-endpoints/{name}",
-            {traffic, {"--mirror-traffic", "", map, field, "mirror_traffic", "percent to copy to a deployment"}, kDescription, kTags, kStrict, kNoWait},
+            {traffic, {"--mirror-traffic", "", map, field, "mirror_traffic", "percent to copy to a deployment"},
+             kDescription, kTags, kStrict, kNoWait},
             {{"online-endpoint update -n churn --traffic \"blue=90 green=10\"", "share the requests"}}},
-           {"delete", "Delete an endpoint with its deployments", run_remove, "DELETE", "/api/v1/online-endpoints/{name}", {kNoWait},
+           {"delete", "Delete an endpoint with its deployments", run_remove, "DELETE",
+            "/api/v1/online-endpoints/{name}", {kNoWait},
             {{"online-endpoint delete -n churn --yes", "without asking"}}},
            {"invoke", "Send a request", run_endpoint_invoke, "POST", "/api/v1/online-endpoints/{name}/invoke",
             {{"--request-file", "-r", path, verb, "", "the request's body (JSON)"},
              {"--deployment-name", "-d", text, query, "deployment", "this deployment, whatever the traffic"}},
             {{"online-endpoint invoke -n churn --request-file request.json", "print the predictions"}}},
-           {"get-credentials", "Print an endpoint's keys", run_show, "GET", "/api/v1/online-endpoints/{name}/credentials", {},
+           {"get-credentials", "Print an endpoint's keys", run_show, "GET",
+            "/api/v1/online-endpoints/{name}/credentials", {},
             {{"online-endpoint get-credentials -n churn --query primaryKey -o tsv", "the key alone"}}},
-           {"regenerate-keys", "Replace a key", run_regenerate_keys, "POST", "/api/v1/online-endpoints/{name}/regenerate-keys",
+           {"regenerate-keys", "Replace a key", run_regenerate_keys, "POST",
+            "/api/v1/online-endpoints/{name}/regenerate-keys",
             {{"--key-type", "", text, field, "key_type", "primary (default) or secondary"}, kNoWait},
             {{"online-endpoint regenerate-keys -n churn --key-type secondary", "the other key goes on working"}}}}};
 }
@@ -163,27 +197,37 @@ Group deployment_group() {
                                  {"--model", "", text, field, "model", "azureml:NAME:VERSION or azureml:NAME@LABEL"},
                                  {"--instance-type", "", text, field, "instance_type", "what an instance has"},
                                  {"--instance-count", "", scalar, field, "instance_count", "instances"},
-                                 {"--all-traffic", "", none, query, "all_traffic", "send all requests to it when it is ready"},
+                                 {"--all-traffic", "", none, query, "all_traffic",
+                                  "send all requests to it when it is ready"},
                                  kDescription, kTags, kStrict, kNoWait};
   return {"online-deployment", "online deployment", "Put models behind endpoints",
-          {{"Name", "name"}, {"Endpoint", "endpoint_name"}, {"Model", "model"}, {"Instances", "instance_count"}, {"State", "provisioning_state"}},
-          {{"create", "Deploy a model", run_create, "POST", "/api/v1/online-endpoints/{endpoint_name}/deployments", fields,
+          {{"Name", "name"}, {"Endpoint", "endpoint_name"}, {"Model", "model"}, {"Instances", "instance_count"},
+           {"State", "provisioning_state"}},
+          {{"create", "Deploy a model", run_create, "POST",
+           "/api/v1/online-endpoints/{endpoint_name}/deployments", fields,
             {{"online-deployment create -f deployment.yml --all-traffic", "deploy, then send it all requests"},
-             {"online-deployment create -f green.yml --set model=azureml:churn:4", "another version beside the first"}}},
-           {"show", "Show a deployment", run_show, "GET", one, {kEndpoint}, {{"online-deployment show -n blue -e churn", "its state"}}},
-           {"list", "List an endpoint's deployments", run_list, "GET", "/api/v1/online-endpoints/{endpoint_name}/deployments", {kEndpoint, kMaxResults},
+             {"online-deployment create -f green.yml --set model=azureml:churn:4",
+              "another version beside the first"}}},
+           {"show", "Show a deployment", run_show, "GET", one, {kEndpoint},
+            {{"online-deployment show -n blue -e churn", "its state"}}},
+           {"list", "List an endpoint's deployments", run_list, "GET",
+            "/api/v1/online-endpoints/{endpoint_name}/deployments", {kEndpoint, kMaxResults},
             {{"online-deployment list -e churn -o table", "all of an endpoint"}}},
            {"update", "Change a deployment", run_update, "PATCH", one, fields,
-            {{"online-deployment update -n blue -e churn --set model=azureml:churn:4", "swap the model, no request fails"}}},
-           {"delete", "Delete a deployment", run_remove, "DELETE", one, {kEndpoint, kNoWait}, {{"online-deployment delete -n blue -e churn --yes", "without asking"}}}}};
+            {{"online-deployment update -n blue -e churn --set model=azureml:churn:4",
+             "swap the model, no request fails"}}},
+           {"delete", "Delete a deployment", run_remove, "DELETE", one, {kEndpoint, kNoWait},
+            {{"online-deployment delete -n blue -e churn --yes", "without asking"}}}}};
 }
 
 std::vector<Group> people_groups() {
   return {
       {"experiment", "experiment", "What runs belong to",
        {{"Id", "experiment_id"}, {"Name", "name"}, {"Stage", "lifecycle_stage"}},
-       {{"list", "List experiments", run_experiment_list, "POST", "/api/2.0/mlflow/experiments/search", {kMaxResults}, {{"experiment list -o table", "all experiments"}}},
-        {"show", "Show an experiment", run_experiment_show, "GET", "/api/2.0/mlflow/experiments/get-by-name", {}, {{"experiment show -n churn", "by its name"}}}}},
+       {{"list", "List experiments", run_experiment_list, "POST", "/api/2.0/mlflow/experiments/search", {kMaxResults},
+        {{"experiment list -o table", "all experiments"}}},
+        {"show", "Show an experiment", run_experiment_show, "GET", "/api/2.0/mlflow/experiments/get-by-name", {},
+         {{"experiment show -n churn", "by its name"}}}}},
       {"run", "run", "What jobs and clients logged",
        {{"Run", "info.run_id"}, {"Name", "info.run_name"}, {"Status", "info.status"}, {"User", "info.user_id"}},
        {{"list", "List an experiment's runs", run_run_list, "POST", "/api/2.0/mlflow/runs/search",
@@ -191,40 +235,51 @@ std::vector<Group> people_groups() {
           {"--filter", "", text, verb, "", "such as metrics.accuracy > 0.9"},
           {"--order-by", "", list, verb, "", "such as \"metrics.accuracy DESC\""}},
          {{"run list --experiment-name churn --order-by \"metrics.accuracy DESC\" -o table", "best first"}}},
-        {"show", "Show a run: parameters, metrics, tags", run_run_show, "GET", "/api/2.0/mlflow/runs/get", {}, {{"run show -n RUN", "a job's name is its run's id"}}}}},
+        {"show", "Show a run: parameters, metrics, tags", run_run_show, "GET", "/api/2.0/mlflow/runs/get", {},
+         {{"run show -n RUN", "a job's name is its run's id"}}}}},
       {"user", "user", "Who may use the server",
        {{"Name", "name"}, {"Role", "role"}, {"Created by", "created_by"}, {"Created", "created_at"}},
        {{"create", "Add a user; prints the first token", run_create, "POST", "/api/v1/users",
          {{"--role", "", text, field, "role", "administrator, member (default) or viewer"}},
          {{"user create mia --role member --query token -o tsv", "the token for `lathe login`"}}},
-        {"list", "List users", run_list, "GET", "/api/v1/users", {kMaxResults}, {{"user list -o table", "names and roles"}}},
-        {"delete", "Remove a user and the user's tokens", run_remove, "DELETE", "/api/v1/users/{name}", {}, {{"user delete mia --yes", "what mia made stays"}}}}},
+        {"list", "List users", run_list, "GET", "/api/v1/users", {kMaxResults},
+         {{"user list -o table", "names and roles"}}},
+        {"delete", "Remove a user and the user's tokens", run_remove, "DELETE", "/api/v1/users/{name}", {},
+         {{"user delete mia --yes", "what mia made stays"}}}}},
       {"token", "token", "Tokens for programs and logins",
        {{"Id", "id"}, {"Name", "name"}, {"User", "user"}, {"Created", "created_at"}, {"Expires", "expires_at"}},
        {{"create", "Make a token; it is shown once", run_token_create, "POST", "/api/v1/tokens",
-         {{"--user", "", text, field, "user", "whose (default: yours)"}, {"--expires-in", "", text, field, "expires_in", "such as 30d (default: never)"}},
+         {{"--user", "", text, field, "user", "whose (default: yours)"},
+          {"--expires-in", "", text, field, "expires_in", "such as 30d (default: never)"}},
          {{"token create -n ci --expires-in 30d", "for a program"}}},
-        {"list", "List tokens, without their secrets", run_list, "GET", "/api/v1/tokens", {kMaxResults, {"--all", "", none, query, "all", "everybody's"}}, {{"token list -o table", "yours"}}},
-        {"revoke", "Make a token worthless", run_act, "DELETE", "/api/v1/tokens/{id}", {{"--id", "", text, verb, "", "the token's id"}},
+        {"list", "List tokens, without their secrets", run_list, "GET", "/api/v1/tokens", {kMaxResults,
+         {"--all", "", none, query, "all", "everybody's"}}, {{"token list -o table", "yours"}}},
+        {"revoke", "Make a token worthless", run_act, "DELETE", "/api/v1/tokens/{id}",
+         {{"--id", "", text, verb, "", "the token's id"}},
          {{"token revoke ID", "at once"}}, "--id"}}},
       {"login", "login", "Store a server and its token as a context", {},
        {{"", "Store a server and its token as a context, and use it", run_login, "", "", {},
-         {{"login https://ml.example.org", "asks for the token"}, {"login http://box:8080 --name box < token.txt", "from a file"}}, "--url"}}},
+         {{"login https://ml.example.org", "asks for the token"},
+          {"login http://box:8080 --name box < token.txt", "from a file"}}, "--url"}}},
       {"logout", "login", "Forget a context and its token", {},
        {{"", "Forget the context in use, or the one named", run_logout, "", "", {}, {{"logout", "the one in use"}}}}},
       {"context", "context", "The servers that login stored",
        {{"Name", "name"}, {"URL", "url"}, {"User", "user"}, {"In use", "current"}},
        {{"list", "List contexts", run_context_list, "", "", {}, {{"context list -o table", "all of them"}}},
-        {"use", "Use another context; `local` is the server of this machine", run_context_use, "", "", {}, {{"context use box", "from now on"}}},
+        {"use", "Use another context; `local` is the server of this machine", run_context_use, "", "", {},
+         {{"context use box", "from now on"}}},
         {"delete", "Forget a context", run_context_delete, "", "", {}, {{"context delete box", "and its token"}}}}},
   };
 }
+
+// clang-format on
 
 }  // namespace
 
 const std::vector<Group>& groups() {
   static const std::vector<Group> kGroups = [] {
-    std::vector<Group> all{job_group(), compute_group(), data_group(), environment_group(), model_group(), endpoint_group(), deployment_group()};
+    std::vector<Group> all{job_group(),   compute_group(),  data_group(),      environment_group(),
+                           model_group(), endpoint_group(), deployment_group()};
     for (auto& group : people_groups()) all.push_back(std::move(group));
     return all;
   }();

@@ -27,8 +27,8 @@ enum class Takes {
 };
 
 struct Flag {
-  std::string_view name;   ///< "--min-instances"
-  std::string_view letter; ///< "-e", or empty
+  std::string_view name;    ///< "--min-instances"
+  std::string_view letter;  ///< "-e", or empty
   Takes takes = Takes::text;
   Goes goes = Goes::verb;
   std::string_view target;  ///< of field and query: "limits.timeout"

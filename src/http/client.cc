@@ -81,17 +81,20 @@ Error curl_error(CURLcode code, const std::string& url, const Pin& pin, const ch
   if (code == CURLE_OPERATION_TIMEDOUT) return {Code::timeout, fmt::format("{} did not answer in time", url), {}};
   if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR) {
     if (!pin.wanted.empty() && !pin.seen.empty() && pin.seen != to_lower(pin.wanted))
-      return {Code::unauthenticated,
-              fmt::format("{} shows another certificate (sha256 {}) than the pinned one (sha256 {}); if it was replaced, "
-                          "run `lathe login {}` again",
-                          url, pin.seen, pin.wanted, url),
-              {}};
+      return {
+          Code::unauthenticated,
+          fmt::format("{} shows another certificate (sha256 {}) than the pinned one (sha256 {}); if it was replaced, "
+                      "run `lathe login {}` again",
+                      url, pin.seen, pin.wanted, url),
+          {}};
     if (code == CURLE_PEER_FAILED_VERIFICATION)
       return {Code::unauthenticated,
-              fmt::format("the certificate of {} is not trusted ({}); `lathe login {}` pins it", url, why, url), {}};
+              fmt::format("the certificate of {} is not trusted ({}); `lathe login {}` pins it", url, why, url),
+              {}};
   }
   if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
-    return {Code::invalid, fmt::format("\"{}\" is not a server's URL; expected http://HOST:PORT or https://HOST", url), {}};
+    return {
+        Code::invalid, fmt::format("\"{}\" is not a server's URL; expected http://HOST:PORT or https://HOST", url), {}};
   return {Code::unavailable, fmt::format("cannot reach {}: {}", url, why), {}};
 }
 
@@ -177,7 +180,8 @@ struct Client::State {
     const auto& extra = request.headers != nullptr ? *request.headers : kNone;
     const bool typed = std::any_of(extra.begin(), extra.end(),
                                    [](const auto& header) { return to_lower(header.first) == "content-type"; });
-    if (!typed) add_header(request.upload_fd >= 0 ? "Content-Type: application/octet-stream" : "Content-Type: application/json");
+    if (!typed)
+      add_header(request.upload_fd >= 0 ? "Content-Type: application/octet-stream" : "Content-Type: application/json");
     for (const auto& [name, value] : extra) add_header(name + ": " + value);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
 

@@ -13,9 +13,10 @@
 namespace lathe::http {
 
 struct ClientOptions {
-  std::string url;    ///< "http://127.0.0.1:8080"
+  std::string url;         ///< "http://127.0.0.1:8080"
   std::string token = {};  ///< sent as Bearer; may be empty
-  std::string certificate_sha256 = {};  ///< pinned: 64 hex digits of the server certificate's SHA-256; empty: the system's trust
+  std::string certificate_sha256 =
+      {};  ///< pinned: 64 hex digits of the server certificate's SHA-256; empty: the system's trust
   std::chrono::milliseconds connect_timeout{5000};
   std::chrono::milliseconds timeout{120000};  ///< for a whole request; streams and files have none
 };
@@ -29,8 +30,8 @@ struct ClientResponse {
 /// A blocking HTTP client over libcurl that keeps its connection. One thread at a time. Redirects are not followed, and
 /// no proxy is used for loopback addresses.
 ///
-/// Errors of all calls: `unavailable` — nobody answers there, or the connection broke; `timeout`; `unauthenticated` — the
-/// certificate is not trusted, or not the pinned one. Any status is an answer.
+/// Errors of all calls: `unavailable` — nobody answers there, or the connection broke; `timeout`; `unauthenticated` —
+/// the certificate is not trusted, or not the pinned one. Any status is an answer.
 class Client {
  public:
   explicit Client(ClientOptions options);
@@ -49,7 +50,8 @@ class Client {
                                 const std::function<bool(std::string_view)>& piece);
   /// Sends a file's content as the body, streamed. Errors also: as `errno_error`.
   Result<ClientResponse> put_file(const std::string& path, const std::string& file);
-  /// Writes the body of a 2xx answer to a file, streamed; a broken download leaves nothing. Errors also: as `errno_error`.
+  /// Writes the body of a 2xx answer to a file, streamed; a broken download leaves nothing. Errors also: as
+  /// `errno_error`.
   Result<ClientResponse> get_file(const std::string& path, const std::string& file);
 
  private:

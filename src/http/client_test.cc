@@ -53,10 +53,11 @@ class HttpClient : public testing::Test {
  protected:
   HttpClient() : folder_(fs::temp_directory_path() / ("lathe-client-test." + std::to_string(::getpid()))) {
     fs::create_directories(folder_);
-    router_.add({.id = "echo", .method = Method::post, .path = "/echo", .right = Right::open, .summary = {}}, [](Call& call) -> Result<Response> {
-      return text_response(std::string(call.header("content-type").value_or("none")) + "|" +
-                           std::string(call.header("authorization").value_or("none")) + "|" + call.body);
-    });
+    router_.add({.id = "echo", .method = Method::post, .path = "/echo", .right = Right::open, .summary = {}},
+                [](Call& call) -> Result<Response> {
+                  return text_response(std::string(call.header("content-type").value_or("none")) + "|" +
+                                       std::string(call.header("authorization").value_or("none")) + "|" + call.body);
+                });
     router_.add({.id = "big", .method = Method::get, .path = "/big", .right = Right::open, .summary = {}},
                 [](Call&) -> Result<Response> { return text_response(std::string(300'000, 'x')); });
     router_.add({.id = "missing", .method = Method::get, .path = "/missing", .right = Right::open, .summary = {}},
@@ -134,7 +135,8 @@ TEST_F(HttpClient, FilesGoBothWays) {
   EXPECT_EQ(sent->body, "300000");
 
   EXPECT_EQ(http.get_file("/missing", folder_ / "none")->status, 404);
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1) << "a failed download leaves nothing";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1)
+      << "a failed download leaves nothing";
   EXPECT_EQ(http.put_file("/blob", folder_ / "none").error().code, Code::not_found);
 }
 

@@ -165,8 +165,10 @@ class Builder : public YAML::EventHandler {
     if (start >= text_.size() || (text_[start] != '"' && text_[start] != '\'')) return;
     const char quote = text_[start];
     for (std::size_t i = start + 1; i < text_.size(); ++i) {
-      if (quote == '"' && text_[i] == '\\') ++i;
-      else if (text_[i] == quote) return;
+      if (quote == '"' && text_[i] == '\\')
+        ++i;
+      else if (text_[i] == quote)
+        return;
     }
     throw Problem{mark, fmt::format("expected a closing {} for this one", quote)};
   }
@@ -240,8 +242,10 @@ class Builder : public YAML::EventHandler {
       return;
     }
     const auto key = *std::exchange(frame.key, std::nullopt);
-    if (key == "<<") merge(mark, frame, std::move(item.value));
-    else frame.item.value.get_object()[key] = std::move(item.value);
+    if (key == "<<")
+      merge(mark, frame, std::move(item.value));
+    else
+      frame.item.value.get_object()[key] = std::move(item.value);
   }
 
   static void merge(const YAML::Mark& mark, Frame& frame, Value value) {
@@ -290,7 +294,8 @@ bool is_literal(const Value& value) {
   if (!value.is_string()) return false;
   const auto text = view(value.get_string());
   return text.size() > 1 && text.back() == '\n' && text[text.size() - 2] != '\n' && text[0] != ' ' && text[0] != '\n' &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c == '\n' || static_cast<unsigned char>(c) >= 0x20; });
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return c == '\n' || static_cast<unsigned char>(c) >= 0x20; });
 }
 
 void yaml_to(std::string& out, const Value& value, std::size_t depth, bool first_indented) {

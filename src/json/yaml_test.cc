@@ -33,7 +33,9 @@ TEST(Yaml, AnchorsAndMergeKeysAreExpandedAndOwnKeysWin) {
             R"({"base":{"x":1,"y":2},"a":{"y":3,"x":1},"c":{"x":1,"y":2},"d":{"z":1,"x":1,"y":2}})");
 }
 
-TEST(Yaml, JsonIsYaml) { EXPECT_EQ(read(R"({"a": [1, "b", {"c": null}]})"), R"({"a":[1,"b",{"c":null}]})"); }
+TEST(Yaml, JsonIsYaml) {
+  EXPECT_EQ(read(R"({"a": [1, "b", {"c": null}]})"), R"({"a":[1,"b",{"c":null}]})");
+}
 
 TEST(Yaml, AnEmptyFileIsNull) {
   EXPECT_EQ(read(""), "null");
