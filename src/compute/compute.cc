@@ -88,7 +88,7 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
     if (const auto* placed = std::get_if<JobPlaced>(&decision)) {
       const auto& rules = targets_[placed->target].rules;
       if (!rules.local) note(placed->target, fmt::format("node {} runs {}", placed->node, placed->job));
-      starts_.push_back({placed->job, placed->node, rules.local ? Resources{} : rules.node});
+      starts_.push_back({placed->job, {placed->node, rules.local ? Resources{} : rules.node, placed->gpus}});
     }
   }
   changed_.notify_all();
@@ -99,18 +99,18 @@ void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
   if (starts_.empty() || !placed_) return;
   const auto starts = std::exchange(starts_, {});
   lock.unlock();
-  for (const auto& start : starts) placed_(start.job, start.node, start.room);
+  for (const auto& start : starts) placed_(start.job, start.place);
   lock.lock();
 }
 
 void Compute::queue(const std::string& job, const std::string& target) { apply(JobQueued{job, target}); }
 void Compute::gone(const std::string& job) { apply(JobGone{job}); }
 
-void Compute::found(const std::string& job, const std::string& target, const std::string& node) {
+void Compute::found(const std::string& job, const std::string& target, const std::string& node, const std::vector<int>& gpus) {
   std::unique_lock lock(mutex_);
   if (const auto known = targets_.find(target); known != targets_.end() && !known->second.rules.local)
     carry_out(lock, scheduler_.apply(TargetPut{known->second.rules}, now()));
-  carry_out(lock, scheduler_.apply(JobFound{job, target, node}, now()));
+  carry_out(lock, scheduler_.apply(JobFound{job, target, node, gpus}, now()));
 }
 
 std::string Compute::waiting_for(const std::string& job) const {
@@ -184,6 +184,8 @@ Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, 
   }
   LATHE_TRY(auto target, read_target(document, base, machine_, report));
   LATHE_CHECK(json::refuse_if_strict(report, strict));
+  if (exists && target.size != base.size)
+    return fail(Code::conflict, fmt::format("size: the nodes of {} are {}, and a cluster keeps its size: make another cluster", target.name, base.size));
   if (!exists) {
     target.created_by = user;
     target.created = now();

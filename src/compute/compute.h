@@ -48,9 +48,15 @@ struct TargetAnswer {
 /// All targets and the scheduler over them. Thread-safe.
 class Compute {
  public:
-  /// A job may start now on `node`, which has `room` ("local": no limits). Called without a lock held, on the thread that
+  /// Where a job may start now: `room` is zero on "local", which has no limits.
+  struct Place {
+    std::string node;
+    Resources room;
+    std::vector<int> gpus;  ///< the machine's numbers of those that the node has
+  };
+  /// Called without a lock held, on the thread that
   /// brought the event about or on the timer's.
-  using Placed = std::function<void(const std::string& job, const std::string& node, const Resources& room)>;
+  using Placed = std::function<void(const std::string& job, const Place& place)>;
 
   /// Reads the targets from the store. Nothing is scheduled before `start`.
   static Result<std::unique_ptr<Compute>> open(db::Database& db, const Resources& machine);
@@ -60,7 +66,7 @@ class Compute {
   void start(Placed placed);
 
   void queue(const std::string& job, const std::string& target);
-  void found(const std::string& job, const std::string& target, const std::string& node);
+  void found(const std::string& job, const std::string& target, const std::string& node, const std::vector<int>& gpus);
   void gone(const std::string& job);
   std::string waiting_for(const std::string& job) const;
 
@@ -87,8 +93,7 @@ class Compute {
   void apply(const Event& event);
   struct Start {
     std::string job;
-    std::string node;
-    Resources room;
+    Place place;
   };
   void carry_out(std::unique_lock<std::mutex>& lock, const std::vector<Decision>& decisions);
   void hand_out(std::unique_lock<std::mutex>& lock);

@@ -16,6 +16,10 @@ Overloaded(F...) -> Overloaded<F...>;
 
 }  // namespace
 
+Scheduler::Scheduler(const Resources& machine) : free_(machine) {
+  for (int gpu = 0; gpu < machine.gpus; ++gpu) free_gpus_.insert(gpu);
+}
+
 std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
   std::vector<Decision> out;
   std::visit(Overloaded{
@@ -40,7 +44,8 @@ std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
                    target_of_[job.job] = job.target;
                    target.running[job.job] = job.node;
                    if (target.rules.local || target.nodes.contains(job.node)) return;
-                   target.nodes[job.node] = {job.node, job.job, now};
+                   target.nodes[job.node] = {job.node, job.job, now, job.gpus};
+                   for (const int gpu : job.gpus) free_gpus_.erase(gpu);
                    free_ -= target.rules.node;
                    const auto dash = job.node.rfind('-');
                    if (dash != std::string::npos)
@@ -86,6 +91,7 @@ void Scheduler::balance(Time now, std::vector<Decision>& out) {
 void Scheduler::place_waiting(Target& target, Time now, std::vector<Decision>& out) {
   while (!target.queue.empty()) {
     std::string where = "local";
+    std::vector<int> gpus;
     if (target.rules.local) {
       if (static_cast<std::int64_t>(target.running.size()) >= target.rules.slots) return;
     } else {
@@ -95,11 +101,12 @@ void Scheduler::place_waiting(Target& target, Time now, std::vector<Decision>& o
         idle = std::find_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
       }
       where = idle->first;
+      gpus = idle->second.gpus;
       idle->second.job = target.queue.front();
       idle->second.since = now;
     }
     target.running[target.queue.front()] = where;
-    out.push_back(JobPlaced{target.queue.front(), target.rules.name, where});
+    out.push_back(JobPlaced{target.queue.front(), target.rules.name, where, std::move(gpus)});
     target.queue.pop_front();
   }
 }
@@ -108,7 +115,9 @@ bool Scheduler::start_node(Target& target, Time now, std::vector<Decision>& out)
   if (static_cast<std::int64_t>(target.nodes.size()) >= target.rules.max_nodes) return false;
   if (!target.rules.node.fits_in(free_) && !make_room(target, out)) return false;
   const auto name = fmt::format("{}-{}", target.rules.name, target.next_number++);
-  target.nodes[name] = {name, std::nullopt, now};
+  auto& node = target.nodes[name] = {name, std::nullopt, now, {}};
+  while (static_cast<std::int64_t>(node.gpus.size()) < target.rules.node.gpus && !free_gpus_.empty())
+    node.gpus.push_back(free_gpus_.extract(free_gpus_.begin()).value());
   free_ -= target.rules.node;
   out.push_back(NodeStarted{target.rules.name, name});
   return true;
@@ -145,6 +154,8 @@ bool Scheduler::make_room(const Target& wanting, std::vector<Decision>& out) {
 void Scheduler::drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out) {
   out.push_back(NodeLeft{target.rules.name, node, std::move(why)});
   free_ += target.rules.node;
+  const auto& gpus = target.nodes[node].gpus;
+  free_gpus_.insert(gpus.begin(), gpus.end());
   target.nodes.erase(node);
 }
 

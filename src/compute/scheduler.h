@@ -3,6 +3,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -31,25 +32,26 @@ struct Rules {
 struct TargetPut { Rules rules; };            ///< made, or changed
 struct TargetGone { std::string name; };      ///< only without jobs
 struct JobQueued { std::string job; std::string target; };
-struct JobFound { std::string job; std::string target; std::string node; };  ///< running already, after a restart
+struct JobFound { std::string job; std::string target; std::string node; std::vector<int> gpus; };  ///< running already, after a restart
 struct JobGone { std::string job; };          ///< ended, or no longer waiting
 struct Tick {};                               ///< time has passed
 using Event = std::variant<TargetPut, TargetGone, JobQueued, JobFound, JobGone, Tick>;
 
 struct NodeStarted { std::string target; std::string node; };
 struct NodeLeft { std::string target; std::string node; std::string why; };
-struct JobPlaced { std::string job; std::string target; std::string node; };
+struct JobPlaced { std::string job; std::string target; std::string node; std::vector<int> gpus; };
 using Decision = std::variant<NodeStarted, NodeLeft, JobPlaced>;
 
 struct NodeView {
   std::string name;
   std::optional<std::string> job;  ///< none: idle
   Time since{};                    ///< of this state
+  std::vector<int> gpus;           ///< the machine's numbers of those that are the node's own
 };
 
 class Scheduler {
  public:
-  explicit Scheduler(const Resources& machine) : machine_(machine), free_(machine) {}
+  explicit Scheduler(const Resources& machine);
 
   std::vector<Decision> apply(const Event& event, Time now);
 
@@ -78,8 +80,8 @@ class Scheduler {
   bool make_room(const Target& wanting, std::vector<Decision>& out);
   void drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out);
 
-  Resources machine_;
   Resources free_;
+  std::set<int> free_gpus_;
   std::map<std::string, Target> targets_;
   std::map<std::string, std::string> target_of_;  ///< job -> target
 };

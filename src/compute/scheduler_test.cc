@@ -98,10 +98,29 @@ TEST(Scheduler, LocalTakesAsManyJobsAsItHasPlacesAndNoNodes) {
 TEST(Scheduler, WhatRanBeforeARestartKeepsItsNode) {
   Scheduler s(kMachine);
   s.apply(TargetPut{cluster("c", kHalf, 0, 2)}, at(0));
-  s.apply(JobFound{"a", "c", "c-7"}, at(0));
+  s.apply(JobFound{"a", "c", "c-7", {}}, at(0));
   EXPECT_EQ(s.nodes("c").at(0).job, "a");
   EXPECT_EQ(words(s.apply(JobQueued{"b", "c"}, at(0))), (Words{"+c-8", "b@c-8"}));
   EXPECT_EQ(words(s.apply(JobQueued{"a", "c"}, at(0))), Words{});
+}
+
+TEST(Scheduler, EachNodeHasGpusOfItsOwn) {
+  constexpr Resources kBox{8, 32 * kGiB, 3};
+  Scheduler s(kBox);
+  s.apply(TargetPut{cluster("c", {2, 8 * kGiB, 1}, 0, 4)}, at(0));
+  s.apply(JobFound{"old", "c", "c-0", {1}}, at(0));
+  std::vector<std::vector<int>> given;
+  for (const char* job : {"a", "b"})
+    for (const auto& decision : s.apply(JobQueued{job, "c"}, at(0)))
+      if (const auto* placed = std::get_if<JobPlaced>(&decision)) given.push_back(placed->gpus);
+  EXPECT_EQ(given, (std::vector<std::vector<int>>{{0}, {2}}));
+  s.apply(JobQueued{"d", "c"}, at(0));
+  EXPECT_EQ(s.waiting("c"), 1U);  // no fourth GPU
+  const auto next = s.apply(JobGone{"old"}, at(1));
+  EXPECT_EQ(std::get<JobPlaced>(next.at(0)).gpus, (std::vector<int>{1}));
+  for (const char* job : {"a", "b", "d"}) s.apply(JobGone{job}, at(2));
+  s.apply(Tick{}, at(1000));
+  EXPECT_EQ(s.free(), kBox);
 }
 
 TEST(Scheduler, NothingIsEverGivenTwice) {

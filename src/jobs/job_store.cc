@@ -1,13 +1,16 @@
 #include "jobs/job_store.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/text.h"
 
 namespace lathe::jobs {
 namespace {
 
 constexpr std::string_view kColumns =
     "name, number, experiment_id, experiment_name, display_name, description, compute, state, attempt, node, document, plan, report, error, "
-    "exit_code, archived, created_by, created_us, prepared_us, started_us, user_code_us, ended_us";
+    "exit_code, archived, created_by, created_us, prepared_us, started_us, user_code_us, ended_us, gpus";
 
 std::optional<Time> optional_time(const db::Row& row, int column) {
   return row.is_null(column) ? std::nullopt : std::optional{from_micros(row.integer(column))};
@@ -41,6 +44,7 @@ Job read_job(const db::Row& row) {
   job.started = optional_time(row, 19);
   job.user_code = optional_time(row, 20);
   job.ended = optional_time(row, 21);
+  for (const auto number : split(row.text_view(22), ',')) job.gpus.push_back(std::atoi(std::string(number).c_str()));
   return job;
 }
 
@@ -85,9 +89,10 @@ Result<bool> move_job(db::Connection& c, const Job& job, State to) {
   LATHE_TRY(const auto changed,
             db::run(c,
                     "UPDATE job SET state = $3, attempt = $4, node = $5, error = $6, exit_code = $7, prepared_us = $8, started_us = $9, "
-                    "user_code_us = $10, ended_us = $11, updated_us = $12 WHERE name = $1 AND state = $2",
+                    "user_code_us = $10, ended_us = $11, updated_us = $12, gpus = $13 WHERE name = $1 AND state = $2",
                     job.name, name_of(job.state), name_of(to), job.attempt, job.node, job.error, job.exit_code, optional_micros(job.prepared),
-                    optional_micros(job.started), optional_micros(job.user_code), optional_micros(job.ended), micros(now())));
+                    optional_micros(job.started), optional_micros(job.user_code), optional_micros(job.ended), micros(now()),
+                    fmt::format("{}", fmt::join(job.gpus, ","))));
   return changed == 1;
 }
 

@@ -22,6 +22,7 @@ struct Job {
   State state = State::queued;
   std::int64_t attempt = 1;
   std::string node;
+  std::vector<int> gpus;  ///< of its node
   std::string document_json;
   std::string plan_json;
   std::string report_json;

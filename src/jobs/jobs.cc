@@ -179,15 +179,16 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
 
 // --- running ---
 
-void Jobs::placed(const std::string& name, const std::string& node, const compute::Resources& room) {
+void Jobs::placed(const std::string& name, const compute::Compute::Place& place) {
   std::unique_lock lock(mutex_);
   const auto found = waiting_.find(name);
   if (found == waiting_.end()) return;
   auto waiting = std::move(found->second);
   waiting_.erase(found);
   lock.unlock();
-  waiting.job.node = node;
-  enqueue([this, waiting = std::move(waiting), room] { launch(waiting, room); });
+  waiting.job.node = place.node;
+  waiting.job.gpus = place.gpus;
+  enqueue([this, waiting = std::move(waiting), room = place.room] { launch(waiting, room); });
 }
 
 void Jobs::launch(Waiting waiting, const compute::Resources& room) {
@@ -342,7 +343,7 @@ Result<void> Jobs::start() {
     const std::lock_guard lock(mutex_);
     if (waiting_.contains(name)) queued.push_back(name);
   }
-  compute_.start([this](const std::string& job, const std::string& node, const compute::Resources& room) { placed(job, node, room); });
+  compute_.start([this](const std::string& job, const compute::Compute::Place& place) { placed(job, place); });
   for (const auto& name : queued) {
     std::string target;
     {
@@ -362,7 +363,7 @@ Result<void> Jobs::take_up(Job job) {
     // Its process was started, whatever the row says: watch it, or learn how it ended.
     if (seen->status == process::Status::running) {
       if (job.node.empty()) job.node = job.compute == "local" ? "local" : job.compute + "-0";
-      compute_.found(job.name, job.compute, job.node);
+      compute_.found(job.name, job.compute, job.node, job.gpus);
       if (job.state == State::queued || job.state == State::preparing) {
         job.started = now();
         LATHE_CHECK(db_.write([&](db::Connection& c) { return move_job(c, job, State::running); }));
@@ -387,6 +388,7 @@ Result<void> Jobs::take_up(Job job) {
     if (job.state == State::preparing) {
       ++job.attempt;
       job.node.clear();
+      job.gpus.clear();
       job.prepared.reset();
       LATHE_CHECK(move_job(c, job, State::queued));
       job.state = State::queued;

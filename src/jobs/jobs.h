@@ -86,7 +86,7 @@ class Jobs {
 
   void work();
   void enqueue(std::function<void()> task);
-  void placed(const std::string& name, const std::string& node, const compute::Resources& room);
+  void placed(const std::string& name, const compute::Compute::Place& place);
   void launch(Waiting waiting, const compute::Resources& room);
   void finish(const std::string& name);
   Result<void> keep_outputs(const Job& job, const Plan& plan);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -220,7 +221,7 @@ std::vector<std::pair<std::string, std::string>> Launcher::environment(const Lau
   }
   if (launch.room.cores > 0) {
     out.emplace_back("OMP_NUM_THREADS", std::to_string(launch.room.cores));
-    if (launch.room.gpus == 0) out.emplace_back("CUDA_VISIBLE_DEVICES", "");
+    out.emplace_back("CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(launch.job.gpus, ",")));
   }
   for (const auto& input : launch.plan.inputs) {
     if (input.url) out.emplace_back("LATHE_INPUT_URL_" + input.name, *input.url);

@@ -94,3 +94,11 @@ def test_local_is_there_without_being_created(server):
     name = submit(server, "echo here")["name"]
     until_log(server, name, "here")
     assert ended(server, name)["compute"] == "local"
+
+
+def test_a_cluster_keeps_its_size(server):
+    name = cluster(server, size="cpu-1")
+    assert server.post("/api/v1/compute", json={"name": name, "type": "amlcompute", "size": "all"}).status_code == 409
+    changed = server.patch(f"/api/v1/compute/{name}", json={"max_instances": 3})
+    assert changed.status_code == 200, changed.text
+    assert (changed.json()["max_instances"], changed.json()["size"]) == (3, "cpu-1")
