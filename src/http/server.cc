@@ -300,7 +300,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       co_return false;
     }
 
-    const ActiveRequest active(shared_);
+    active_.emplace(shared_);
     const auto begun = Clock::now();
     keep_alive_ = parser.get().keep_alive();
     Call call = make_call(parser);
@@ -331,6 +331,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
         std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begun).count());
     ++shared_->answers[static_cast<std::size_t>(std::clamp(response.status / 100, 0, 5))];
     const bool sent = co_await send(response, head_only);
+    active_.reset();
     co_return sent && keep_alive_;
   }
 
@@ -606,6 +607,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       }
       if (*step == Source::Step::end) co_return !length || total == *length;
       if (*step == Source::Step::wait) {
+        active_.reset();  // who follows a log does not hold up the server's end
         const auto until = Clock::now() + kHeartbeat;
         auto waiting = wait_for(signal, until);
         co_await std::move(waiting);
@@ -621,6 +623,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
   std::string peer_;
   std::shared_ptr<Signal> source_awake_;  ///< the last streamed response's
   const Router::Entry* entry_ = nullptr;
+  std::optional<ActiveRequest> active_;  ///< while a request is answered
   bool keep_alive_ = true;
   bool known_method_ = true;
   int body_status_ = 413;

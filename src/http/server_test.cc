@@ -238,6 +238,14 @@ TEST_F(ServerTest, AStreamWaitsUntilItIsWoken) {
   wake();  // long after the server is gone
 }
 
+TEST_F(ServerTest, AStreamThatWaitsDoesNotHoldUpTheEnd) {
+  RawClient client(server->port());
+  client.ask("GET /stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer member", "", "first");
+  const auto before = std::chrono::steady_clock::now();
+  server->stop(std::chrono::minutes{10});
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::minutes{1});
+}
+
 TEST_F(ServerTest, ATakenPortIsOneSentence) {
   ServerOptions options;
   options.port = server->port();
