@@ -69,6 +69,8 @@ class App {
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
     LATHE_TRY(artifacts_, storage::Storage::open(data / "artifacts"));
     models_ = std::make_unique<assets::Models>(*assets_, job_origin);
+    serving_ = std::make_unique<serving::Serving>(*db_, *models_, data_plane_options());
+    LATHE_CHECK(serving_->begin());
     http::ServerOptions options;
     options.host = config_.text("host");
     options.port = config_.port("port");
@@ -80,8 +82,6 @@ class App {
     const std::string certificate = options.certificate_file;
     LATHE_TRY(launcher_, jobs::Launcher::open({data, certificate}, assets_->blobs()));
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, job_resolvers(*assets_, *models_));
-
-    serving_ = std::make_unique<serving::Serving>(*db_, *models_, data_plane_options());
 
     add_own_routes();
     auth::add_routes(router_, *auth_);
@@ -95,7 +95,6 @@ class App {
     LATHE_TRY(server_, http::serve(std::move(options), router_));
 
     launcher_->set_tracking_url(url_for_jobs());
-    // Once the port is ours: a server that cannot start leaves no data plane behind.
     LATHE_CHECK(serving_->start());
     LATHE_CHECK(jobs_->start());
 

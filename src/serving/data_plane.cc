@@ -119,6 +119,7 @@ DataPlane::DataPlane(DataPlaneOptions options, std::function<void(const Reported
     : options_(std::move(options)), on_report_(std::move(on_report)), folder_(options_.data / "infer") {}
 
 DataPlane::~DataPlane() {
+  if (begun_here_) (void)process::request_stop(run_);
   watch_.reset();
   {
     const std::lock_guard lock(mutex_);
@@ -129,27 +130,34 @@ DataPlane::~DataPlane() {
   thread_.join();
 }
 
-Result<void> DataPlane::start() {
+Result<void> DataPlane::begin() {
   LATHE_CHECK(make_folder(folder_));
   inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   event_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!inotify_ || !event_ || ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO) < 0)
     return fail(errno_error("cannot watch " + folder_.string()));
+  const auto run = current_run(folder_);
+  if (run && is_running(*run)) {
+    run_ = *run;
+    return {};
+  }
+  LATHE_TRY(run_, launch());
+  begun_here_ = true;
+  return {};
+}
+
+Result<void> DataPlane::start() {
   watch_ = std::make_unique<process::Watch>([this](const fs::path&) {
     const std::lock_guard lock(mutex_);
     ended_ = true;
     wake();
   });
-  const auto run = current_run(folder_);
-  if (run && is_running(*run)) {
-    LATHE_CHECK(await_first_report(*run));
-    LATHE_CHECK(watch_->add(*run));
-    log::info("the data plane goes on url={}", url());
-    if (options_.port != 0 && port_of(url()) != options_.port)
-      log::warn("the data plane that was running keeps its port url={}; 'lathe stop --all' ends it", url());
-  } else {
-    LATHE_CHECK(launch());
-  }
+  LATHE_CHECK(await_first_report(run_));
+  LATHE_CHECK(watch_->add(run_));
+  log::info("the data plane {} url={}", begun_here_ ? "runs" : "goes on", url());
+  if (options_.port != 0 && port_of(url()) != options_.port)
+    log::warn("the data plane that was running keeps its port url={}; 'lathe stop --all' ends it", url());
+  begun_here_ = false;
   thread_ = std::thread([this] { follow(); });
   return {};
 }
@@ -174,7 +182,7 @@ Result<std::uint16_t> DataPlane::choose_port() const {
   return port;
 }
 
-Result<void> DataPlane::launch() {
+Result<fs::path> DataPlane::launch() {
   if (const auto before = current_run(folder_)) {
     // A killed shim leaves its program behind, and with it the port.
     const auto seen = process::observe(*before);
@@ -196,10 +204,7 @@ Result<void> DataPlane::launch() {
   // It has no limits, and so no control group.
   LATHE_CHECK(process::start(run, spec, process::Cgroups{}));
   forget_old_runs(folder_, run);
-  LATHE_CHECK(await_first_report(run));
-  LATHE_CHECK(watch_->add(run));
-  log::info("the data plane runs url={}", url());
-  return {};
+  return run;
 }
 
 Result<void> DataPlane::await_first_report(const fs::path& run) {
@@ -245,9 +250,10 @@ void DataPlane::follow() {
       }
     }
     if (pause >= 0 && ready == 0) {
-      const auto started = launch();
-      if (!started) log::error("the data plane cannot be started error=\"{}\"", started.error().message);
-      if (started) pause = -1;
+      const auto run = launch();
+      const auto watched = run ? watch_->add(*run) : Result<void>(fail(run.error()));
+      if (watched) pause = -1;
+      else log::error("the data plane cannot be started error=\"{}\"", watched.error().message);
     }
     take_report();
   }

@@ -56,8 +56,11 @@ class DataPlane {
   ~DataPlane();
   DataPlane(const DataPlane&) = delete;
 
-  /// Adopts the one that runs, with its port, or starts one; returns when it answers. From then on it is started again
-  /// should it end. Errors: `conflict` — the port is taken; `not_found` — no such program; `timeout`; what it said itself.
+  /// Adopts the one that runs, with its port, or starts one, and does not wait for it: it gets ready while the server
+  /// does. Unless `start` follows, the destructor ends one that was started here.
+  /// Errors: `conflict` — the port is taken; `not_found` — no such program.
+  Result<void> begin();
+  /// Returns when it answers. From then on it is started again should it end. Errors: `timeout`; what it said itself.
   Result<void> start();
 
   /// Hands it the document that it should reach. Errors: as write_file.
@@ -72,7 +75,8 @@ class DataPlane {
   void wait_past(std::uint64_t seen, std::chrono::steady_clock::time_point deadline) const;
 
  private:
-  Result<void> launch();
+  /// Starts the program under a shim; the folder of that run.
+  Result<std::filesystem::path> launch();
   Result<std::uint16_t> choose_port() const;
   Result<void> await_first_report(const std::filesystem::path& run);
   void follow();
@@ -88,6 +92,8 @@ class DataPlane {
   mutable std::condition_variable changed_;
   Reported reported_;
   std::uint64_t reports_ = 0;
+  std::filesystem::path run_;
+  bool begun_here_ = false;  ///< started by `begin`, and not yet confirmed by `start`
   bool stopping_ = false;
   bool ended_ = false;
   std::thread thread_;

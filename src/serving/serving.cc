@@ -66,9 +66,9 @@ std::string new_key() { return random_hex(kKeyBytes); }
 Serving::Serving(db::Database& db, assets::Models& models, DataPlaneOptions options)
     : db_(db), models_(models), plane_(std::move(options), [this](const Reported& reported) { settle(reported); }) {}
 
-Result<void> Serving::start() {
+Result<void> Serving::begin() {
   LATHE_CHECK(publish());
-  return plane_.start();
+  return plane_.begin();
 }
 
 Result<void> Serving::publish() {

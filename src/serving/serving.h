@@ -61,8 +61,9 @@ class Serving {
  public:
   Serving(db::Database& db, assets::Models& models, DataPlaneOptions options);
 
-  /// Writes the desired state and adopts or starts the data plane. Errors: as DataPlane::start.
-  Result<void> start();
+  /// Writes the desired state and adopts or starts the data plane; `start` waits for it. Errors: as DataPlane's.
+  Result<void> begin();
+  Result<void> start() { return plane_.start(); }
   const DataPlane& data_plane() const { return plane_; }
 
   /// An endpoint that exists keeps its keys and its traffic.

@@ -319,3 +319,16 @@ def test_a_taken_port_is_one_sentence(fresh_server):
         assert "--infer-port" in said[0]
     finally:
         other.__exit__(None, None, None)
+
+
+def test_a_server_that_cannot_start_leaves_no_data_plane(fresh_server):
+    from lathe_server import Server
+
+    other = Server()
+    try:
+        with pytest.raises(AssertionError):
+            other.start(fresh_server.port, 0, 0)
+        other.process.wait(10)
+        wait_for(lambda: not other.processes(), what="the end of its data plane")
+    finally:
+        other.__exit__(None, None, None)
