@@ -37,10 +37,13 @@ Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, const Resources
   return compute;
 }
 
-Compute::~Compute() {
+Compute::~Compute() { stop(); }
+
+void Compute::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    placed_ = nullptr;
   }
   changed_.notify_all();
   if (timer_.joinable()) timer_.join();
@@ -98,8 +101,9 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
 void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
   if (starts_.empty() || !placed_) return;
   const auto starts = std::exchange(starts_, {});
+  const auto placed = placed_;
   lock.unlock();
-  for (const auto& start : starts) placed_(start.job, start.place);
+  for (const auto& start : starts) placed(start.job, start.place);
   lock.lock();
 }
 

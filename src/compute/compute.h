@@ -64,6 +64,8 @@ class Compute {
 
   /// Begins to place jobs: `found` first, for what runs already.
   void start(Placed placed);
+  /// No job is placed any more when this has returned, but for one that another thread is placing now.
+  void stop();
 
   void queue(const std::string& job, const std::string& target);
   void found(const std::string& job, const std::string& target, const std::string& node, const std::vector<int>& gpus);

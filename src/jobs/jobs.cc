@@ -43,6 +43,7 @@ Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launch
 }
 
 Jobs::~Jobs() {
+  compute_.stop();
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
