@@ -50,7 +50,8 @@ def held_back(mission, trained):
 
 @pytest.fixture(scope="session")
 def deployed(mission, trained):
-    """The endpoint with the model behind it."""
+    """The endpoint with the first version of the model behind it."""
     mission.lathe("online-endpoint", "create", "-f", "endpoint.yml")
-    mission.lathe("online-deployment", "create", "-f", "deployment.yml", "--all-traffic")
+    version_1 = "model=azureml:cancer-classifier:1"
+    mission.lathe("online-deployment", "create", "-f", "deployment.yml", "--all-traffic", "--set", version_1)
     return mission.lathe("online-endpoint", "show", "-n", "cancer").json()
