@@ -54,6 +54,26 @@ Result<void> make_owned(const fs::path& folder, mode_t mode, std::optional<proce
   return {};
 }
 
+/// Copies what everybody may read: as much as a bind or a link to it would show.
+Result<void> copy_public(const fs::path& from, const fs::path& to) {
+  struct stat found {};
+  if (::stat(from.c_str(), &found) != 0) return fail(errno_error("cannot read " + from.string()));
+  const bool folder = S_ISDIR(found.st_mode);
+  const mode_t needed = folder ? S_IROTH | S_IXOTH : S_IROTH;
+  if ((found.st_mode & needed) != needed)
+    return fail(Code::forbidden, fmt::format("{} cannot be read by the accounts that jobs run as: allow it with `chmod -R o+rX`", from.string()));
+  std::error_code error;
+  if (!folder) {
+    fs::copy_file(from, to, error);
+    if (error) return fail(Code::internal, fmt::format("cannot copy {}: {}", from.string(), error.message()));
+    return {};
+  }
+  LATHE_CHECK(make_folder(to, 0755));
+  for (const auto& entry : fs::directory_iterator(from, error))
+    if (!entry.is_symlink()) LATHE_CHECK(copy_public(entry.path(), to / entry.path().filename()));
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Launcher>> Launcher::open(Options options, const assets::BlobStore& blobs) {
@@ -178,6 +198,8 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
         if (!made) return fail(errno_error("cannot make " + target.string()));
       }
       spec.binds.push_back({*input.path, target});
+    } else if (spec.account && !others_may_pass(fs::path(*input.path).parent_path())) {
+      LATHE_CHECK(copy_public(*input.path, target));
     } else {
       std::error_code error;
       fs::remove(target, error);
