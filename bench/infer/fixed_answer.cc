@@ -20,8 +20,9 @@ namespace {
 
 const std::string kBody =
     R"({"model_name":"e","model_version":"1","outputs":[{"name":"predict","datatype":"FP32","shape":[1],"data":[0.5]}]})";
-const std::string kAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " +
-                            std::to_string(kBody.size()) + "\r\n\r\n" + kBody;
+const std::string kAnswer =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(kBody.size()) +
+    "\r\n\r\n" + kBody;
 
 int listen_on(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -24,8 +24,8 @@ Deployment::Deployment(std::string endpoint_name, const DesiredDeployment& wante
 }
 
 const std::shared_ptr<const Deployment>* Endpoint::find(std::string_view deployment) const {
-  const auto found = std::find_if(deployments.begin(), deployments.end(),
-                                  [&](const auto& each) { return each->name == deployment; });
+  const auto found =
+      std::find_if(deployments.begin(), deployments.end(), [&](const auto& each) { return each->name == deployment; });
   return found == deployments.end() ? nullptr : &*found;
 }
 

@@ -25,7 +25,7 @@ struct Deployment {
   std::string name;
   DesiredDeployment desired;
   std::shared_ptr<const Model> model;
-  std::string reply_header;            ///< azureml-model-deployment
+  std::string reply_header;              ///< azureml-model-deployment
   std::vector<std::size_t> all_outputs;  ///< the indexes of all outputs
   std::shared_ptr<Stats> stats;
   mutable Lane lane;

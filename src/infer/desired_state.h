@@ -7,7 +7,8 @@
 
 #include "base/result.h"
 
-/// The two documents between the server and the data plane. Unknown members are ignored, so that either side may be newer.
+/// The two documents between the server and the data plane. Unknown members are ignored, so that either side may be
+/// newer.
 namespace lathe::infer {
 
 struct DesiredFile {

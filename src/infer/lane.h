@@ -12,8 +12,8 @@ namespace lathe::infer {
 /// Runs `work` on some other thread.
 using Post = std::function<void(std::function<void()> work)>;
 
-/// The slow requests of one deployment: so many run at once, so many wait, and the rest is told at once that it is full.
-/// Thread-safe. A job keeps the lane alive by what it captures.
+/// The slow requests of one deployment: so many run at once, so many wait, and the rest is told at once that it is
+/// full. Thread-safe. A job keeps the lane alive by what it captures.
 class Lane {
  public:
   using Clock = std::chrono::steady_clock;

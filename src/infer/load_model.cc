@@ -31,8 +31,9 @@ Result<void> check_file(const DesiredModel& wanted, const DesiredFile& file) {
     LATHE_TRY(digest, sha256_file(path));
   }
   if (!right_size || digest != file.sha256)
-    return fail(Code::invalid, "the model's file " + path.string() +
-                                   " is not the one that was registered (its SHA-256 differs); register the model again");
+    return fail(Code::invalid,
+                "the model's file " + path.string() +
+                    " is not the one that was registered (its SHA-256 differs); register the model again");
   return {};
 }
 
@@ -73,7 +74,8 @@ std::chrono::nanoseconds warm(const Model& model) {
 Result<std::unique_ptr<Model>> read_model(const DesiredModel& wanted, const ModelSource& source) {
   if (wanted.format == "xgboost") return load_xgboost(source);
   if (wanted.format == "onnx") return load_onnx(source);
-  return fail(Code::invalid, "models of the format \"" + wanted.format + "\" cannot be served; expected xgboost or onnx");
+  return fail(Code::invalid,
+              "models of the format \"" + wanted.format + "\" cannot be served; expected xgboost or onnx");
 }
 
 }  // namespace

@@ -57,16 +57,18 @@ int run(int argc, char** argv) {
   Options options;
   options.server.port = 8081;
   options.server.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  CLI::App app("lathe-infer " + std::string(version()) +
-               ": answers predictions.\n\nLoads the models that FOLDER/desired.json names, says in FOLDER/reported.json "
-               "what it has reached, and\nspeaks the Open Inference Protocol v2 (/v2/models/ENDPOINT/infer), MLflow's "
-               "/invocations and Azure ML's\n/score (both also below /endpoints/ENDPOINT). 'lathe serve' starts it by "
-               "itself.");
+  CLI::App app(
+      "lathe-infer " + std::string(version()) +
+      ": answers predictions.\n\nLoads the models that FOLDER/desired.json names, says in FOLDER/reported.json "
+      "what it has reached, and\nspeaks the Open Inference Protocol v2 (/v2/models/ENDPOINT/infer), MLflow's "
+      "/invocations and Azure ML's\n/score (both also below /endpoints/ENDPOINT). 'lathe serve' starts it by "
+      "itself.");
   app.add_option("--folder", options.folder, "where desired.json and reported.json are")->required();
   app.add_option("--host", options.server.host, "address to listen on")->capture_default_str();
   app.add_option("--port", options.server.port, "port to listen on; 0 picks one")->capture_default_str();
-  app.add_option("--threads", options.server.threads, "threads that answer")->capture_default_str()->check(
-      CLI::Range(1, 256));
+  app.add_option("--threads", options.server.threads, "threads that answer")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
   app.add_option("--max-body-bytes", options.server.limits.body_bytes, "largest request body")->capture_default_str();
   app.add_flag("--json-log", options.json_log, "log as JSON lines");
   app.set_version_flag("--version", version());
@@ -83,4 +85,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace lathe::infer
 
-int main(int argc, char** argv) { return lathe::infer::run(argc, argv); }
+int main(int argc, char** argv) {
+  return lathe::infer::run(argc, argv);
+}

@@ -20,11 +20,15 @@ constexpr std::size_t kKeptBytes = std::size_t{1} << 20;  ///< after a larger re
 
 int status_of(Code code) {
   switch (code) {
-    case Code::invalid: return 400;
-    case Code::unsupported_media: return 415;
+    case Code::invalid:
+      return 400;
+    case Code::unsupported_media:
+      return 415;
     case Code::exhausted:
-    case Code::unavailable: return 503;
-    default: return 500;
+    case Code::unavailable:
+      return 503;
+    default:
+      return 500;
   }
 }
 

@@ -6,8 +6,8 @@
 
 namespace lathe::infer {
 
-/// Decodes the request as `operation` (infer, invocations or score) says, runs the model and writes the answer, whatever
-/// comes: what is wrong with the request becomes a 4xx. Thread-safe.
+/// Decodes the request as `operation` (infer, invocations or score) says, runs the model and writes the answer,
+/// whatever comes: what is wrong with the request becomes a 4xx. Thread-safe.
 void predict_now(Operation operation, const http::Request& request, const Deployment& deployment, http::Reply& reply);
 
 /// `{"error": "..."}` with this status.

@@ -17,7 +17,8 @@ namespace {
 
 constexpr int kRereadMs = 2000;  ///< for file systems that do not tell about changes
 
-std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const Endpoint& endpoint, const Catalog* before) {
+std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const Endpoint& endpoint,
+                                         const Catalog* before) {
   std::vector<int> weights;
   for (const auto& deployment : endpoint.deployments) {
     int weight = 0;
@@ -142,8 +143,7 @@ void Reconciler::load(const DesiredEndpoint& endpoint, const DesiredDeployment& 
   auto loaded = load_model(wanted.model);
   if (!loaded) {
     current.error = loaded.error().message;
-    if (current.serving)
-      current.error += " (version " + current.serving->desired.model.version + " goes on answering)";
+    if (current.serving) current.error += " (version " + current.serving->desired.model.version + " goes on answering)";
     log::error("a deployment failed endpoint={} deployment={} error=\"{}\"", endpoint.name, wanted.name, current.error);
     return;
   }
@@ -177,7 +177,8 @@ void Reconciler::publish() {
           limits.request_timeout_ms != deployment.request_timeout_ms) {
         auto changed = deployment;
         changed.model = limits.model;
-        serving = std::make_shared<Deployment>(wanted.name, changed, serving->model, serving->cost.of(0), serving->stats);
+        serving =
+            std::make_shared<Deployment>(wanted.name, changed, serving->model, serving->cost.of(0), serving->stats);
       }
       endpoint.deployments.push_back(serving);
     }
@@ -195,7 +196,10 @@ void Reconciler::report(const Name* loading) {
       const bool tried = found != current_.end() && found->second.tried == wanted.model;
       const bool done = tried && (loading == nullptr || *loading != name);
       const std::string error = done ? found->second.error : "";
-      reported.deployments.push_back({endpoint.name, wanted.name, !done ? "loading" : error.empty() ? "ready" : "failed",
+      reported.deployments.push_back({endpoint.name, wanted.name,
+                                      !done           ? "loading"
+                                      : error.empty() ? "ready"
+                                                      : "failed",
                                       error, wanted.model.name, wanted.model.version});
     }
   if (const auto written = write_file(folder_ / "reported.json", print(reported)); !written)

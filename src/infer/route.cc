@@ -7,11 +7,16 @@ namespace lathe::infer {
 namespace {
 
 constexpr std::pair<std::string_view, Operation> kPlainPaths[] = {
-    {"/invocations", Operation::invocations}, {"/score", Operation::score},
-    {"/v2/health/live", Operation::live},     {"/v2/health/ready", Operation::ready},
-    {"/v2", Operation::server_metadata},      {"/v2/", Operation::server_metadata},
-    {"/ping", Operation::ping},               {"/health", Operation::ping},
-    {"/version", Operation::version},         {"/metrics", Operation::metrics},
+    {"/invocations", Operation::invocations},
+    {"/score", Operation::score},
+    {"/v2/health/live", Operation::live},
+    {"/v2/health/ready", Operation::ready},
+    {"/v2", Operation::server_metadata},
+    {"/v2/", Operation::server_metadata},
+    {"/ping", Operation::ping},
+    {"/health", Operation::ping},
+    {"/version", Operation::version},
+    {"/metrics", Operation::metrics},
 };
 
 /// Takes the text up to the next slash off the front of `rest`.

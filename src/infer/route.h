@@ -6,8 +6,17 @@
 namespace lathe::infer {
 
 enum class Operation {
-  live, ready, server_metadata, ping, version, metrics,    // open to everybody
-  model_metadata, model_ready, infer, invocations, score  // need an endpoint's key
+  live,
+  ready,
+  server_metadata,
+  ping,
+  version,
+  metrics,  // open to everybody
+  model_metadata,
+  model_ready,
+  infer,
+  invocations,
+  score  // need an endpoint's key
 };
 
 /// What a path asks for. The views point into the path.

@@ -16,11 +16,14 @@ constexpr std::chrono::milliseconds kQuick{1};
 /// The key of "Bearer KEY", or an empty text.
 std::string_view bearer_key(std::string_view header) {
   constexpr std::string_view kScheme = "Bearer ";
-  if (header.size() <= kScheme.size() || !http::equal_ignoring_case(header.substr(0, kScheme.size()), kScheme)) return {};
+  if (header.size() <= kScheme.size() || !http::equal_ignoring_case(header.substr(0, kScheme.size()), kScheme))
+    return {};
   return trim(header.substr(kScheme.size()));
 }
 
-std::string in_quotes(std::string_view name) { return "\"" + std::string(name) + "\""; }
+std::string in_quotes(std::string_view name) {
+  return "\"" + std::string(name) + "\"";
+}
 
 std::string metrics_text(const Catalog& catalog) {
   std::vector<std::pair<std::string, const Stats*>> rows;
@@ -41,9 +44,9 @@ std::string metrics_text(const Catalog& catalog) {
 }  // namespace
 
 Service::Service(const CatalogHolder& catalog, int pool_threads)
-    : catalog_(catalog), pool_(static_cast<std::size_t>(pool_threads)), post_([this](std::function<void()> work) {
-        boost::asio::post(pool_, std::move(work));
-      }) {}
+    : catalog_(catalog),
+      pool_(static_cast<std::size_t>(pool_threads)),
+      post_([this](std::function<void()> work) { boost::asio::post(pool_, std::move(work)); }) {}
 
 bool Service::admit(const http::Request& head, http::Reply& refusal) {
   Call call;
@@ -58,14 +61,17 @@ bool Service::enter(const http::Request& request, Call& call, http::Reply& reply
   }
   const auto route = parse_route(path);
   if (!route) {
-    refuse(reply, 404, "there is nothing at " + printable(path) + "; predictions are at /v2/models/ENDPOINT/infer and "
-                       "/endpoints/ENDPOINT/invocations");
+    refuse(reply, 404,
+           "there is nothing at " + printable(path) +
+               "; predictions are at /v2/models/ENDPOINT/infer and "
+               "/endpoints/ENDPOINT/invocations");
     return false;
   }
   call.route = *route;
   if (request.method != route->method() && !(request.method == "HEAD" && route->method() == "GET")) {
-    refuse(reply, 405, std::string(request.path) + " takes " + std::string(route->method()) + ", not " +
-                           std::string(request.method));
+    refuse(
+        reply, 405,
+        std::string(request.path) + " takes " + std::string(route->method()) + ", not " + std::string(request.method));
     reply.headers += "Allow: " + std::string(route->method()) + "\r\n";
     return false;
   }
@@ -75,14 +81,17 @@ bool Service::enter(const http::Request& request, Call& call, http::Reply& reply
 
   const auto key = bearer_key(request.header("authorization"));
   if (key.empty()) {
-    refuse(reply, 401, "endpoint " + in_quotes(call.endpoint->name) + " needs one of its keys: send the header "
-                       "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
+    refuse(reply, 401,
+           "endpoint " + in_quotes(call.endpoint->name) +
+               " needs one of its keys: send the header "
+               "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
     reply.headers += "WWW-Authenticate: Bearer\r\n";
     return false;
   }
   if (!knows_key(call.endpoint->keys, key)) {
-    refuse(reply, 403, "this is not one of the keys of endpoint " + in_quotes(call.endpoint->name) +
-                           "; 'lathe online-endpoint get-credentials' prints them");
+    refuse(reply, 403,
+           "this is not one of the keys of endpoint " + in_quotes(call.endpoint->name) +
+               "; 'lathe online-endpoint get-credentials' prints them");
     return false;
   }
   return true;
@@ -114,8 +123,8 @@ bool Service::find_endpoint(const http::Request& request, Call& call, http::Repl
         call.deployment = model.substr(dot + 1);
       }
     }
-    const bool other = call.endpoint != nullptr && !model.empty() && call.deployment.empty() &&
-                       model != call.endpoint->name;
+    const bool other =
+        call.endpoint != nullptr && !model.empty() && call.deployment.empty() && model != call.endpoint->name;
     if (call.endpoint == nullptr || other) {
       refuse(reply, 404, "there is no endpoint named " + in_quotes(printable(other ? model : name)) + " here");
       return false;
@@ -135,14 +144,15 @@ bool Service::handle(const http::Request& request, http::Reply& reply, const std
   const bool predicts = call.route.operation >= Operation::infer;
   const auto* const picked = pick(call, predicts, reply);
   if (picked == nullptr) {
-    if (call.route.operation == Operation::model_ready && reply.status == 503) reply.status = 400;  // as the protocol says
+    if (call.route.operation == Operation::model_ready && reply.status == 503)
+      reply.status = 400;  // as the protocol says
     return true;
   }
   const auto& deployment = **picked;
   if (const auto wanted = call.route.version; !wanted.empty() && wanted != deployment.desired.model.version) {
-    refuse(reply, 404, "deployment " + in_quotes(deployment.name) + " of endpoint " + in_quotes(deployment.endpoint) +
-                           " serves version " + deployment.desired.model.version + ", not " +
-                           printable(wanted));
+    refuse(reply, 404,
+           "deployment " + in_quotes(deployment.name) + " of endpoint " + in_quotes(deployment.endpoint) +
+               " serves version " + deployment.desired.model.version + ", not " + printable(wanted));
     return true;
   }
   if (predicts) return predict(request, call, *picked, reply, put_off);
@@ -159,21 +169,26 @@ bool Service::handle(const http::Request& request, http::Reply& reply, const std
 
 void Service::answer_open(const Call& call, http::Reply& reply) const {
   switch (call.route.operation) {
-    case Operation::live: reply.body = R"({"live":true})"; break;
+    case Operation::live:
+      reply.body = R"({"live":true})";
+      break;
     case Operation::ready:
       reply.body = call.catalog->settled ? R"({"ready":true})" : R"({"ready":false})";
       if (!call.catalog->settled) reply.status = 400;
       break;
     case Operation::server_metadata:
-      reply.body = std::string(R"({"name":"lathe-infer","version":")") + version() +
-                   R"(","extensions":["binary_tensor_data"]})";
+      reply.body =
+          std::string(R"({"name":"lathe-infer","version":")") + version() + R"(","extensions":["binary_tensor_data"]})";
       break;
-    case Operation::version: reply.body = std::string(R"({"version":")") + version() + "\"}"; break;
+    case Operation::version:
+      reply.body = std::string(R"({"version":")") + version() + "\"}";
+      break;
     case Operation::metrics:
       reply.content_type = "text/plain; version=0.0.4";
       reply.body = metrics_text(*call.catalog);
       break;
-    default: reply.body = R"({"status":"ok"})";
+    default:
+      reply.body = R"({"status":"ok"})";
   }
 }
 
@@ -182,18 +197,20 @@ const std::shared_ptr<const Deployment>* Service::pick(const Call& call, bool co
   if (!call.deployment.empty()) {
     const auto* const found = endpoint.find(call.deployment);
     if (found == nullptr)
-      refuse(reply, 404, "endpoint " + in_quotes(endpoint.name) + " has no deployment " + in_quotes(printable(call.deployment)) +
-                             " that is ready");
+      refuse(reply, 404,
+             "endpoint " + in_quotes(endpoint.name) + " has no deployment " + in_quotes(printable(call.deployment)) +
+                 " that is ready");
     return found;
   }
   if (endpoint.split->empty()) {
-    refuse(reply, 503, endpoint.deployments.empty()
-                           ? "endpoint " + in_quotes(endpoint.name) +
-                                 " has no deployment that is ready; 'lathe online-deployment list -e " + endpoint.name +
-                                 "' says what they wait for"
-                           : "no deployment of endpoint " + in_quotes(endpoint.name) +
-                                 " takes traffic; give it to one: lathe online-endpoint update -n " + endpoint.name +
-                                 " --traffic \"" + endpoint.deployments.front()->name + "=100\"");
+    refuse(reply, 503,
+           endpoint.deployments.empty()
+               ? "endpoint " + in_quotes(endpoint.name) +
+                     " has no deployment that is ready; 'lathe online-deployment list -e " + endpoint.name +
+                     "' says what they wait for"
+               : "no deployment of endpoint " + in_quotes(endpoint.name) +
+                     " takes traffic; give it to one: lathe online-endpoint update -n " + endpoint.name +
+                     " --traffic \"" + endpoint.deployments.front()->name + "=100\"");
     reply.headers += "Retry-After: 1\r\n";
     return nullptr;
   }
@@ -213,8 +230,9 @@ bool Service::predict(const http::Request& request, const Call& call,
   auto job = [operation, &request, deployment, answer, limit](bool late) {
     http::Reply out;
     if (late) {
-      refuse(out, 504, "the request waited longer than " + std::to_string(limit.count()) +
-                           " ms for its turn; raise the deployment's instances or request_settings.request_timeout_ms");
+      refuse(out, 504,
+             "the request waited longer than " + std::to_string(limit.count()) +
+                 " ms for its turn; raise the deployment's instances or request_settings.request_timeout_ms");
       deployment->stats->add(504, limit);
     } else {
       predict_now(operation, request, *deployment, out);
@@ -223,8 +241,9 @@ bool Service::predict(const http::Request& request, const Call& call,
   };
   if (deployment->lane.submit(post_, Lane::Clock::now() + limit, std::move(job))) return false;
   http::Reply full;
-  refuse(full, 503, "the queue of deployment " + in_quotes(deployment->name) + " is full (" +
-                        std::to_string(deployment->desired.max_queue) + " requests wait); try again later");
+  refuse(full, 503,
+         "the queue of deployment " + in_quotes(deployment->name) + " is full (" +
+             std::to_string(deployment->desired.max_queue) + " requests wait); try again later");
   full.headers += "Retry-After: 1\r\n";
   deployment->stats->add(503, {});
   (*answer)(std::move(full));

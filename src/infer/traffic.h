@@ -7,8 +7,8 @@
 
 namespace lathe::infer {
 
-/// Deals requests out by weights, smoothly and without chance: when the weights add up to N, any N requests in a row are
-/// split exactly. Thread-safe.
+/// Deals requests out by weights, smoothly and without chance: when the weights add up to N, any N requests in a row
+/// are split exactly. Thread-safe.
 class TrafficSplit {
  public:
   /// Negative weights count as 0.

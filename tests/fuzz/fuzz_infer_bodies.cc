@@ -1,4 +1,5 @@
-// The data plane's bodies: whatever comes is an answer or an error, by every protocol. The first byte picks the protocol.
+// The data plane's bodies: whatever comes is an answer or an error, by every protocol. The first byte picks the
+// protocol.
 #include <cstdint>
 #include <cstring>
 #include <string>

@@ -1,4 +1,5 @@
-// The data plane's HTTP parser gives the same however the bytes are cut: all at once, or in pieces as the first byte says.
+// The data plane's HTTP parser gives the same however the bytes are cut: all at once, or in pieces as the first byte
+// says.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -21,24 +21,42 @@ constexpr std::int64_t kFirstRequestSeconds = 1;
 
 const char* reason(int status) {
   switch (status) {
-    case 200: return "OK";
-    case 204: return "No Content";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 413: return "Content Too Large";
-    case 415: return "Unsupported Media Type";
-    case 417: return "Expectation Failed";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Status";
+    case 200:
+      return "OK";
+    case 204:
+      return "No Content";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 415:
+      return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Status";
   }
 }
 
@@ -95,9 +113,9 @@ void Connection::make_room() {
 
 void Connection::read() {
   make_room();
-  const auto limit = begin_ == end_             ? host_.options.idle_limit
-                     : parser_.head_complete()  ? host_.options.body_limit
-                                                : host_.options.head_limit;
+  const auto limit = begin_ == end_            ? host_.options.idle_limit
+                     : parser_.head_complete() ? host_.options.body_limit
+                                               : host_.options.head_limit;
   // A head that comes byte by byte does not move its deadline.
   if (begin_ == end_ || parser_.head_complete())
     deadline_s_ = host_.now_s + limit.count();
@@ -141,9 +159,8 @@ Connection::Next Connection::take_requests() {
       return [self = shared_from_this()](Reply reply) mutable {
         // The connection goes along: its last owner must be its own thread.
         const auto executor = self->socket_.get_executor();
-        asio::post(executor, [own = std::move(self), given = std::move(reply)]() mutable {
-          own->answer(std::move(given));
-        });
+        asio::post(executor,
+                   [own = std::move(self), given = std::move(reply)]() mutable { own->answer(std::move(given)); });
       };
     };
     if (!host_.handler.handle(parser_.request(), reply_, put_off)) return Next::answer_later;
@@ -212,8 +229,10 @@ void Connection::sent(Next then) {
   out_.clear();
   if (out_.capacity() > kKeptRoom) out_.shrink_to_fit();
   switch (then) {
-    case Next::read: return read();
-    case Next::close: return linger();
+    case Next::read:
+      return read();
+    case Next::close:
+      return linger();
     default:
       // Posted, so that a client that sends without end does not keep the thread.
       asio::post(socket_.get_executor(), [self = shared_from_this()] { self->work(); });

@@ -70,7 +70,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::int64_t deadline_s_;
   bool admitted_ = false;
   bool answered_ = false;  ///< at least one request
-  bool waiting_ = false;  ///< for an answer that was put off
+  bool waiting_ = false;   ///< for an answer that was put off
   bool writing_ = false;
   bool lingering_ = false;
 };

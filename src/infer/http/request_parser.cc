@@ -12,7 +12,9 @@ namespace {
 constexpr std::size_t kNotFound = static_cast<std::size_t>(-1);
 constexpr std::size_t kChunkLineBytes = 256;
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
 
 /// What a byte may be part of, as bits.
 enum : std::uint8_t { kToken = 1, kTarget = 2, kValue = 4 };
@@ -35,7 +37,9 @@ bool consists_of(std::string_view text, std::uint8_t kind) {
   return all == kind;
 }
 
-bool is_token(std::string_view text) { return !text.empty() && consists_of(text, kToken); }
+bool is_token(std::string_view text) {
+  return !text.empty() && consists_of(text, kToken);
+}
 
 std::string_view trim_blanks(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -161,7 +165,8 @@ bool RequestParser::read_request_line(std::string_view line) {
   if (!is_token(request_.method)) return refuse(400, "the method is not a word");
   if (target.empty() || !consists_of(target, kTarget))
     return refuse(400, "the request target holds a character that must be percent-encoded");
-  if (version.size() != 8 || !version.starts_with("HTTP/")) return refuse(400, "the request line must end with HTTP/1.1");
+  if (version.size() != 8 || !version.starts_with("HTTP/"))
+    return refuse(400, "the request line must end with HTTP/1.1");
   if (version != "HTTP/1.1" && version != "HTTP/1.0") return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
   request_.keep_alive = version == "HTTP/1.1";
 

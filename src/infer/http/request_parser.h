@@ -31,8 +31,8 @@ struct Limits {
   std::size_t body_bytes = std::size_t{256} << 20;
 };
 
-/// Reads HTTP/1.0 and 1.1 requests from a growing buffer. Strict where a lenient reading lets two programs disagree about
-/// where a request ends: line ends are CRLF, header lines are not folded, a length is said once, or by chunks.
+/// Reads HTTP/1.0 and 1.1 requests from a growing buffer. Strict where a lenient reading lets two programs disagree
+/// about where a request ends: line ends are CRLF, header lines are not folded, a length is said once, or by chunks.
 class RequestParser {
  public:
   enum class Status { need_more, complete, error };
@@ -81,7 +81,7 @@ class RequestParser {
   std::size_t line_start_ = 0;
   std::size_t head_start_ = 0;
   std::size_t body_start_ = 0;
-  std::size_t body_size_ = 0;   ///< so far for chunks, in all for a content length
+  std::size_t body_size_ = 0;  ///< so far for chunks, in all for a content length
   std::size_t chunk_left_ = 0;
   std::size_t trailer_bytes_ = 0;
   bool chunked_ = false;

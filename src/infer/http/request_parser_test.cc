@@ -25,7 +25,8 @@ struct Parsed {
   Status status = Status::need_more;
 };
 
-const std::string kPost = "POST /a/b?c=d HTTP/1.1\r\nHost: x\r\nX-Name:  spaced value \t\r\nContent-Length: 5\r\n\r\nhello";
+const std::string kPost =
+    "POST /a/b?c=d HTTP/1.1\r\nHost: x\r\nX-Name:  spaced value \t\r\nContent-Length: 5\r\n\r\nhello";
 const std::string kChunked =
     "POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: Chunked\r\n\r\n"
     "5\r\nhello\r\n1;x=y\r\n \r\nA\r\nwide world\r\n0\r\nTrailer: x\r\n\r\n";

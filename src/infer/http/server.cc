@@ -177,8 +177,8 @@ class ThreadedServer : public Server {
     if (error == asio::error::address_in_use)
       return fail(Code::conflict, "port " + std::to_string(endpoint.port()) +
                                       " is taken by another program; stop it or choose another with --port");
-    return fail(Code::invalid, "cannot listen on " + options_.host + ":" + std::to_string(endpoint.port()) + ": " +
-                                   error.message());
+    return fail(Code::invalid,
+                "cannot listen on " + options_.host + ":" + std::to_string(endpoint.port()) + ": " + error.message());
   }
 
   ServerOptions options_;

@@ -45,7 +45,8 @@ struct ServerOptions {
 };
 
 /// A small HTTP/1.1 server: one io_context and one listening socket (SO_REUSEPORT) per thread. A connection stays on
-/// its thread. Requests on one connection are answered in their order; the next is read when the one before is answered.
+/// its thread. Requests on one connection are answered in their order; the next is read when the one before is
+/// answered.
 class Server {
  public:
   /// Listens. Errors: `conflict` — the port is taken; `invalid` — not an address of this machine.

@@ -219,10 +219,11 @@ Result<void> read_inputs(ondemand::value value, std::size_t body_bytes, BinarySe
   for (auto item : list) {
     ondemand::object input;
     if (const auto error = item.get_object().get(input))
-      return fail(Code::invalid, error == simdjson::INCORRECT_TYPE ? "\"inputs\" must hold objects" : json_trouble(error));
+      return fail(Code::invalid,
+                  error == simdjson::INCORRECT_TYPE ? "\"inputs\" must hold objects" : json_trouble(error));
     if (count == model.inputs().size())
-      return fail(Code::invalid, "expected " + std::to_string(count) + " inputs (" + names_of(model.inputs()) +
-                                     "), got more");
+      return fail(Code::invalid,
+                  "expected " + std::to_string(count) + " inputs (" + names_of(model.inputs()) + "), got more");
     if (inputs.size() == count) inputs.emplace_back();
     LATHE_CHECK(read_input(input, body_bytes, binary, inputs[count]));
     ++count;

@@ -12,9 +12,9 @@ namespace lathe::infer {
 
 struct InferRequest {
   std::optional<std::string> id;
-  std::vector<Tensor> inputs;         ///< in the order of the model's inputs, fitting them
-  std::vector<std::size_t> wanted;    ///< indexes of the model's outputs
-  std::vector<bool> binary;           ///< for each wanted output: as bytes after the JSON
+  std::vector<Tensor> inputs;       ///< in the order of the model's inputs, fitting them
+  std::vector<std::size_t> wanted;  ///< indexes of the model's outputs
+  std::vector<bool> binary;         ///< for each wanted output: as bytes after the JSON
 };
 
 /// Reads a request for `model` into `out`, whose memory is used again.

@@ -45,8 +45,7 @@ Result<std::vector<Tensor>> read_named_lists(ondemand::object object, const std:
     if (info != wanted.end()) {
       found[static_cast<std::size_t>(info - wanted.begin())] = std::move(nested);
     } else {
-      if (nested.shape.size() != 1)
-        return fail(Code::invalid, where + "." + name + ": the model has no such input");
+      if (nested.shape.size() != 1) return fail(Code::invalid, where + "." + name + ": the model has no such input");
       table.rows = std::max(table.rows, nested.count());
       table.names.push_back(name);
       table.columns.push_back(std::move(nested));

@@ -22,8 +22,8 @@ Result<std::vector<Tensor>> read_scoring_json(ondemand::parser& parser, std::str
 /// As above from CSV: the first line names the columns; empty cells are missing values.
 Result<std::vector<Tensor>> read_scoring_csv(std::string_view body, const Model& model);
 
-/// `{"predictions": ...}`, or the bare predictions as Azure's servers give them: a list for a model with one output, else
-/// an object of lists by the outputs' names.
+/// `{"predictions": ...}`, or the bare predictions as Azure's servers give them: a list for a model with one output,
+/// else an object of lists by the outputs' names.
 void append_predictions(std::string& out, ScoringStyle style, const std::vector<Tensor>& outputs);
 
 }  // namespace lathe::infer

@@ -21,7 +21,9 @@ void append_missing(Nested& column) {
     column.texts.emplace_back();
 }
 
-std::string in_quotes(std::string_view name) { return "\"" + std::string(name) + "\""; }
+std::string in_quotes(std::string_view name) {
+  return "\"" + std::string(name) + "\"";
+}
 
 Result<std::vector<std::string>> read_names(ondemand::value value, const std::string& where) {
   ondemand::array list;
@@ -56,8 +58,8 @@ Result<void> read_row(ondemand::array row, Table& table, const std::string& wher
     if (++i > kMostColumns) return fail(Code::invalid, where + " has too many columns");
   }
   if (i != table.columns.size())
-    return fail(Code::invalid, place + ": expected " + std::to_string(table.columns.size()) + " values, got " +
-                                   std::to_string(i));
+    return fail(Code::invalid,
+                place + ": expected " + std::to_string(table.columns.size()) + " values, got " + std::to_string(i));
   ++table.rows;
   return {};
 }
@@ -235,8 +237,8 @@ Result<Table> read_csv_table(std::string_view text) {
                                      std::to_string(table.columns.size()) + " values, got " +
                                      std::to_string(fields.size()));
     for (std::size_t i = 0; i < fields.size(); ++i)
-      LATHE_CHECK(append_cell(fields[i], table.columns[i], "CSV line " + std::to_string(line) + ", column " +
-                                                               in_quotes(printable(table.names[i]))));
+      LATHE_CHECK(append_cell(fields[i], table.columns[i],
+                              "CSV line " + std::to_string(line) + ", column " + in_quotes(printable(table.names[i]))));
     ++table.rows;
   }
   return table;

@@ -14,12 +14,18 @@ std::string kind_of(ondemand::value value) {
   ondemand::json_type type{};
   if (value.type().get(type) != simdjson::SUCCESS) return "something that is not JSON";
   switch (type) {
-    case ondemand::json_type::array: return "a list";
-    case ondemand::json_type::object: return "an object";
-    case ondemand::json_type::number: return "the number " + std::string(value.raw_json_token().substr(0, 40));
-    case ondemand::json_type::string: return "a text";
-    case ondemand::json_type::boolean: return "true or false";
-    default: return "null";
+    case ondemand::json_type::array:
+      return "a list";
+    case ondemand::json_type::object:
+      return "an object";
+    case ondemand::json_type::number:
+      return "the number " + std::string(value.raw_json_token().substr(0, 40));
+    case ondemand::json_type::string:
+      return "a text";
+    case ondemand::json_type::boolean:
+      return "true or false";
+    default:
+      return "null";
   }
 }
 
@@ -47,8 +53,7 @@ class ElementReader {
         LATHE_CHECK(read_one(value));
       }
     }
-    if (nested && !tensor_.shape.empty() && static_cast<std::int64_t>(i) != tensor_.shape[0])
-      return wrong_length(0, i);
+    if (nested && !tensor_.shape.empty() && static_cast<std::int64_t>(i) != tensor_.shape[0]) return wrong_length(0, i);
     if (at_ != count_)
       return fail(Code::invalid, where() + "expected " + std::to_string(count_) + " elements for shape " +
                                      print(tensor_.shape) + ", got " + std::to_string(at_));
@@ -58,7 +63,8 @@ class ElementReader {
  private:
   Result<void> read_level(ondemand::value list, std::size_t level) {
     if (level >= tensor_.shape.size())
-      return fail(Code::invalid, where() + "expected data of shape " + print(tensor_.shape) + " or flat, got deeper lists");
+      return fail(Code::invalid,
+                  where() + "expected data of shape " + print(tensor_.shape) + " or flat, got deeper lists");
     LATHE_TRY(ondemand::array items, as_array(list));
     std::size_t i = 0;
     for (auto item : items) {
@@ -94,18 +100,27 @@ class ElementReader {
                                      print(tensor_.shape) + ", got more");
     bool good = false;
     switch (tensor_.type) {
-      case DataType::fp32: good = read_float(value); break;
-      case DataType::bytes: good = read_text(value); break;
+      case DataType::fp32:
+        good = read_float(value);
+        break;
+      case DataType::bytes:
+        good = read_text(value);
+        break;
       case DataType::fp64:
-      case DataType::fp16: good = read_other_float(value); break;
-      case DataType::boolean: good = read_bool(value); break;
+      case DataType::fp16:
+        good = read_other_float(value);
+        break;
+      case DataType::boolean:
+        good = read_bool(value);
+        break;
       case DataType::uint64: {
         std::uint64_t number = 0;
         good = value.get_uint64().get(number) == simdjson::SUCCESS;
         if (good) tensor_.as<std::uint64_t>()[at_] = number;
         break;
       }
-      default: good = read_integer(value);
+      default:
+        good = read_integer(value);
     }
     if (!good)
       return fail(Code::invalid, where() + "expected " + std::string(name_of(tensor_.type)) + " at element " +
@@ -406,7 +421,9 @@ void append_text(std::string& out, std::string_view text) {
   out += '"';
 }
 
-void append_number(std::string& out, std::int64_t value) { append_chars(out, value); }
+void append_number(std::string& out, std::int64_t value) {
+  append_chars(out, value);
+}
 
 void append_shape(std::string& out, const Shape& shape) {
   out += '[';

@@ -15,14 +15,15 @@ struct TypePair {
 };
 
 constexpr TypePair kTypePairs[] = {
-    {DataType::boolean, kBool},   {DataType::uint8, kUint8},   {DataType::uint16, kUint16}, {DataType::uint32, kUint32},
-    {DataType::uint64, kUint64},  {DataType::int8, kInt8},     {DataType::int16, kInt16},   {DataType::int32, kInt32},
-    {DataType::int64, kInt64},    {DataType::fp16, kFloat16},  {DataType::fp32, kFloat},    {DataType::fp64, kDouble},
+    {DataType::boolean, kBool},  {DataType::uint8, kUint8},  {DataType::uint16, kUint16}, {DataType::uint32, kUint32},
+    {DataType::uint64, kUint64}, {DataType::int8, kInt8},    {DataType::int16, kInt16},   {DataType::int32, kInt32},
+    {DataType::int64, kInt64},   {DataType::fp16, kFloat16}, {DataType::fp32, kFloat},    {DataType::fp64, kDouble},
     {DataType::bytes, kString},
 };
 
 int to_theirs(DataType type) {
-  return std::find_if(std::begin(kTypePairs), std::end(kTypePairs), [&](auto& pair) { return pair.ours == type; })->theirs;
+  return std::find_if(std::begin(kTypePairs), std::end(kTypePairs), [&](auto& pair) { return pair.ours == type; })
+      ->theirs;
 }
 
 Result<DataType> to_ours(int type) {
@@ -146,8 +147,8 @@ class OnnxModel : public Model {
   static Result<ValuePtr> make_value(const Api& api, const Tensor& tensor) {
     Value* value = nullptr;
     if (tensor.type == DataType::bytes) {
-      LATHE_CHECK(api.check(api.create_tensor(runtime()->allocator, tensor.shape.data(), tensor.shape.size(), kString,
-                                              &value)));
+      LATHE_CHECK(api.check(
+          api.create_tensor(runtime()->allocator, tensor.shape.data(), tensor.shape.size(), kString, &value)));
       ValuePtr owned(value);
       std::vector<const char*> texts;
       for (const auto& text : tensor.texts) texts.push_back(text.c_str());

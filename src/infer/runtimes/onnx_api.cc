@@ -77,7 +77,8 @@ Result<Runtime> open() {
   const auto* const base = get_base();
   const auto* const table = base->get_api(kApiVersion);
   if (table == nullptr)
-    return fail(Code::unavailable, std::string("ONNX Runtime ") + base->version() + " is older than 1.5; install a newer");
+    return fail(Code::unavailable,
+                std::string("ONNX Runtime ") + base->version() + " is older than 1.5; install a newer");
   Runtime opened{read_table(table), nullptr, nullptr, nullptr};
   constexpr int kWarning = 2;
   LATHE_CHECK(opened.api.check(opened.api.create_env(kWarning, "lathe", &opened.env)));

@@ -25,8 +25,9 @@ class Model {
   /// Whether it takes numbers of any type, and its one input under any name.
   virtual bool converts_numbers() const = 0;
 
-  /// `inputs` are in the order of `inputs()`, with fitting types and shapes; for a model that converts numbers, in FP32.
-  /// Gives the outputs whose indexes are `wanted`, in that order. Errors: `invalid` — the model refuses these values.
+  /// `inputs` are in the order of `inputs()`, with fitting types and shapes; for a model that converts numbers, in
+  /// FP32. Gives the outputs whose indexes are `wanted`, in that order. Errors: `invalid` — the model refuses these
+  /// values.
   virtual Result<void> run(std::span<const Tensor> inputs, std::span<const std::size_t> wanted,
                            std::vector<Tensor>& outputs) const = 0;
 };

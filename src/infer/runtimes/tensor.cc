@@ -29,9 +29,13 @@ constexpr std::array<TypeRow, 13> kTypes{{{"BOOL", 1},
 
 }  // namespace
 
-std::string_view name_of(DataType type) { return kTypes[static_cast<std::size_t>(type)].name; }
+std::string_view name_of(DataType type) {
+  return kTypes[static_cast<std::size_t>(type)].name;
+}
 
-std::size_t size_of(DataType type) { return kTypes[static_cast<std::size_t>(type)].bytes; }
+std::size_t size_of(DataType type) {
+  return kTypes[static_cast<std::size_t>(type)].bytes;
+}
 
 bool is_floating(DataType type) {
   return type == DataType::fp16 || type == DataType::fp32 || type == DataType::fp64;

@@ -13,7 +13,19 @@ namespace lathe::infer {
 
 /// The Open Inference Protocol's element types.
 enum class DataType : std::uint8_t {
-  boolean, uint8, uint16, uint32, uint64, int8, int16, int32, int64, fp16, fp32, fp64, bytes
+  boolean,
+  uint8,
+  uint16,
+  uint32,
+  uint64,
+  int8,
+  int16,
+  int32,
+  int64,
+  fp16,
+  fp32,
+  fp64,
+  bytes
 };
 
 /// "FP32", ...
@@ -66,17 +78,27 @@ template <class F>
 decltype(auto) with_element_type(DataType type, F&& f) {
   switch (type) {
     case DataType::boolean:
-    case DataType::uint8: return f(std::uint8_t{});
+    case DataType::uint8:
+      return f(std::uint8_t{});
     case DataType::uint16:
-    case DataType::fp16: return f(std::uint16_t{});
-    case DataType::uint32: return f(std::uint32_t{});
-    case DataType::uint64: return f(std::uint64_t{});
-    case DataType::int8: return f(std::int8_t{});
-    case DataType::int16: return f(std::int16_t{});
-    case DataType::int32: return f(std::int32_t{});
-    case DataType::int64: return f(std::int64_t{});
-    case DataType::fp64: return f(double{});
-    default: return f(float{});
+    case DataType::fp16:
+      return f(std::uint16_t{});
+    case DataType::uint32:
+      return f(std::uint32_t{});
+    case DataType::uint64:
+      return f(std::uint64_t{});
+    case DataType::int8:
+      return f(std::int8_t{});
+    case DataType::int16:
+      return f(std::int16_t{});
+    case DataType::int32:
+      return f(std::int32_t{});
+    case DataType::int64:
+      return f(std::int64_t{});
+    case DataType::fp64:
+      return f(double{});
+    default:
+      return f(float{});
   }
 }
 

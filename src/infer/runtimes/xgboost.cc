@@ -31,8 +31,9 @@ struct Api {
   decltype(&XGDMatrixFree) free_matrix;
 
   static Result<Api> open() {
-    LATHE_TRY(const auto library, Library::open("libxgboost.so.0", "XGBoost's library is missing here; install Debian's "
-                                                                   "package libxgboost0 and deploy again"));
+    LATHE_TRY(const auto library, Library::open("libxgboost.so.0",
+                                                "XGBoost's library is missing here; install Debian's "
+                                                "package libxgboost0 and deploy again"));
     Api api{};
     LATHE_TRY(api.get_last_error, library.function<decltype(&XGBGetLastError)>("XGBGetLastError"));
     LATHE_TRY(api.create, library.function<decltype(&XGBoosterCreate)>("XGBoosterCreate"));
@@ -166,8 +167,8 @@ class XgboostModel : public Model {
     if (features_ == 0) return fail(Code::invalid, "the model has no features");
     columns_ = source.feature_names.empty() ? booster_->feature_names() : source.feature_names;
     if (!columns_.empty() && columns_.size() != features_)
-      return fail(Code::invalid, fmt::format("{} feature names were given for a model of {} features", columns_.size(),
-                                             features_));
+      return fail(Code::invalid,
+                  fmt::format("{} feature names were given for a model of {} features", columns_.size(), features_));
 
     constexpr std::size_t kRows = 256;
     const auto rows = sample_rows(kRows, features_);

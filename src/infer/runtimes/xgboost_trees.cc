@@ -184,9 +184,15 @@ void XgboostTrees::add_margins(const float* rows, std::size_t count, float* marg
 
 void XgboostTrees::finish_row(const float* margins, float* out) const {
   switch (link_) {
-    case Link::identity: *out = *margins; break;
-    case Link::logistic: *out = sigmoid(*margins); break;
-    case Link::argmax: *out = static_cast<float>(std::max_element(margins, margins + groups_) - margins); break;
+    case Link::identity:
+      *out = *margins;
+      break;
+    case Link::logistic:
+      *out = sigmoid(*margins);
+      break;
+    case Link::argmax:
+      *out = static_cast<float>(std::max_element(margins, margins + groups_) - margins);
+      break;
     case Link::softmax: {
       const float most = *std::max_element(margins, margins + groups_);
       double sum = 0;

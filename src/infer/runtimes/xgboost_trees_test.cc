@@ -17,8 +17,8 @@ constexpr auto kTree = R"({"left_children":[1,3,-1,-1,-1],"right_children":[2,4,
 
 std::string model(const std::string& objective, const std::string& trees, const std::string& groups,
                   const std::string& classes = "0", const std::string& base = "5E-1") {
-  return R"({"learner":{"gradient_booster":{"name":"gbtree","model":{"trees":[)" + trees + R"(],"tree_info":[)" + groups +
-         R"(]}},"learner_model_param":{"base_score":")" + base + R"(","num_class":")" + classes +
+  return R"({"learner":{"gradient_booster":{"name":"gbtree","model":{"trees":[)" + trees + R"(],"tree_info":[)" +
+         groups + R"(]}},"learner_model_param":{"base_score":")" + base + R"(","num_class":")" + classes +
          R"(","num_feature":"2"},"objective":{"name":")" + objective + R"("}}})";
 }
 
