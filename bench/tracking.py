@@ -3,7 +3,7 @@
 
     bench/tracking.py [--bin build/release/bin] [--seconds 10] [--runs 100000]
 
-Logging is measured with wrk (Debian package) over keep-alive connections, one point a request, each answered when it is on disk.
+Logging is measured with wrk (Debian package) over keep-alive connections; a request is answered when it is on disk.
 The runs to search are put into the store directly; the searches go over HTTP.
 """
 
@@ -32,15 +32,19 @@ function request()
   step = step + 1
   return wrk.format("POST", "/api/2.0/mlflow/runs/%(path)s", nil, string.format(%(body)s))
 end
-function response(status) if status ~= 200 then refused = refused + 1; if refused == 1 then print("status", status) end end end
+function response(status)
+  if status ~= 200 and refused == 0 then refused = 1; print("status", status) end
+end
 """
-METRIC = """'{"run_id":"%(run)s","key":"loss%%d","value":%%f,"timestamp":%%d,"step":%%d}', id, step / 7, 1700000000000 + step, step"""
+METRIC = """'{"run_id":"%(run)s","key":"loss%%d","value":%%f,"timestamp":%%d,"step":%%d}',
+                       id, step / 7, 1700000000000 + step, step"""
 BATCH = """'{"run_id":"%(run)s","metrics":[' .. batch() .. ']}'"""
 POINTS = """
 function batch()
   local points = {}
   for i = 1, 1000 do
-    points[i] = string.format('{"key":"m%d_%d","value":%f,"timestamp":%d,"step":%d}', id, i % 10, i / 7, 1700000000000 + step * 1000 + i, step * 100 + i)
+    points[i] = string.format('{"key":"m%d_%d","value":%f,"timestamp":%d,"step":%d}',
+                              id, i % 10, i / 7, 1700000000000 + step * 1000 + i, step * 100 + i)
   end
   return table.concat(points, ",")
 end
@@ -89,8 +93,8 @@ def log(server, folder, what, path, body, functions, connections, seconds, point
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
     latency = {name: value for name, value in re.findall(r"(50|99)%\s+(\S+)", out)}
     spent = (server.cpu_seconds() - before) / (rate * seconds) * 1e6
-    print(f"{what}, {connections} connection{'s' * (connections > 1)}: {rate * points:,.0f}/s (p50 {latency['50']}, p99 {latency['99']}, "
-          f"{spent / points:.1f} us of the server's CPU each)", flush=True)  # fmt: skip
+    print(f"{what}, {connections} connection{'s' * (connections > 1)}: {rate * points:,.0f}/s (p50 {latency['50']}, "
+          f"p99 {latency['99']}, {spent / points:.1f} us of the server's CPU each)", flush=True)  # fmt: skip
 
 
 def seed(store, runs):
@@ -102,12 +106,15 @@ def seed(store, runs):
     for number in range(first, first + runs):
         run_id = f"{number:032x}"
         db.execute("INSERT INTO run VALUES (?,?,0,?,'ann','FINISHED',?,?,'active',NULL,?,0,NULL,'ann')",
-                   (number, run_id, f"run-{number}", 1700000000000 + number, 1700000000000 + number, f"mlflow-artifacts:/0/{run_id}/artifacts"))  # fmt: skip
+                   (number, run_id, f"run-{number}", 1700000000000 + number, 1700000000000 + number,
+                    f"mlflow-artifacts:/0/{run_id}/artifacts"))  # fmt: skip
         for k in range(10):
             db.execute("INSERT INTO metric VALUES (?,?,0,?,100,1,?,0)", (metric, number, f"m{k}", chance.random()))
             metric += 1
-        db.executemany("INSERT INTO run_param VALUES (?,?,?)", [(number, f"p{k}", str(chance.randrange(100))) for k in range(5)])
-        db.executemany("INSERT INTO run_tag VALUES (?,?,?)", [(number, f"t{k}", str(chance.randrange(10))) for k in range(3)])
+        db.executemany("INSERT INTO run_param VALUES (?,?,?)",
+                       [(number, f"p{k}", str(chance.randrange(100))) for k in range(5)])
+        db.executemany("INSERT INTO run_tag VALUES (?,?,?)",
+                       [(number, f"t{k}", str(chance.randrange(10))) for k in range(3)])
     db.commit()
     db.close()
 
@@ -118,12 +125,14 @@ def search(server, what, **body):
         began = time.perf_counter()
         found = server.post("runs/search", {"experiment_ids": ["0"], **body})
         times.append((time.perf_counter() - began) * 1000)
-    print(f"search: {what}: {len(found.get('runs', []))} runs in {statistics.median(times):.1f} ms (worst {max(times):.1f} ms)", flush=True)
+    count = len(found.get("runs", []))
+    print(f"search: {what}: {count} runs in {statistics.median(times):.1f} ms (worst {max(times):.1f} ms)", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bin", default=pathlib.Path(__file__).resolve().parents[1] / "build/release/bin", type=pathlib.Path)
+    parser.add_argument("--bin", default=pathlib.Path(__file__).resolve().parents[1] / "build/release/bin",
+                        type=pathlib.Path)
     parser.add_argument("--seconds", default=10, type=int)
     parser.add_argument("--runs", default=100_000, type=int)
     options = parser.parse_args()
@@ -134,7 +143,8 @@ def main():
         for connections in (1, 64):
             log(server, folder, "log-metric", "log-metric", METRIC, "", connections, options.seconds, 1)
         for connections in (1, 8):
-            log(server, folder, "points by log-batch of 1000", "log-batch", BATCH, POINTS, connections, options.seconds, 1000)
+            log(server, folder, "points by log-batch of 1000", "log-batch", BATCH, POINTS, connections,
+                options.seconds, 1000)
         server.stop()
         seed(server.data / "lathe.db", options.runs)
         server.start()

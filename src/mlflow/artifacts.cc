@@ -19,7 +19,9 @@ std::string path_of(const Call& call) {
   return path;
 }
 
-std::optional<std::string_view> range_of(const Call& call) { return call.header("range"); }
+std::optional<std::string_view> range_of(const Call& call) {
+  return call.header("range");
+}
 
 Result<Response> listing(storage::Storage& artifacts, const std::string& path) {
   LATHE_TRY(const auto entries, artifacts.list(path));
@@ -47,7 +49,8 @@ Result<Response> list_of_run(db::Database& db, storage::Storage& artifacts, cons
   LATHE_TRY(const auto entries, artifacts.list(folder));
   json::Object out{{"root_uri", run.artifact_uri}};
   const auto relative = path.empty() ? "" : tracking::normal_path(path);
-  if (auto files = to_wire(entries, relative.empty() || relative == "." ? "" : relative + "/"); !files.empty()) out["files"] = std::move(files);
+  if (auto files = to_wire(entries, relative.empty() || relative == "." ? "" : relative + "/"); !files.empty())
+    out["files"] = std::move(files);
   return http::json_response(std::move(out));
 }
 
@@ -68,15 +71,17 @@ Result<Response> file_of_version(db::Database& db, storage::Storage& artifacts, 
   LATHE_TRY(const auto number, fields.integer("version"));
   LATHE_TRY(const auto path, fields.need("path"));
   LATHE_CHECK(storage::check_path(path));
-  LATHE_TRY(const auto version, db.read([&](db::Connection& c) { return registry::find_version(c, name, number.value_or(0)); }));
+  LATHE_TRY(const auto version,
+            db.read([&](db::Connection& c) { return registry::find_version(c, name, number.value_or(0)); }));
   LATHE_TRY(const auto file, below(version.artifact_uri, path));
   return artifacts.download(file, range_of(call));
 }
 
 Result<Response> multipart(const Call& call) {
   LATHE_CHECK(storage::check_path(path_of(call)));
-  auto response = http::json_response(json::Object{
-      {"error_code", "NOT_IMPLEMENTED"}, {"message", "Multipart uploads are not needed here: PUT takes files of any size"}});
+  auto response = http::json_response(
+      json::Object{{"error_code", "NOT_IMPLEMENTED"},
+                   {"message", "Multipart uploads are not needed here: PUT takes files of any size"}});
   response.status = 501;
   return response;
 }
@@ -85,10 +90,10 @@ Result<Response> multipart(const Call& call) {
 
 void add_artifact_routes(Table& table, storage::Storage& artifacts) {
   auto& db = table.db();
-  table.add("artifact_list", Method::get, "/mlflow/artifacts/list", Right::read, "What a folder of a run's artifacts holds.",
-            [&](Call& call) { return list_of_run(db, artifacts, call); });
-  table.add("artifact_list_path", Method::get, "/mlflow-artifacts/artifacts", Right::read, "What a folder of artifacts holds.",
-            [&](Call& call) -> Result<Response> {
+  table.add("artifact_list", Method::get, "/mlflow/artifacts/list", Right::read,
+            "What a folder of a run's artifacts holds.", [&](Call& call) { return list_of_run(db, artifacts, call); });
+  table.add("artifact_list_path", Method::get, "/mlflow-artifacts/artifacts", Right::read,
+            "What a folder of artifacts holds.", [&](Call& call) -> Result<Response> {
               const auto path = call.query("path").value_or("");
               LATHE_CHECK(parse_place(path));
               return listing(artifacts, path);
@@ -106,8 +111,8 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
                      LATHE_CHECK(db.read([&](db::Connection& c) { return check_may_write(c, call.principal, place); }));
                      return artifacts.upload(path);
                    });
-  table.add("artifact_delete", Method::del, "/mlflow-artifacts/artifacts/{path*}", Right::track, "Remove an artifact, or a folder of them.",
-            [&](Call& call) -> Result<Response> {
+  table.add("artifact_delete", Method::del, "/mlflow-artifacts/artifacts/{path*}", Right::track,
+            "Remove an artifact, or a folder of them.", [&](Call& call) -> Result<Response> {
               const auto path = path_of(call);
               LATHE_TRY(const auto place, parse_place(path));
               LATHE_CHECK(db.read([&](db::Connection& c) { return check_may_write(c, call.principal, place); }));
@@ -115,8 +120,8 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
               return http::json_response(json::Object{});
             });
   for (const auto* step : {"create", "complete", "abort"})
-    table.add(std::string("artifact_mpu_") + step, Method::post, std::string("/mlflow-artifacts/mpu/") + step + "/{path*}", Right::track,
-              "Not needed here.", multipart);
+    table.add(std::string("artifact_mpu_") + step, Method::post,
+              std::string("/mlflow-artifacts/mpu/") + step + "/{path*}", Right::track, "Not needed here.", multipart);
 
   // What MLflow's web app downloads by.
   const auto download = [&](const char* id, const char* path, const char* summary, http::Router::Plain handler) {
@@ -131,7 +136,8 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
     route.in_openapi = false;
     table.router().add(std::move(route), std::move(handler));
   };
-  download("mlflow_get_artifact", "/get-artifact", "A file of a run.", [&](Call& call) { return file_of_run(db, artifacts, call); });
+  download("mlflow_get_artifact", "/get-artifact", "A file of a run.",
+           [&](Call& call) { return file_of_run(db, artifacts, call); });
   download("mlflow_version_artifact", "/model-versions/get-artifact", "A file of a model version.",
            [&](Call& call) { return file_of_version(db, artifacts, call); });
 }

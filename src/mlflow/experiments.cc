@@ -19,8 +19,10 @@ Result<json::Object> create(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto location, asked.fields.text("artifact_location"));
   LATHE_TRY(auto tags, asked.fields.pairs("tags"));
   if (!location.empty())
-    return fail(Code::invalid, "'artifact_location' cannot be chosen here: leave it out, and this server keeps the artifacts");
-  LATHE_TRY(const auto id, tracking::create_experiment(c, name, "", tags_of(std::move(tags)), asked.who().user, asked.now));
+    return fail(Code::invalid,
+                "'artifact_location' cannot be chosen here: leave it out, and this server keeps the artifacts");
+  LATHE_TRY(const auto id,
+            tracking::create_experiment(c, name, "", tags_of(std::move(tags)), asked.who().user, asked.now));
   return json::Object{{"experiment_id", fmt::to_string(id)}};
 }
 
@@ -87,19 +89,28 @@ Result<void> delete_tag(db::Connection& c, std::int64_t id, const Asked& asked) 
 }  // namespace
 
 void add_experiment_routes(Table& table) {
-  table.write("experiment_create", Method::post, "/mlflow/experiments/create", Right::write, "Make an experiment.", create);
+  table.write("experiment_create", Method::post, "/mlflow/experiments/create", Right::write, "Make an experiment.",
+              create);
   table.read("experiment_get", Method::get, "/mlflow/experiments/get", "One experiment by id.", get);
-  table.read("experiment_get_by_name", Method::get, "/mlflow/experiments/get-by-name", "One experiment by name.", get_by_name);
+  table.read("experiment_get_by_name", Method::get, "/mlflow/experiments/get-by-name", "One experiment by name.",
+             get_by_name);
   for (const auto method : {Method::get, Method::post})
     table.read("experiment_search", method, "/mlflow/experiments/search", "Experiments that match a filter.", search);
-  table.write("experiment_update", Method::post, "/mlflow/experiments/update", Right::write, "Rename an experiment.", on_experiment(rename));
-  table.write("experiment_delete", Method::post, "/mlflow/experiments/delete", Right::write, "Mark an experiment and its runs as deleted.",
-              on_experiment([](db::Connection& c, std::int64_t id, const Asked& asked) { return tracking::delete_experiment(c, id, asked.now); }));
+  table.write("experiment_update", Method::post, "/mlflow/experiments/update", Right::write, "Rename an experiment.",
+              on_experiment(rename));
+  table.write("experiment_delete", Method::post, "/mlflow/experiments/delete", Right::write,
+              "Mark an experiment and its runs as deleted.",
+              on_experiment([](db::Connection& c, std::int64_t id, const Asked& asked) {
+                return tracking::delete_experiment(c, id, asked.now);
+              }));
   table.write("experiment_restore", Method::post, "/mlflow/experiments/restore", Right::write, "Take a deletion back.",
-              on_experiment([](db::Connection& c, std::int64_t id, const Asked& asked) { return tracking::restore_experiment(c, id, asked.now); }));
-  table.write("experiment_set_tag", Method::post, "/mlflow/experiments/set-experiment-tag", Right::write, "Set a tag.", on_experiment(set_tag));
-  table.write("experiment_delete_tag", Method::post, "/mlflow/experiments/delete-experiment-tag", Right::write, "Remove a tag.",
-              on_experiment(delete_tag));
+              on_experiment([](db::Connection& c, std::int64_t id, const Asked& asked) {
+                return tracking::restore_experiment(c, id, asked.now);
+              }));
+  table.write("experiment_set_tag", Method::post, "/mlflow/experiments/set-experiment-tag", Right::write, "Set a tag.",
+              on_experiment(set_tag));
+  table.write("experiment_delete_tag", Method::post, "/mlflow/experiments/delete-experiment-tag", Right::write,
+              "Remove a tag.", on_experiment(delete_tag));
 }
 
 }  // namespace lathe::mlflow

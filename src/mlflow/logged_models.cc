@@ -12,7 +12,9 @@ using http::Right;
 
 constexpr std::string_view kModel = "/mlflow/logged-models/{model_id}";
 
-std::string model_id(const Asked& asked) { return std::string(asked.call.param("model_id")); }
+std::string model_id(const Asked& asked) {
+  return std::string(asked.call.param("model_id"));
+}
 
 Result<json::Object> model_answer(db::Connection& c, const std::string& id) {
   LATHE_TRY(const auto model, tracking::find_logged_model(c, id));
@@ -45,10 +47,13 @@ Result<json::Object> create(db::Connection& c, const Asked& asked) {
   return json::Object{{"model", to_wire(model)}};
 }
 
-Result<json::Object> get(db::Connection& c, const Asked& asked) { return model_answer(c, model_id(asked)); }
+Result<json::Object> get(db::Connection& c, const Asked& asked) {
+  return model_answer(c, model_id(asked));
+}
 
 Result<std::string> status_of(const Message& fields) {
-  static constexpr std::string_view kNames[] = {"", "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"};
+  static constexpr std::string_view kNames[] = {"", "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY",
+                                                "LOGGED_MODEL_UPLOAD_FAILED"};
   const auto* value = json::find(fields.fields(), "status");
   if (value != nullptr && value->is_int64() && value->get_int64() > 0 && value->get_int64() < 4)
     return std::string(kNames[static_cast<std::size_t>(value->get_int64())]);
@@ -118,11 +123,13 @@ Result<json::Object> search(db::Connection& c, const Asked& asked) {
 }
 
 Result<tracking::LoggedModel> find(db::Database& db, const http::Call& call) {
-  return db.read([&](db::Connection& c) { return tracking::find_logged_model(c, std::string(call.param("model_id"))); });
+  return db.read(
+      [&](db::Connection& c) { return tracking::find_logged_model(c, std::string(call.param("model_id"))); });
 }
 
 /// The path below the artifact root that the query names, and the model's own root.
-Result<std::pair<std::string, tracking::LoggedModel>> place_of(db::Database& db, const http::Call& call, std::string_view field) {
+Result<std::pair<std::string, tracking::LoggedModel>> place_of(db::Database& db, const http::Call& call,
+                                                               std::string_view field) {
   const auto relative = call.query(field).value_or("");
   LATHE_CHECK(storage::check_path(relative));
   LATHE_TRY(auto model, find(db, call));
@@ -135,7 +142,8 @@ Result<http::Response> list_artifacts(db::Database& db, storage::Storage& artifa
   LATHE_TRY(const auto entries, artifacts.list(place.first));
   const auto relative = call.query("artifact_directory_path").value_or("");
   json::Object out{{"root_uri", place.second.artifact_uri}};
-  if (auto files = to_wire(entries, relative.empty() ? "" : tracking::normal_path(relative) + "/"); !files.empty()) out["files"] = std::move(files);
+  if (auto files = to_wire(entries, relative.empty() ? "" : tracking::normal_path(relative) + "/"); !files.empty())
+    out["files"] = std::move(files);
   return http::json_response(std::move(out));
 }
 
@@ -148,16 +156,20 @@ Result<http::Response> file_of_model(db::Database& db, storage::Storage& artifac
 
 void add_logged_model_routes(Table& table, storage::Storage& artifacts) {
   const std::string one(kModel);
-  table.write("logged_model_create", Method::post, "/mlflow/logged-models", Right::track, "Make a logged model.", create);
-  table.read("logged_model_search", Method::post, "/mlflow/logged-models/search", "Logged models that match a filter.", search);
+  table.write("logged_model_create", Method::post, "/mlflow/logged-models", Right::track, "Make a logged model.",
+              create);
+  table.read("logged_model_search", Method::post, "/mlflow/logged-models/search", "Logged models that match a filter.",
+             search);
   table.read("logged_model_get", Method::get, one, "One logged model.", get);
-  table.write("logged_model_finalize", Method::patch, one, Right::track, "Say that a logged model's files are complete.", finalize);
+  table.write("logged_model_finalize", Method::patch, one, Right::track,
+              "Say that a logged model's files are complete.", finalize);
   table.write("logged_model_delete", Method::del, one, Right::write, "Mark a logged model as deleted.", remove);
   table.write("logged_model_params", Method::post, one + "/params", Right::track, "Add parameters.", log_params);
   table.write("logged_model_tags", Method::patch, one + "/tags", Right::track, "Set tags.", set_tags);
   table.write("logged_model_delete_tag", Method::del, one + "/tags/{key}", Right::track, "Remove a tag.", delete_tag);
   auto& db = table.db();
-  table.add("logged_model_list", Method::get, one + "/artifacts/directories", Right::read, "What a folder of the model's artifacts holds.",
+  table.add("logged_model_list", Method::get, one + "/artifacts/directories", Right::read,
+            "What a folder of the model's artifacts holds.",
             [&](http::Call& call) { return list_artifacts(db, artifacts, call); });
   table.add("logged_model_file", Method::get, one + "/artifacts/files", Right::read, "A file of the model.",
             [&](http::Call& call) { return file_of_model(db, artifacts, call); });

@@ -64,8 +64,12 @@ Result<Entries> parse_tag(const Message& fields) {
 
 Result<void> check_count(std::string_view what, std::size_t count, std::size_t most) {
   if (count <= most) return {};
-  return fail(Code::invalid, fmt::format("A batch logging request can contain at most {0} {1}. Got {2} {1}. Please split up {1} across multiple "
-                                         "requests and try again.", most, what, count));
+  return fail(
+      Code::invalid,
+      fmt::format(
+          "A batch logging request can contain at most {0} {1}. Got {2} {1}. Please split up {1} across multiple "
+          "requests and try again.",
+          most, what, count));
 }
 
 Result<Entries> parse_batch(const Message& fields) {
@@ -77,7 +81,8 @@ Result<Entries> parse_batch(const Message& fields) {
   LATHE_CHECK(check_count("metrics", metrics.size(), tracking::kMostMetricsPerBatch));
   LATHE_CHECK(check_count("params", params.size(), tracking::kMostParamsPerBatch));
   LATHE_CHECK(check_count("tags", tags.size(), tracking::kMostTagsPerBatch));
-  LATHE_CHECK(check_count("metrics, params, and tags", metrics.size() + params.size() + tags.size(), tracking::kMostEntitiesPerBatch));
+  LATHE_CHECK(check_count("metrics, params, and tags", metrics.size() + params.size() + tags.size(),
+                          tracking::kMostEntitiesPerBatch));
   out.metrics.reserve(metrics.size());
   for (const auto& item : metrics) {
     LATHE_TRY(auto metric, metric_of(item, true));
@@ -114,9 +119,11 @@ Result<json::Object> log_model(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto run_id, asked.fields.run_id());
   LATHE_TRY(const auto text, asked.fields.need("model_json"));
   auto model = json::parse_object(text);
-  if (!model) return fail(Code::invalid, fmt::format("Malformed model info. \n {} \n is not valid JSON.", text.substr(0, 300)));
+  if (!model)
+    return fail(Code::invalid, fmt::format("Malformed model info. \n {} \n is not valid JSON.", text.substr(0, 300)));
   for (const auto* key : {"artifact_path", "flavors", "utc_time_created", "run_id"})
-    if (!model->contains(key)) return fail(Code::invalid, fmt::format("Model json is missing mandatory fields: ['{}']", key));
+    if (!model->contains(key))
+      return fail(Code::invalid, fmt::format("Model json is missing mandatory fields: ['{}']", key));
   LATHE_TRY(const auto run, tracking::writable_run(c, asked.who(), run_id));
   LATHE_TRY(const auto before, tracking::find_tag(c, run, kLoggedModels));
   auto list = before ? json::parse(*before) : json::Value(json::Array{});
@@ -130,11 +137,15 @@ Result<json::Object> log_model(db::Connection& c, const Asked& asked) {
 
 void add_logging_routes(Table& table) {
   table.commit("log_metric", "/mlflow/runs/log-metric", "Log one point of a metric.", parse_metric, log);
-  table.commit("log_param", "/mlflow/runs/log-parameter", "Log a parameter; it does not change any more.", parse_param, log);
+  table.commit("log_param", "/mlflow/runs/log-parameter", "Log a parameter; it does not change any more.", parse_param,
+               log);
   table.commit("set_tag", "/mlflow/runs/set-tag", "Set a tag.", parse_tag, log);
-  table.commit("log_batch", "/mlflow/runs/log-batch", "Log up to 1000 points, 100 parameters and 100 tags, all or none.", parse_batch, log);
-  table.write("delete_tag", http::Method::post, "/mlflow/runs/delete-tag", http::Right::track, "Remove a tag.", delete_tag);
-  table.write("log_model", http::Method::post, "/mlflow/runs/log-model", http::Right::track, "Note that a model was logged.", log_model);
+  table.commit("log_batch", "/mlflow/runs/log-batch",
+               "Log up to 1000 points, 100 parameters and 100 tags, all or none.", parse_batch, log);
+  table.write("delete_tag", http::Method::post, "/mlflow/runs/delete-tag", http::Right::track, "Remove a tag.",
+              delete_tag);
+  table.write("log_model", http::Method::post, "/mlflow/runs/log-model", http::Right::track,
+              "Note that a model was logged.", log_model);
 }
 
 }  // namespace lathe::mlflow

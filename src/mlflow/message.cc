@@ -37,7 +37,8 @@ Result<json::Object> fields_of_body(const http::Call& call) {
     LATHE_TRY(value, json::parse(inner));
   }
   if (value.is_null()) return json::Object{};
-  if (!value.is_object()) return fail(Code::invalid, fmt::format("the body must be a JSON object, not {}", json::kind_name(value)));
+  if (!value.is_object())
+    return fail(Code::invalid, fmt::format("the body must be a JSON object, not {}", json::kind_name(value)));
   return std::move(value.get_object());
 }
 
@@ -56,7 +57,10 @@ Error Message::missing(std::string_view name) const {
 Error Message::wrong(std::string_view name, const json::Value& value, std::string_view expected) const {
   auto shown = json::print(value);
   if (shown.size() > kShownLimit) shown = shown.substr(0, kShownLimit) + "...";
-  return {Code::invalid, fmt::format("Invalid value {} for parameter '{}{}' supplied. It must be {}.{}", printable(shown), path_, name, expected, kSeeDocs), {}};
+  return {Code::invalid,
+          fmt::format("Invalid value {} for parameter '{}{}' supplied. It must be {}.{}", printable(shown), path_, name,
+                      expected, kSeeDocs),
+          {}};
 }
 
 Result<std::string> Message::text(std::string_view name) const {

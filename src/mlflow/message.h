@@ -13,8 +13,8 @@ struct Pair {
   std::string value;
 };
 
-/// The fields of one request, from its JSON body or, for GET, its query. Types are checked as they are read, with MLflow's
-/// texts; fields that nobody asks for are ignored, as protobuf does. All errors are `invalid`.
+/// The fields of one request, from its JSON body or, for GET, its query. Types are checked as they are read, with
+/// MLflow's texts; fields that nobody asks for are ignored, as protobuf does. All errors are `invalid`.
 class Message {
  public:
   static Result<Message> read(const http::Call& call);

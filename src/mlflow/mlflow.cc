@@ -5,8 +5,8 @@
 namespace lathe::mlflow {
 namespace {
 
-// What we say to be: MLflow's clients ask before they use newer calls. From 3.4 on they would upload spans by OTLP, which
-// is not spoken here yet; below it they keep traces as artifacts.
+// What we say to be: MLflow's clients ask before they use newer calls. From 3.4 on they would upload spans by OTLP,
+// which is not spoken here yet; below it they keep traces as artifacts.
 constexpr const char* kSpokenVersion = "3.3.2";
 
 http::Route open_route(const char* id, const char* path, const char* summary) {
@@ -29,9 +29,10 @@ void add_routes(http::Router& router, db::Database& db, storage::Storage& artifa
              [](http::Call&) -> Result<http::Response> { return http::text_response(kSpokenVersion); });
 
   Table table(router, db);
-  table.read("server_info", http::Method::get, "/mlflow/server-info", "What kind of server this is.", [](db::Connection&, const Asked&) -> Result<json::Object> {
-    return json::Object{{"store_type", "SqlStore"}, {"workspaces_enabled", false}};
-  });
+  table.read("server_info", http::Method::get, "/mlflow/server-info", "What kind of server this is.",
+             [](db::Connection&, const Asked&) -> Result<json::Object> {
+               return json::Object{{"store_type", "SqlStore"}, {"workspaces_enabled", false}};
+             });
   add_experiment_routes(table);
   add_run_routes(table);
   add_logging_routes(table);

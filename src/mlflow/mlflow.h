@@ -4,8 +4,8 @@
 #include "http/http.h"
 #include "storage/storage.h"
 
-/// MLflow's REST over tracking, registry and storage: the paths, field names and error texts that MLflow's own clients know.
-/// Wire mapping only: what the calls mean is in the subjects.
+/// MLflow's REST over tracking, registry and storage: the paths, field names and error texts that MLflow's own clients
+/// know. Wire mapping only: what the calls mean is in the subjects.
 namespace lathe::mlflow {
 
 /// Adds all of it: /api/2.0/mlflow/..., /api/3.0/mlflow/..., their /ajax-api twins, /health and /version.

@@ -41,8 +41,10 @@ Result<json::Object> create(db::Connection& c, const Asked& asked) {
   LATHE_TRY(auto source, resolve_source(c, asked.who(), spec.source, run_id));
   spec.artifact_uri = std::move(source.artifact_uri);
   spec.run_id = std::move(source.run_id);
-  if (spec.model_id.empty()) spec.model_id = std::move(source.model_id);
-  else LATHE_CHECK(tracking::writable_logged_model(c, asked.who(), spec.model_id));
+  if (spec.model_id.empty())
+    spec.model_id = std::move(source.model_id);
+  else
+    LATHE_CHECK(tracking::writable_logged_model(c, asked.who(), spec.model_id));
   spec.created_by = asked.who().user;
   LATHE_TRY(const auto version, registry::create_version(c, spec, asked.now));
   return json::Object{{"model_version", to_wire(version)}};
@@ -113,15 +115,21 @@ Result<json::Object> delete_tag(db::Connection& c, const Asked& asked) {
 }  // namespace
 
 void add_model_version_routes(Table& table) {
-  table.write("version_create", Method::post, "/mlflow/model-versions/create", Right::track, "Register a model's files as its next version.", create);
+  table.write("version_create", Method::post, "/mlflow/model-versions/create", Right::track,
+              "Register a model's files as its next version.", create);
   table.read("version_get", Method::get, "/mlflow/model-versions/get", "One version.", get);
   table.read("version_search", Method::get, "/mlflow/model-versions/search", "Versions that match a filter.", search);
-  table.write("version_update", Method::patch, "/mlflow/model-versions/update", Right::write, "Change a version's description.", update);
-  table.write("version_delete", Method::del, "/mlflow/model-versions/delete", Right::write, "Remove a version; its files stay.", remove);
-  table.write("version_transition", Method::post, "/mlflow/model-versions/transition-stage", Right::write, "Move a version to another stage.", transition);
-  table.read("version_download_uri", Method::get, "/mlflow/model-versions/get-download-uri", "Where a version's files are.", download_uri);
+  table.write("version_update", Method::patch, "/mlflow/model-versions/update", Right::write,
+              "Change a version's description.", update);
+  table.write("version_delete", Method::del, "/mlflow/model-versions/delete", Right::write,
+              "Remove a version; its files stay.", remove);
+  table.write("version_transition", Method::post, "/mlflow/model-versions/transition-stage", Right::write,
+              "Move a version to another stage.", transition);
+  table.read("version_download_uri", Method::get, "/mlflow/model-versions/get-download-uri",
+             "Where a version's files are.", download_uri);
   table.write("version_set_tag", Method::post, "/mlflow/model-versions/set-tag", Right::write, "Set a tag.", set_tag);
-  table.write("version_delete_tag", Method::del, "/mlflow/model-versions/delete-tag", Right::write, "Remove a tag.", delete_tag);
+  table.write("version_delete_tag", Method::del, "/mlflow/model-versions/delete-tag", Right::write, "Remove a tag.",
+              delete_tag);
 }
 
 }  // namespace lathe::mlflow

@@ -16,8 +16,12 @@ namespace {
 constexpr std::size_t kSourceLimit = 500;
 
 Error bad_source(const std::string& source) {
-  return {Code::invalid, fmt::format("Invalid model version source: '{}'. It must be mlflow-artifacts:/<experiment>/<run>/artifacts/..., runs:/<run>/..., "
-                                     "models:/... or s3://..., without relative parts", printable(source.substr(0, 300))), {}};
+  return {Code::invalid,
+          fmt::format("Invalid model version source: '{}'. It must be "
+                      "mlflow-artifacts:/<experiment>/<run>/artifacts/..., runs:/<run>/..., "
+                      "models:/... or s3://..., without relative parts",
+                      printable(source.substr(0, 300))),
+          {}};
 }
 
 /// The part after a "scheme:/", when the source has that scheme.
@@ -67,7 +71,8 @@ Result<Source> of_model(db::Connection& c, const std::string& rest) {
 Result<Source> resolve(db::Connection& c, const std::string& source) {
   // The same suspicion for all: nothing relative, also behind percent-encodings, no queries and no fragments.
   const auto colon = source.find(":/");
-  if (source.size() > kSourceLimit || colon == std::string::npos || source.find('?') != std::string::npos) return fail(bad_source(source));
+  if (source.size() > kSourceLimit || colon == std::string::npos || source.find('?') != std::string::npos)
+    return fail(bad_source(source));
   auto rest = std::string_view(source).substr(colon + 1);
   while (rest.starts_with('/')) rest.remove_prefix(1);
   if (!storage::check_path(rest)) return fail(bad_source(source));
@@ -85,8 +90,10 @@ Result<Place> parse_place(const std::string& path) {
   LATHE_CHECK(storage::check_path(path));
   const auto parts = split(path, '/');
   const auto refuse = [&] {
-    return fail(Code::invalid, fmt::format("Invalid path: '{}'. Artifacts lie at <experiment id>/<run id>/artifacts/... or <experiment id>/models/<model "
-                                           "id>/artifacts/...", printable(path.substr(0, 300))));
+    return fail(Code::invalid, fmt::format("Invalid path: '{}'. Artifacts lie at <experiment id>/<run "
+                                           "id>/artifacts/... or <experiment id>/models/<model "
+                                           "id>/artifacts/...",
+                                           printable(path.substr(0, 300))));
   };
   Place out;
   const bool model = parts.size() >= 4 && parts[1] == "models";
@@ -109,13 +116,16 @@ Result<void> check_exists(db::Connection& c, const Place& place) {
     experiment = run.experiment_id;
   }
   if (experiment == place.experiment) return {};
-  return fail(Code::not_found, fmt::format("{}{} is not in the experiment {}", place.run_id, place.model_id, place.experiment));
+  return fail(Code::not_found,
+              fmt::format("{}{} is not in the experiment {}", place.run_id, place.model_id, place.experiment));
 }
 
 Result<void> check_may_write(db::Connection& c, const http::Principal& who, const Place& place) {
   LATHE_CHECK(check_exists(c, place));
-  if (!place.model_id.empty()) LATHE_CHECK(tracking::writable_logged_model(c, who, place.model_id));
-  else LATHE_CHECK(tracking::writable_run(c, who, place.run_id));
+  if (!place.model_id.empty())
+    LATHE_CHECK(tracking::writable_logged_model(c, who, place.model_id));
+  else
+    LATHE_CHECK(tracking::writable_run(c, who, place.run_id));
   return {};
 }
 
@@ -129,14 +139,17 @@ std::optional<std::string> artifact_path(const std::string& uri) {
   return rest;
 }
 
-Result<Source> resolve_source(db::Connection& c, const http::Principal& who, const std::string& source, const std::string& run_id) {
+Result<Source> resolve_source(db::Connection& c, const http::Principal& who, const std::string& source,
+                              const std::string& run_id) {
   LATHE_TRY(auto out, resolve(c, source));
   if (!run_id.empty()) {
     LATHE_CHECK(tracking::check_run_id(run_id));
     LATHE_CHECK(tracking::find_run(c, run_id));
-    const bool copied = source.starts_with("models:/") && out.model_id.empty();  // of another version, whose run it names
+    const bool copied =
+        source.starts_with("models:/") && out.model_id.empty();  // of another version, whose run it names
     if (!out.run_id.empty() && out.run_id != run_id && out.model_id.empty() && !copied)
-      return fail(Code::invalid, fmt::format("Invalid model version source: '{}' is of the run {}, not of {}", source, out.run_id, run_id));
+      return fail(Code::invalid, fmt::format("Invalid model version source: '{}' is of the run {}, not of {}", source,
+                                             out.run_id, run_id));
     out.run_id = run_id;
   }
   if (!who.run) return out;

@@ -10,7 +10,8 @@
 /// Where artifacts lie, and what an artifact URI may name.
 namespace lathe::mlflow {
 
-/// A path below the artifact root: `<experiment>/<run>/artifacts[/...]` or `<experiment>/models/<model>/artifacts[/...]`.
+/// A path below the artifact root: `<experiment>/<run>/artifacts[/...]` or
+/// `<experiment>/models/<model>/artifacts[/...]`.
 struct Place {
   std::int64_t experiment = 0;
   std::string run_id;    ///< or
@@ -35,9 +36,10 @@ struct Source {
   std::string model_id;
 };
 
-/// Checks the source that a client names for a model version: mlflow-artifacts:/, runs:/, models:/ or s3://, and nothing on the
-/// server's own disk. A job's token may name only what its own runs made.
-/// Errors: `invalid`, `not_found`, `forbidden`.
-Result<Source> resolve_source(db::Connection& c, const http::Principal& who, const std::string& source, const std::string& run_id);
+/// Checks the source that a client names for a model version: mlflow-artifacts:/, runs:/, models:/ or s3://, and
+/// nothing on the server's own disk. A job's token may name only what its own runs made. Errors: `invalid`,
+/// `not_found`, `forbidden`.
+Result<Source> resolve_source(db::Connection& c, const http::Principal& who, const std::string& source,
+                              const std::string& run_id);
 
 }  // namespace lathe::mlflow

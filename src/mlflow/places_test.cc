@@ -11,8 +11,9 @@ TEST(Place, IsARunsOrAModelsFolder) {
   EXPECT_EQ(parse_place("1/abc/artifacts/a/b")->run_id, "abc");
   EXPECT_EQ(parse_place("1/abc/artifacts")->experiment, 1);
   EXPECT_EQ(parse_place("0/models/m-1/artifacts/x")->model_id, "m-1");
-  for (const auto* path : {"", "x", "1", "1/abc", "1/abc/other", "x/abc/artifacts", "1/../artifacts", "1/abc/artifacts/../../x", "/1/abc/artifacts",
-                           "1/models/m-1/x", "1/a b/artifacts", "1//artifacts"})
+  for (const auto* path :
+       {"", "x", "1", "1/abc", "1/abc/other", "x/abc/artifacts", "1/../artifacts", "1/abc/artifacts/../../x",
+        "/1/abc/artifacts", "1/models/m-1/x", "1/a b/artifacts", "1//artifacts"})
     EXPECT_EQ(parse_place(path).error().code, Code::invalid) << path;
 }
 
@@ -34,9 +35,10 @@ TEST_F(Sources, AreResolvedToWhereTheFilesLie) {
   EXPECT_EQ(resolve("runs:/" + run.run_id + "/model")->artifact_uri, uri + "/model");
   EXPECT_EQ(resolve(uri + "/model")->run_id, run.run_id);
   EXPECT_EQ(resolve("s3://bucket/key")->artifact_uri, "s3://bucket/key");
-  const auto model = db->write([&](db::Connection& c) {
-    return tracking::create_logged_model(c, {.source_run_id = run.run_id, .created_by = "ann"}, now());
-  }).value();
+  const auto model =
+      db->write([&](db::Connection& c) {
+          return tracking::create_logged_model(c, {.source_run_id = run.run_id, .created_by = "ann"}, now());
+        }).value();
   EXPECT_EQ(resolve("models:/" + model.model_id)->artifact_uri, model.artifact_uri);
   EXPECT_EQ(resolve(model.artifact_uri)->run_id, run.run_id);
 }
@@ -44,10 +46,27 @@ TEST_F(Sources, AreResolvedToWhereTheFilesLie) {
 TEST_F(Sources, OnTheServersOwnDiskAreInvalid) {
   const auto run = make_run();
   const auto uri = "mlflow-artifacts:/0/" + run.run_id + "/artifacts";
-  for (const std::string& source : std::vector<std::string>{
-           "file:///etc/", "/etc/", "//proc/self/root", "file://./etc", "http://h/../../..", "mlflow-artifacts://h/..%2f..", uri + "/../../x",
-           uri + "/%2e%2e/x", uri + "/a?b", uri + "/a#b", "dbfs:/R/artifacts/a%3f/../../..", "s3a://b/../..", "s3://b/../x", "s3://b/k%00", "runs:/../x",
-           "models:/a", "models:/a/x", "", "x", "C:\\x", "mlflow-artifacts:/../etc"})
+  for (const std::string& source : std::vector<std::string>{"file:///etc/",
+                                                            "/etc/",
+                                                            "//proc/self/root",
+                                                            "file://./etc",
+                                                            "http://h/../../..",
+                                                            "mlflow-artifacts://h/..%2f..",
+                                                            uri + "/../../x",
+                                                            uri + "/%2e%2e/x",
+                                                            uri + "/a?b",
+                                                            uri + "/a#b",
+                                                            "dbfs:/R/artifacts/a%3f/../../..",
+                                                            "s3a://b/../..",
+                                                            "s3://b/../x",
+                                                            "s3://b/k%00",
+                                                            "runs:/../x",
+                                                            "models:/a",
+                                                            "models:/a/x",
+                                                            "",
+                                                            "x",
+                                                            "C:\\x",
+                                                            "mlflow-artifacts:/../etc"})
     EXPECT_EQ(resolve(source).error().code, Code::invalid) << source;
 }
 

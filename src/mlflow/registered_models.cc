@@ -130,19 +130,29 @@ Result<json::Object> get_alias(db::Connection& c, const Asked& asked) {
 
 void add_registered_model_routes(Table& table) {
   // A job registers models from its own runs: it may make the name, and versions of it (model_versions.cc), no more.
-  table.write("model_create", Method::post, "/mlflow/registered-models/create", Right::track, "Make a registered model.", create);
+  table.write("model_create", Method::post, "/mlflow/registered-models/create", Right::track,
+              "Make a registered model.", create);
   table.read("model_get", Method::get, "/mlflow/registered-models/get", "One registered model.", get);
-  table.read("model_search", Method::get, "/mlflow/registered-models/search", "Registered models that match a filter.", search);
-  table.write("model_rename", Method::post, "/mlflow/registered-models/rename", Right::write, "Rename a model with its versions.", rename);
-  table.write("model_update", Method::patch, "/mlflow/registered-models/update", Right::write, "Change a model's description.", update);
-  table.write("model_delete", Method::del, "/mlflow/registered-models/delete", Right::write, "Remove a model with its versions.", remove);
+  table.read("model_search", Method::get, "/mlflow/registered-models/search", "Registered models that match a filter.",
+             search);
+  table.write("model_rename", Method::post, "/mlflow/registered-models/rename", Right::write,
+              "Rename a model with its versions.", rename);
+  table.write("model_update", Method::patch, "/mlflow/registered-models/update", Right::write,
+              "Change a model's description.", update);
+  table.write("model_delete", Method::del, "/mlflow/registered-models/delete", Right::write,
+              "Remove a model with its versions.", remove);
   for (const auto method : {Method::get, Method::post})
-    table.read("model_latest", method, "/mlflow/registered-models/get-latest-versions", "The newest version of each stage.", latest);
+    table.read("model_latest", method, "/mlflow/registered-models/get-latest-versions",
+               "The newest version of each stage.", latest);
   table.write("model_set_tag", Method::post, "/mlflow/registered-models/set-tag", Right::write, "Set a tag.", set_tag);
-  table.write("model_delete_tag", Method::del, "/mlflow/registered-models/delete-tag", Right::write, "Remove a tag.", delete_tag);
-  table.write("model_set_alias", Method::post, "/mlflow/registered-models/alias", Right::write, "Let an alias name a version.", set_alias);
-  table.write("model_delete_alias", Method::del, "/mlflow/registered-models/alias", Right::write, "Remove an alias.", delete_alias);
-  table.read("model_get_alias", Method::get, "/mlflow/registered-models/alias", "The version that an alias names.", get_alias);
+  table.write("model_delete_tag", Method::del, "/mlflow/registered-models/delete-tag", Right::write, "Remove a tag.",
+              delete_tag);
+  table.write("model_set_alias", Method::post, "/mlflow/registered-models/alias", Right::write,
+              "Let an alias name a version.", set_alias);
+  table.write("model_delete_alias", Method::del, "/mlflow/registered-models/alias", Right::write, "Remove an alias.",
+              delete_alias);
+  table.read("model_get_alias", Method::get, "/mlflow/registered-models/alias", "The version that an alias names.",
+             get_alias);
 }
 
 }  // namespace lathe::mlflow

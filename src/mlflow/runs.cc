@@ -56,7 +56,8 @@ Result<Update> parse_update(const Message& fields) {
   if (status.empty()) return out;
   out.change.status = tracking::parse_status(status);
   if (!out.change.status)
-    return fail(Code::invalid, fmt::format("Invalid value \"{}\" for parameter 'status' supplied. It must be RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.",
+    return fail(Code::invalid, fmt::format("Invalid value \"{}\" for parameter 'status' supplied. It must be RUNNING, "
+                                           "SCHEDULED, FINISHED, FAILED or KILLED.",
                                            status));
   return out;
 }
@@ -141,7 +142,8 @@ Result<tracking::DatasetInput> dataset_of(const Message& item) {
   LATHE_TRY(out.dataset.digest, dataset.need("digest"));
   LATHE_TRY(out.dataset.source_type, dataset.need("source_type"));
   LATHE_TRY(out.dataset.source, dataset.need("source"));
-  for (const auto& [name, to] : {std::pair{"schema", &out.dataset.schema}, std::pair{"profile", &out.dataset.profile}}) {
+  for (const auto& [name, to] :
+       {std::pair{"schema", &out.dataset.schema}, std::pair{"profile", &out.dataset.profile}}) {
     LATHE_TRY(auto text, dataset.text(name));
     if (!text.empty()) *to = std::move(text);
   }
@@ -162,7 +164,8 @@ Result<std::vector<tracking::ModelLink>> links_of(const Message& fields) {
 Result<json::Object> log_inputs(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto id, asked.fields.run_id());
   LATHE_TRY(const auto items, asked.fields.list("datasets"));
-  if (items.size() > 1000) return fail(Code::invalid, fmt::format("at most 1000 datasets go into one request, not {}", items.size()));
+  if (items.size() > 1000)
+    return fail(Code::invalid, fmt::format("at most 1000 datasets go into one request, not {}", items.size()));
   std::vector<tracking::DatasetInput> datasets;
   for (const auto& item : items) {
     LATHE_TRY(auto dataset, dataset_of(item));
@@ -187,15 +190,19 @@ Result<json::Object> log_outputs(db::Connection& c, const Asked& asked) {
 
 void add_run_routes(Table& table) {
   table.commit("run_create", "/mlflow/runs/create", "Make a run.", parse_create, create);
-  table.commit("run_update", "/mlflow/runs/update", "Change a run's status, end or name. The status of a job's run stays as its process made it.",
+  table.commit("run_update", "/mlflow/runs/update",
+               "Change a run's status, end or name. The status of a job's run stays as its process made it.",
                parse_update, update);
   table.read("run_get", Method::get, "/mlflow/runs/get", "One run with its latest metrics, parameters and tags.", get);
   table.read("run_search", Method::post, "/mlflow/runs/search", "Runs that match a filter.", search);
   table.write("run_delete", Method::post, "/mlflow/runs/delete", Right::write, "Mark a run as deleted.", remove);
   table.write("run_restore", Method::post, "/mlflow/runs/restore", Right::write, "Take a deletion back.", restore);
-  table.read("metric_history", Method::get, "/mlflow/metrics/get-history", "All points of one metric, page by page.", history);
-  table.write("run_log_inputs", Method::post, "/mlflow/runs/log-inputs", Right::track, "Note the data sets and models that a run read.", log_inputs);
-  table.write("run_log_outputs", Method::post, "/mlflow/runs/outputs", Right::track, "Note the models that a run made.", log_outputs);
+  table.read("metric_history", Method::get, "/mlflow/metrics/get-history", "All points of one metric, page by page.",
+             history);
+  table.write("run_log_inputs", Method::post, "/mlflow/runs/log-inputs", Right::track,
+              "Note the data sets and models that a run read.", log_inputs);
+  table.write("run_log_outputs", Method::post, "/mlflow/runs/outputs", Right::track, "Note the models that a run made.",
+              log_outputs);
 }
 
 }  // namespace lathe::mlflow

@@ -24,8 +24,10 @@ void Table::each_root(const std::string& path, const http::Route& route, const s
   }
 }
 
-void Table::add(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary, http::Router::Plain handler) {
-  each_root(path, route_of(std::move(id), method, right, std::move(summary)), [&](http::Route route) { router_.add(std::move(route), handler); });
+void Table::add(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
+                http::Router::Plain handler) {
+  each_root(path, route_of(std::move(id), method, right, std::move(summary)),
+            [&](http::Route route) { router_.add(std::move(route), handler); });
 }
 
 void Table::add_upload(std::string id, const std::string& path, std::string summary, http::Router::Upload handler) {
@@ -43,7 +45,8 @@ void Table::read(std::string id, http::Method method, const std::string& path, s
       });
 }
 
-void Table::write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary, Handler handler) {
+void Table::write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
+                  Handler handler) {
   add(std::move(id), method, path, right, std::move(summary),
       [&db = db_, handler = std::move(handler)](http::Call& call) -> Result<http::Response> {
         LATHE_TRY(const auto fields, Message::read(call));
@@ -58,14 +61,19 @@ Result<tracking::View> view_of(const Message& message, std::string_view name) {
   if (view.empty() || view == "ACTIVE_ONLY") return tracking::View::active_only;
   if (view == "DELETED_ONLY") return tracking::View::deleted_only;
   if (view == "ALL") return tracking::View::all;
-  return fail(Code::invalid, fmt::format("Invalid value \"{}\" for parameter '{}' supplied. It must be ACTIVE_ONLY, DELETED_ONLY or ALL.", view, name));
+  return fail(
+      Code::invalid,
+      fmt::format("Invalid value \"{}\" for parameter '{}' supplied. It must be ACTIVE_ONLY, DELETED_ONLY or ALL.",
+                  view, name));
 }
 
 Result<std::size_t> limit_of(const Message& message, std::size_t absent) {
   LATHE_TRY(const auto limit, message.integer("max_results"));
   if (!limit) return absent;
   if (*limit < 1)
-    return fail(Code::invalid, fmt::format("Invalid value {} for parameter 'max_results' supplied. It must be a positive integer.", *limit));
+    return fail(
+        Code::invalid,
+        fmt::format("Invalid value {} for parameter 'max_results' supplied. It must be a positive integer.", *limit));
   return static_cast<std::size_t>(*limit);
 }
 

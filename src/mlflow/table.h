@@ -29,7 +29,8 @@ class Table {
   /// For all who may look, jobs too.
   void read(std::string id, http::Method method, const std::string& path, std::string summary, Handler handler);
   /// `track`: a job's token may call it, and the handler checks what it may write.
-  void write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary, Handler handler);
+  void write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
+             Handler handler);
 
   /// The hot writes: `parse` (Message -> Result<T>) runs on the I/O thread; `work` (Connection, Principal, const T& ->
   /// Result<json::Object>) runs on the writer with the next commit; the answer follows when that commit is on disk.
@@ -55,14 +56,17 @@ class Table {
             return {};
           },
           [job](Result<void> done) {
-            if (done) job->reply(http::json_response(std::move(job->answer)));
-            else job->reply(fail(std::move(done).error()));
+            if (done)
+              job->reply(http::json_response(std::move(job->answer)));
+            else
+              job->reply(fail(std::move(done).error()));
           });
     };
     each_root(path, route, [&](http::Route r) { router_.add_async(std::move(r), handler); });
   }
 
-  void add(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary, http::Router::Plain handler);
+  void add(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
+           http::Router::Plain handler);
   void add_upload(std::string id, const std::string& path, std::string summary, http::Router::Upload handler);
 
   http::Router& router() { return router_; }

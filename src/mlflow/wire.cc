@@ -28,12 +28,10 @@ json::Object to_wire(const tracking::Metric& metric) {
 }
 
 json::Object to_wire(const tracking::Experiment& experiment) {
-  json::Object out{{"experiment_id", fmt::to_string(experiment.id)},
-                   {"name", experiment.name},
-                   {"artifact_location", experiment.artifact_location},
-                   {"lifecycle_stage", tracking::stage_name(experiment.stage)},
-                   {"last_update_time", experiment.updated_us / 1000},
-                   {"creation_time", experiment.created_us / 1000}};
+  json::Object out{
+      {"experiment_id", fmt::to_string(experiment.id)},    {"name", experiment.name},
+      {"artifact_location", experiment.artifact_location}, {"lifecycle_stage", tracking::stage_name(experiment.stage)},
+      {"last_update_time", experiment.updated_us / 1000},  {"creation_time", experiment.created_us / 1000}};
   put(out, "tags", pairs(experiment.tags));
   return out;
 }
@@ -83,7 +81,8 @@ json::Object to_wire(const tracking::Run& run, const tracking::RunLineage& linea
   json::Object out{{"info", to_wire(run.info)}, {"data", std::move(data)}, {"inputs", std::move(inputs)}};
   if (!lineage.model_outputs.empty()) {
     json::Array made;
-    for (const auto& model : lineage.model_outputs) made.push_back(json::Object{{"model_id", model.model_id}, {"step", model.step}});
+    for (const auto& model : lineage.model_outputs)
+      made.push_back(json::Object{{"model_id", model.model_id}, {"step", model.step}});
     out["outputs"] = json::Object{{"model_outputs", std::move(made)}};
   }
   return out;
@@ -146,7 +145,8 @@ json::Object to_wire(const registry::Model& model, const std::vector<registry::V
   put(out, "latest_versions", std::move(versions));
   put(out, "tags", pairs(model.tags));
   json::Array aliases;
-  for (const auto& alias : model.aliases) aliases.push_back(json::Object{{"alias", alias.name}, {"version", fmt::to_string(alias.version)}});
+  for (const auto& alias : model.aliases)
+    aliases.push_back(json::Object{{"alias", alias.name}, {"version", fmt::to_string(alias.version)}});
   put(out, "aliases", std::move(aliases));
   return out;
 }

@@ -18,13 +18,15 @@ Result<void> check_name(const std::string& name) {
   LATHE_CHECK(tracking::check_text("registered model name", name));
   const bool bad_characters = name.find_first_of("/:") != std::string::npos || printable(name) != name;
   if (bad_characters || tracking::normal_path(name) != name || name == "." || name == "..")
-    return fail(Code::invalid, fmt::format("Invalid model name: '{}'. Names must not hold slashes, colons or control characters, and must not be '.' or '..'",
+    return fail(Code::invalid, fmt::format("Invalid model name: '{}'. Names must not hold slashes, colons or control "
+                                           "characters, and must not be '.' or '..'",
                                            printable(name)));
   return tracking::check_length("Registered model name", name, 256);
 }
 
 Result<void> touch(db::Connection& c, const std::string& name, Time now) {
-  LATHE_TRY(const auto changed, db::run(c, "UPDATE registered_model SET updated_us = $2 WHERE name = $1", name, micros(now)));
+  LATHE_TRY(const auto changed,
+            db::run(c, "UPDATE registered_model SET updated_us = $2 WHERE name = $1", name, micros(now)));
   if (changed == 0) return fail(no_such_model(name));
   return {};
 }
@@ -46,20 +48,31 @@ Result<void> check_tag(const Tag& tag) {
   return tracking::check_length("Registered model value", tag.value, kTagValueLimit);
 }
 
-Model read_model(const db::Row& row) { return {row.text(0), row.text(1), row.text(2), row.integer(3), row.integer(4), {}, {}}; }
+Model read_model(const db::Row& row) {
+  return {row.text(0), row.text(1), row.text(2), row.integer(3), row.integer(4), {}, {}};
+}
 
 Result<void> load_details(db::Connection& c, Model& model) {
-  LATHE_TRY(model.tags, db::all(c, "SELECT key, value FROM registered_model_tag WHERE model = $1 ORDER BY key",
-                                [](const db::Row& row) { return Tag{row.text(0), row.text(1)}; }, model.name));
-  LATHE_TRY(model.aliases, db::all(c, "SELECT alias, version FROM model_alias WHERE model = $1 ORDER BY alias",
-                                   [](const db::Row& row) { return Alias{row.text(0), row.integer(1)}; }, model.name));
+  LATHE_TRY(model.tags, db::all(
+                            c, "SELECT key, value FROM registered_model_tag WHERE model = $1 ORDER BY key",
+                            [](const db::Row& row) {
+                              return Tag{row.text(0), row.text(1)};
+                            },
+                            model.name));
+  LATHE_TRY(model.aliases, db::all(
+                               c, "SELECT alias, version FROM model_alias WHERE model = $1 ORDER BY alias",
+                               [](const db::Row& row) {
+                                 return Alias{row.text(0), row.integer(1)};
+                               },
+                               model.name));
   return {};
 }
 
 Result<void> create_model(db::Connection& c, const std::string& name, const std::string& description,
                           const std::vector<Tag>& tags, const std::string& created_by, Time now) {
   static constexpr auto kSql = R"sql(
-    INSERT INTO registered_model (name, description, last_version, created_by, created_us, updated_us) VALUES ($1, $2, 0, $3, $4, $4)
+    INSERT INTO registered_model (name, description, last_version, created_by, created_us, updated_us)
+    VALUES ($1, $2, 0, $3, $4, $4)
         ON CONFLICT (name) DO NOTHING)sql";
   LATHE_CHECK(check_name(name));
   LATHE_CHECK(tracking::check_text("description", description));
@@ -78,7 +91,9 @@ Result<Model> find_model(db::Connection& c, const std::string& name) {
 }
 
 Result<bool> model_exists(db::Connection& c, const std::string& name) {
-  LATHE_TRY(const auto found, db::first(c, "SELECT 1 FROM registered_model WHERE name = $1", [](const db::Row&) { return true; }, name));
+  LATHE_TRY(const auto found,
+            db::first(
+                c, "SELECT 1 FROM registered_model WHERE name = $1", [](const db::Row&) { return true; }, name));
   return found.has_value();
 }
 

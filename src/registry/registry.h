@@ -36,11 +36,11 @@ struct Model {
 struct Version {
   std::string name;
   std::int64_t version = 0;
-  std::string source;         ///< where its files are: `mlflow-artifacts:/...`, `runs:/...`, `models:/...`, or a subject's own
-  std::string artifact_uri;   ///< the same, resolved
-  std::string run_id;         ///< empty: not made by a run
+  std::string source;  ///< where its files are: `mlflow-artifacts:/...`, `runs:/...`, `models:/...`, or a subject's own
+  std::string artifact_uri;  ///< the same, resolved
+  std::string run_id;        ///< empty: not made by a run
   std::string run_link;
-  std::string model_id;       ///< of a logged model, or empty
+  std::string model_id;  ///< of a logged model, or empty
   std::string status = "READY";
   std::string stage = "None";  ///< MLflow's: None, Staging, Production, Archived
   std::string description;
@@ -59,7 +59,8 @@ Result<void> create_model(db::Connection& c, const std::string& name, const std:
 Result<Model> find_model(db::Connection& c, const std::string& name);
 Result<bool> model_exists(db::Connection& c, const std::string& name);
 Result<void> describe_model(db::Connection& c, const std::string& name, const std::string& description, Time now);
-/// Versions, tags and aliases come along. Errors: `not_found`; `conflict` — the new name is taken; `invalid` — a bad one.
+/// Versions, tags and aliases come along. Errors: `not_found`; `conflict` — the new name is taken; `invalid` — a bad
+/// one.
 Result<void> rename_model(db::Connection& c, const std::string& name, const std::string& new_name, Time now);
 /// With all its versions. Errors: `not_found`.
 Result<void> delete_model(db::Connection& c, const std::string& name);
@@ -92,18 +93,24 @@ Result<Version> find_version_by_label(db::Connection& c, const std::string& name
 Result<std::vector<Version>> versions(db::Connection& c, const std::string& name, bool with_archived = true);
 Result<void> set_archived(db::Connection& c, const std::string& name, std::int64_t version, bool archived, Time now);
 
-Result<void> describe_version(db::Connection& c, const std::string& name, std::int64_t version, const std::string& description, Time now);
+Result<void> describe_version(db::Connection& c, const std::string& name, std::int64_t version,
+                              const std::string& description, Time now);
 Result<void> delete_version(db::Connection& c, const std::string& name, std::int64_t version, Time now);
-Result<void> set_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const Tag& tag, Time now);
-Result<void> delete_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const std::string& key, Time now);
-/// `stage` in any case: None, Staging, Production, Archived. `archive_others`: the versions that were in that stage go to
-/// Archived. Errors: `not_found`; `invalid` — no such stage.
-Result<void> move_to_stage(db::Connection& c, const std::string& name, std::int64_t version, const std::string& stage, bool archive_others, Time now);
+Result<void> set_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const Tag& tag,
+                             Time now);
+Result<void> delete_version_tag(db::Connection& c, const std::string& name, std::int64_t version,
+                                const std::string& key, Time now);
+/// `stage` in any case: None, Staging, Production, Archived. `archive_others`: the versions that were in that stage go
+/// to Archived. Errors: `not_found`; `invalid` — no such stage.
+Result<void> move_to_stage(db::Connection& c, const std::string& name, std::int64_t version, const std::string& stage,
+                           bool archive_others, Time now);
 /// The newest version of each of `stages` (empty: of all four) that has one.
-Result<std::vector<Version>> latest_versions(db::Connection& c, const std::string& name, const std::vector<std::string>& stages);
+Result<std::vector<Version>> latest_versions(db::Connection& c, const std::string& name,
+                                             const std::vector<std::string>& stages);
 
 /// Moves the alias here when another version has it. Errors: `not_found`; `invalid` — a reserved or bad alias.
-Result<void> set_alias(db::Connection& c, const std::string& name, const std::string& alias, std::int64_t version, Time now);
+Result<void> set_alias(db::Connection& c, const std::string& name, const std::string& alias, std::int64_t version,
+                       Time now);
 /// An alias that is not there is no error. Errors: `not_found` — no such model.
 Result<void> delete_alias(db::Connection& c, const std::string& name, const std::string& alias, Time now);
 /// Errors: `not_found`.

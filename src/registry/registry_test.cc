@@ -29,7 +29,12 @@ struct Registry : ::testing::Test {
     return write([&](db::Connection& c) { return create_model(c, name, "", {}, "ann", now()); });
   }
   Version version(const std::string& name, std::optional<std::int64_t> number = std::nullopt) {
-    VersionSpec spec{.name = name, .version = number, .source = "runs:/r/" + name, .run_id = "r", .created_by = "ann", .create_model = true};
+    VersionSpec spec{.name = name,
+                     .version = number,
+                     .source = "runs:/r/" + name,
+                     .run_id = "r",
+                     .created_by = "ann",
+                     .create_model = true};
     return write([&](db::Connection& c) { return create_version(c, spec, now()); }).value();
   }
   std::string names(const Search& search) {
@@ -55,13 +60,15 @@ TEST_F(Registry, VersionsCountFromOnePerModel) {
 TEST_F(Registry, NamesAreUniqueAndPlain) {
   ASSERT_TRUE(model("a"));
   EXPECT_EQ(model("a").error().code, Code::conflict);
-  for (const auto* name : {"", ".", "..", "a/b", "a:b", "a\nb"}) EXPECT_EQ(model(name).error().code, Code::invalid) << name;
+  for (const auto* name : {"", ".", "..", "a/b", "a:b", "a\nb"})
+    EXPECT_EQ(model(name).error().code, Code::invalid) << name;
   EXPECT_TRUE(model("a b (été)"));
 }
 
 TEST_F(Registry, AnUnknownVersionIsNotFound) {
   version("a");
-  EXPECT_EQ(db->read([](db::Connection& c) { return find_version(c, "a", 2); }).error().message, "Model Version (name=a, version=2) not found");
+  EXPECT_EQ(db->read([](db::Connection& c) { return find_version(c, "a", 2); }).error().message,
+            "Model Version (name=a, version=2) not found");
   EXPECT_EQ(db->read([](db::Connection& c) { return find_model(c, "b"); }).error().code, Code::not_found);
   const auto unknown = db->read([](db::Connection& c) { return find_version_by_label(c, "aa", "latest"); });
   EXPECT_NE(unknown.error().message.find("\"a\""), std::string::npos);
@@ -70,7 +77,9 @@ TEST_F(Registry, AnUnknownVersionIsNotFound) {
 TEST_F(Registry, LatestIsTheHighestThatIsNotArchived) {
   version("a");
   version("a");
-  const auto latest = [&] { return db->read([](db::Connection& c) { return find_version_by_label(c, "a", "latest"); })->version; };
+  const auto latest = [&] {
+    return db->read([](db::Connection& c) { return find_version_by_label(c, "a", "latest"); })->version;
+  };
   EXPECT_EQ(latest(), 2);
   ASSERT_TRUE(write([](db::Connection& c) { return set_archived(c, "a", 2, true, now()); }));
   EXPECT_EQ(latest(), 1);
@@ -82,11 +91,14 @@ TEST_F(Registry, AnAliasNamesOneVersion) {
   ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "champion", 1, now()); }));
   ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "champion", 2, now()); }));
   EXPECT_EQ(db->read([](db::Connection& c) { return find_version_by_label(c, "a", "champion"); })->version, 2);
-  EXPECT_EQ(db->read([](db::Connection& c) { return find_version(c, "a", 2); })->aliases, std::vector<std::string>{"champion"});
+  EXPECT_EQ(db->read([](db::Connection& c) { return find_version(c, "a", 2); })->aliases,
+            std::vector<std::string>{"champion"});
   for (const auto* alias : {"latest", "LATEST", "v1", "V22", "", "a b", "a/b"})
-    EXPECT_EQ(write([&](db::Connection& c) { return set_alias(c, "a", alias, 1, now()); }).error().code, Code::invalid) << alias;
+    EXPECT_EQ(write([&](db::Connection& c) { return set_alias(c, "a", alias, 1, now()); }).error().code, Code::invalid)
+        << alias;
   ASSERT_TRUE(write([](db::Connection& c) { return delete_alias(c, "a", "champion", now()); }));
-  EXPECT_EQ(db->read([](db::Connection& c) { return find_version_by_label(c, "a", "champion"); }).error().code, Code::not_found);
+  EXPECT_EQ(db->read([](db::Connection& c) { return find_version_by_label(c, "a", "champion"); }).error().code,
+            Code::not_found);
 }
 
 TEST_F(Registry, RenamingMovesVersionsTagsAndAliases) {
@@ -117,7 +129,8 @@ TEST_F(Registry, MovingToAStageArchivesOthersWhenAsked) {
   const auto latest = db->read([](db::Connection& c) { return latest_versions(c, "a", {"production"}); }).value();
   ASSERT_EQ(latest.size(), 1u);
   EXPECT_EQ(latest[0].version, 2);
-  EXPECT_EQ(write([](db::Connection& c) { return move_to_stage(c, "a", 1, "nowhere", false, now()); }).error().code, Code::invalid);
+  EXPECT_EQ(write([](db::Connection& c) { return move_to_stage(c, "a", 1, "nowhere", false, now()); }).error().code,
+            Code::invalid);
 }
 
 TEST_F(Registry, SearchesByNameTagAndRun) {

@@ -10,7 +10,7 @@ namespace lathe::registry {
 Model read_model(const db::Row& row);
 
 /// The columns that `read_version` reads, of a table that the statement calls v.
-#define LATHE_VERSION_COLUMNS                                                                                       \
+#define LATHE_VERSION_COLUMNS                                                                                          \
   "v.model, v.version, v.source, v.artifact_uri, v.run_id, v.run_link, v.model_id, v.status, v.stage, v.description, " \
   "v.archived, v.created_by, v.created_us, v.updated_us"
 Version read_version(const db::Row& row);

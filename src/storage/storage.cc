@@ -18,7 +18,9 @@ namespace {
 
 constexpr std::string_view kUploads = ".uploads";  // beside the artifacts, so that a rename suffices
 
-Error no_such(std::string_view path) { return {Code::not_found, fmt::format("there is no artifact \"{}\"", printable(path)), {}}; }
+Error no_such(std::string_view path) {
+  return {Code::not_found, fmt::format("there is no artifact \"{}\"", printable(path)), {}};
+}
 
 /// The folder's part and the last part of a path.
 std::pair<std::string, std::string> split_last(const std::string& path) {
@@ -42,8 +44,10 @@ Result<Fd> make_folders_beneath(const std::filesystem::path& base, const std::st
   for (const auto part : split(relative, '/')) {
     const std::string name(part);
     so_far.append(so_far.empty() ? "" : "/").append(name);
-    if (::mkdirat(at.get(), name.c_str(), 0700) == 0) ::fsync(at.get());
-    else if (errno != EEXIST) return fail(errno_error("cannot make the folder " + so_far));
+    if (::mkdirat(at.get(), name.c_str(), 0700) == 0)
+      ::fsync(at.get());
+    else if (errno != EEXIST)
+      return fail(errno_error("cannot make the folder " + so_far));
     auto next = open_beneath(base, so_far, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!next && next.error().code == Code::not_found)
       return fail(Code::invalid, fmt::format("\"{}\" is a file: nothing can lie below it", printable(so_far)));
@@ -55,7 +59,11 @@ Result<Fd> make_folders_beneath(const std::filesystem::path& base, const std::st
 class FileUpload final : public http::Sink {
  public:
   FileUpload(std::filesystem::path base, std::string path, Fd uploads, std::string temporary, Fd file)
-      : base_(std::move(base)), path_(std::move(path)), uploads_(std::move(uploads)), temporary_(std::move(temporary)), file_(std::move(file)) {}
+      : base_(std::move(base)),
+        path_(std::move(path)),
+        uploads_(std::move(uploads)),
+        temporary_(std::move(temporary)),
+        file_(std::move(file)) {}
   ~FileUpload() override {
     if (!finished_) ::unlinkat(uploads_.get(), temporary_.c_str(), 0);
   }
@@ -108,7 +116,9 @@ Result<void> empty_folder(int folder) {
 }  // namespace
 
 Result<void> check_path(std::string_view path) {
-  const auto refuse = [&] { return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path.substr(0, 300)))); };
+  const auto refuse = [&] {
+    return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path.substr(0, 300))));
+  };
   std::string now(path);
   for (int round = 0; round < 8; ++round) {
     if (now.starts_with('/') || now.find_first_of("#\\") != std::string::npos) return refuse();
@@ -135,12 +145,14 @@ Result<std::unique_ptr<Storage>> Storage::open(const std::filesystem::path& fold
 Result<std::unique_ptr<http::Sink>> Storage::upload(const std::string& path) {
   LATHE_CHECK(check_path(path));
   auto clean = tidy(path);
-  if (clean.empty() || path.ends_with('/') || clean.starts_with(kUploads)) return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path)));
+  if (clean.empty() || path.ends_with('/') || clean.starts_with(kUploads))
+    return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path)));
   LATHE_TRY(auto uploads, open_beneath(folder_, kUploads, O_RDONLY | O_DIRECTORY));
   auto temporary = random_hex(16);
   Fd file{::openat(uploads.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
   if (!file) return fail(errno_error("cannot take an upload"));
-  return std::make_unique<FileUpload>(folder_, std::move(clean), std::move(uploads), std::move(temporary), std::move(file));
+  return std::make_unique<FileUpload>(folder_, std::move(clean), std::move(uploads), std::move(temporary),
+                                      std::move(file));
 }
 
 Result<http::Response> Storage::download(const std::string& path, std::optional<std::string_view> range) {
@@ -169,8 +181,10 @@ Result<std::vector<Entry>> Storage::list(const std::string& path) {
     struct stat found {};
     if (name == "." || name == ".." || name == kUploads) continue;
     if (::fstatat(fd, entry->d_name, &found, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone meanwhile
-    if (S_ISDIR(found.st_mode)) out.push_back({name, true, 0});
-    else if (S_ISREG(found.st_mode)) out.push_back({name, false, static_cast<std::uint64_t>(found.st_size)});
+    if (S_ISDIR(found.st_mode))
+      out.push_back({name, true, 0});
+    else if (S_ISREG(found.st_mode))
+      out.push_back({name, false, static_cast<std::uint64_t>(found.st_size)});
   }
   std::sort(out.begin(), out.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
   return out;
@@ -179,7 +193,8 @@ Result<std::vector<Entry>> Storage::list(const std::string& path) {
 Result<void> Storage::remove(const std::string& path) {
   LATHE_CHECK(check_path(path));
   const auto clean = tidy(path);
-  if (clean.empty() || clean.starts_with(kUploads)) return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path)));
+  if (clean.empty() || clean.starts_with(kUploads))
+    return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path)));
   const auto [parent, name] = split_last(clean);
   auto opened = open_beneath(folder_, parent, O_RDONLY | O_DIRECTORY);
   if (!opened && opened.error().code == Code::not_found) return fail(no_such(path));

@@ -32,8 +32,8 @@ class Storage {
 
   const std::filesystem::path& folder() const { return folder_; }
 
-  /// Takes a file's bytes. It appears, whole and on disk, when the sink's `finish` has answered `{}`; without that nothing
-  /// stays behind. Errors: `invalid` — a bad path; `exhausted` — the disk is full.
+  /// Takes a file's bytes. It appears, whole and on disk, when the sink's `finish` has answered `{}`; without that
+  /// nothing stays behind. Errors: `invalid` — a bad path; `exhausted` — the disk is full.
   Result<std::unique_ptr<http::Sink>> upload(const std::string& path);
 
   /// The file as an attachment, or the part of it that a Range header ("bytes=0-99") names.

@@ -25,7 +25,8 @@ Experiment read_experiment(const db::Row& row) {
 
 Result<void> check_active(const Experiment& experiment) {
   if (experiment.stage == Stage::active) return {};
-  return fail(Code::invalid, fmt::format("The experiment {} must be in the 'active' state. Current state is deleted.", experiment.id));
+  return fail(Code::invalid,
+              fmt::format("The experiment {} must be in the 'active' state. Current state is deleted.", experiment.id));
 }
 
 Result<void> check_tag(const Tag& tag) {
@@ -50,7 +51,9 @@ Result<void> touch(db::Connection& c, std::int64_t id, Time now) {
 
 }  // namespace
 
-std::string_view stage_name(Stage stage) { return stage == Stage::active ? "active" : "deleted"; }
+std::string_view stage_name(Stage stage) {
+  return stage == Stage::active ? "active" : "deleted";
+}
 
 Result<std::int64_t> create_experiment(db::Connection& c, const std::string& name, const std::string& artifact_location,
                                        const std::vector<Tag>& tags, const std::string& created_by, Time now) {
@@ -60,17 +63,23 @@ Result<std::int64_t> create_experiment(db::Connection& c, const std::string& nam
   LATHE_CHECK(check_experiment_name(name));
   LATHE_TRY(const auto taken, find_experiment_by_name(c, name));
   if (taken && taken->stage == Stage::deleted)
-    return fail(Code::conflict, fmt::format("Experiment '{}' already exists in deleted state. You can restore the experiment, or permanently delete "
-                                            "the experiment from the .trash folder before creating a new one with the same name.", name));
+    return fail(
+        Code::conflict,
+        fmt::format(
+            "Experiment '{}' already exists in deleted state. You can restore the experiment, or permanently delete "
+            "the experiment from the .trash folder before creating a new one with the same name.",
+            name));
   if (taken) return fail(Code::conflict, fmt::format("Experiment(name={}) already exists.", name));
-  LATHE_TRY(const auto id, db::first(c, "SELECT COALESCE(MAX(id), 0) + 1 FROM experiment", [](const db::Row& row) { return row.integer(0); }));
+  LATHE_TRY(const auto id, db::first(c, "SELECT COALESCE(MAX(id), 0) + 1 FROM experiment",
+                                     [](const db::Row& row) { return row.integer(0); }));
   const auto location = artifact_location.empty() ? fmt::format("mlflow-artifacts:/{}", *id) : artifact_location;
   LATHE_CHECK(db::run(c, kInsert, *id, name, location, created_by, micros(now)));
   for (const auto& tag : tags) LATHE_CHECK(write_tag(c, *id, tag));
   return *id;
 }
 
-Result<std::int64_t> get_or_create_experiment(db::Connection& c, const std::string& name, const std::string& created_by, Time now) {
+Result<std::int64_t> get_or_create_experiment(db::Connection& c, const std::string& name, const std::string& created_by,
+                                              Time now) {
   LATHE_TRY(const auto found, find_experiment_by_name(c, name));
   if (!found) return create_experiment(c, name, "", {}, created_by, now);
   if (found->stage == Stage::deleted)
@@ -89,8 +98,12 @@ Result<std::optional<Experiment>> find_experiment_by_name(db::Connection& c, con
 }
 
 Result<std::vector<Tag>> experiment_tags(db::Connection& c, std::int64_t id) {
-  return db::all(c, "SELECT key, value FROM experiment_tag WHERE experiment_id = $1 ORDER BY key",
-                 [](const db::Row& row) { return Tag{row.text(0), row.text(1)}; }, id);
+  return db::all(
+      c, "SELECT key, value FROM experiment_tag WHERE experiment_id = $1 ORDER BY key",
+      [](const db::Row& row) {
+        return Tag{row.text(0), row.text(1)};
+      },
+      id);
 }
 
 Result<void> rename_experiment(db::Connection& c, std::int64_t id, const std::string& name, Time now) {
@@ -107,18 +120,22 @@ Result<void> delete_experiment(db::Connection& c, std::int64_t id, Time now) {
   LATHE_TRY(const auto experiment, find_experiment(c, id));
   LATHE_CHECK(check_active(experiment));
   LATHE_CHECK(db::run(c, "UPDATE experiment SET stage = 'deleted', updated_us = $2 WHERE id = $1", id, micros(now)));
-  LATHE_CHECK(db::run(c, "UPDATE run SET stage = 'deleted', deleted_us = $2 WHERE experiment_id = $1 AND stage = 'active'", id, micros(now)));
+  LATHE_CHECK(db::run(c,
+                      "UPDATE run SET stage = 'deleted', deleted_us = $2 WHERE experiment_id = $1 AND stage = 'active'",
+                      id, micros(now)));
   return {};
 }
 
 Result<void> restore_experiment(db::Connection& c, std::int64_t id, Time now) {
   LATHE_TRY(const auto experiment, find_experiment(c, id));
   if (experiment.stage == Stage::active)
-    return fail(Code::invalid, fmt::format("The experiment {} must be in the 'deleted' state. Current state is active.", id));
+    return fail(Code::invalid,
+                fmt::format("The experiment {} must be in the 'deleted' state. Current state is active.", id));
   // Only what went with the experiment comes back with it: runs deleted before stay deleted.
   static constexpr auto kRuns = R"sql(
     UPDATE run SET stage = 'active', deleted_us = NULL
-     WHERE experiment_id = $1 AND stage = 'deleted' AND deleted_us = (SELECT updated_us FROM experiment WHERE id = $1))sql";
+     WHERE experiment_id = $1 AND stage = 'deleted'
+       AND deleted_us = (SELECT updated_us FROM experiment WHERE id = $1))sql";
   LATHE_CHECK(db::run(c, kRuns, id));
   LATHE_CHECK(db::run(c, "UPDATE experiment SET stage = 'active', updated_us = $2 WHERE id = $1", id, micros(now)));
   return {};

@@ -24,9 +24,15 @@ struct Token {
   char quote = 0;      ///< of a text or a name that is one quoted word
 };
 
-bool is_name_start(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_'; }
-bool is_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
-bool is_quote(char c) { return c == '\'' || c == '"' || c == '`'; }
+bool is_name_start(char c) {
+  return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
+bool is_name(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
+bool is_quote(char c) {
+  return c == '\'' || c == '"' || c == '`';
+}
 
 class Lexer {
  public:
@@ -48,7 +54,8 @@ class Lexer {
 
  private:
   tl::unexpected<Error> unexpected() const {
-    return fail(Code::invalid, fmt::format("Invalid clause(s) in filter string: '{}'", printable(text_.substr(at_, 60))));
+    return fail(Code::invalid,
+                fmt::format("Invalid clause(s) in filter string: '{}'", printable(text_.substr(at_, 60))));
   }
 
   Token symbol(Token::Kind kind) { return {kind, std::string(1, text_[at_++]), {}, 0}; }
@@ -137,7 +144,9 @@ bool is_word(const Token& token, std::string_view word) {
 }
 
 Error bad_clause(const Token& token) {
-  return {Code::invalid, fmt::format("Invalid clause(s) in filter string: '{}'", token.kind == Token::Kind::end ? "" : token.text), {}};
+  return {Code::invalid,
+          fmt::format("Invalid clause(s) in filter string: '{}'", token.kind == Token::Kind::end ? "" : token.text),
+          {}};
 }
 
 class Parser {
@@ -187,8 +196,8 @@ class Parser {
   }
 
   Result<Op> op() {
-    static constexpr std::pair<std::string_view, Op> kSymbols[] = {{"=", Op::eq}, {"!=", Op::ne}, {"<", Op::lt},
-                                                                   {"<=", Op::le}, {">", Op::gt}, {">=", Op::ge}};
+    static constexpr std::pair<std::string_view, Op> kSymbols[] = {{"=", Op::eq},  {"!=", Op::ne}, {"<", Op::lt},
+                                                                   {"<=", Op::le}, {">", Op::gt},  {">=", Op::ge}};
     const Token token = now_;
     LATHE_CHECK(advance());
     if (token.kind == Token::Kind::comparator)
@@ -223,8 +232,11 @@ class Parser {
     } else if (now_.kind == Token::Kind::open) {
       return list();
     } else {
-      return fail(Code::invalid, fmt::format("Parameter value is either not quoted or unidentified quote types used for string value {}. "
-                                             "Use either single or double quotes.", now_.text));
+      return fail(
+          Code::invalid,
+          fmt::format("Parameter value is either not quoted or unidentified quote types used for string value {}. "
+                      "Use either single or double quotes.",
+                      now_.text));
     }
     LATHE_CHECK(advance());
     return out;
@@ -238,7 +250,9 @@ class Parser {
       const bool trailing = now_.kind == Token::Kind::close && !out.list.empty();  // ('a',) is a list too
       if (!trailing) {
         if (now_.kind != Token::Kind::text || now_.quote == '`')
-          return fail(Code::invalid, "While parsing a list in the query, expected a non-empty list of string values, but got ill-formed list.");
+          return fail(Code::invalid,
+                      "While parsing a list in the query, expected a non-empty list of string values, but got "
+                      "ill-formed list.");
         out.list.push_back(now_.text);
         LATHE_CHECK(advance());
       }
@@ -247,7 +261,9 @@ class Parser {
         return out;
       }
       if (now_.kind != Token::Kind::comma)
-        return fail(Code::invalid, "While parsing a list in the query, expected a non-empty list of string values, but got ill-formed list.");
+        return fail(
+            Code::invalid,
+            "While parsing a list in the query, expected a non-empty list of string values, but got ill-formed list.");
     }
   }
 
@@ -259,7 +275,8 @@ class Parser {
     LATHE_TRY(out.value, literal());
     const bool takes_list = out.op == Op::in || out.op == Op::not_in;
     if (takes_list != (out.value.kind == Literal::Kind::list))
-      return fail(Code::invalid, fmt::format("Invalid comparison clause: {} {} a list", op_name(out.op), takes_list ? "takes" : "does not take"));
+      return fail(Code::invalid, fmt::format("Invalid comparison clause: {} {} a list", op_name(out.op),
+                                             takes_list ? "takes" : "does not take"));
     return out;
   }
 
@@ -271,10 +288,14 @@ class Parser {
 std::string glob_of(std::string_view like) {
   std::string out;
   for (const char c : like) {
-    if (c == '%') out += '*';
-    else if (c == '_') out += '?';
-    else if (c == '*' || c == '?' || c == '[') out.append("[").append(1, c).append("]");
-    else out += c;
+    if (c == '%')
+      out += '*';
+    else if (c == '_')
+      out += '?';
+    else if (c == '*' || c == '?' || c == '[')
+      out.append("[").append(1, c).append("]");
+    else
+      out += c;
   }
   return out;
 }
@@ -282,18 +303,22 @@ std::string glob_of(std::string_view like) {
 }  // namespace
 
 std::string_view op_name(Op op) {
-  static constexpr std::string_view kNames[] = {"=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"};
+  static constexpr std::string_view kNames[] = {
+      "=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"};
   return kNames[static_cast<std::size_t>(op)];
 }
 
 Result<std::vector<Comparison>> parse_filter(std::string_view filter) {
-  if (filter.size() > kFilterLimit) return fail(Code::invalid, fmt::format("a filter may hold at most {} bytes", kFilterLimit));
+  if (filter.size() > kFilterLimit)
+    return fail(Code::invalid, fmt::format("a filter may hold at most {} bytes", kFilterLimit));
   return Parser(filter).filter();
 }
 
 Result<OrderTerm> parse_order(std::string_view text) {
   auto parsed = Parser(text).order();
-  if (!parsed) return fail(Code::invalid, fmt::format("Invalid order_by clause '{}'. Could not be parsed.", printable(text.substr(0, 300))));
+  if (!parsed)
+    return fail(Code::invalid,
+                fmt::format("Invalid order_by clause '{}'. Could not be parsed.", printable(text.substr(0, 300))));
   return parsed;
 }
 
@@ -307,16 +332,20 @@ void Where::add(const std::string& condition) {
   sql_ += condition;
 }
 
-Result<std::string> text_condition(Where& where, const std::string& column, const Comparison& comparison, std::initializer_list<Op> allowed) {
+Result<std::string> text_condition(Where& where, const std::string& column, const Comparison& comparison,
+                                   std::initializer_list<Op> allowed) {
   const auto op = comparison.op;
   if (std::find(allowed.begin(), allowed.end(), op) == allowed.end())
     return fail(Code::invalid, fmt::format("Invalid comparator '{}' for '{}'", op_name(op), comparison.key));
   if (comparison.value.kind == Literal::Kind::number)
-    return fail(Code::invalid, fmt::format("Expected a quoted string value for {} (e.g. 'my-value'). Got value {}",
-                                           comparison.entity.empty() ? "attributes" : comparison.entity, comparison.value.text));
+    return fail(Code::invalid,
+                fmt::format("Expected a quoted string value for {} (e.g. 'my-value'). Got value {}",
+                            comparison.entity.empty() ? "attributes" : comparison.entity, comparison.value.text));
   switch (op) {
-    case Op::like: return fmt::format("{} GLOB {}", column, where.bind(glob_of(comparison.value.text)));
-    case Op::ilike: return fmt::format("LOWER({}) LIKE LOWER({})", column, where.bind(comparison.value.text));
+    case Op::like:
+      return fmt::format("{} GLOB {}", column, where.bind(glob_of(comparison.value.text)));
+    case Op::ilike:
+      return fmt::format("LOWER({}) LIKE LOWER({})", column, where.bind(comparison.value.text));
     case Op::in:
     case Op::not_in: {
       std::string list;
@@ -324,37 +353,47 @@ Result<std::string> text_condition(Where& where, const std::string& column, cons
       return fmt::format("{} {} ({})", column, op_name(op), list);
     }
     case Op::is_null:
-    case Op::is_not_null: return fmt::format("{} {}", column, op_name(op));
-    default: return fmt::format("{} {} {}", column, op_name(op), where.bind(comparison.value.text));
+    case Op::is_not_null:
+      return fmt::format("{} {}", column, op_name(op));
+    default:
+      return fmt::format("{} {} {}", column, op_name(op), where.bind(comparison.value.text));
   }
 }
 
 Result<std::string> number_condition(Where& where, const std::string& column, const Comparison& comparison) {
   if (comparison.op > Op::ge)
-    return fail(Code::invalid, fmt::format("Invalid comparator '{}' for '{}', which is a number", op_name(comparison.op), comparison.key));
+    return fail(Code::invalid, fmt::format("Invalid comparator '{}' for '{}', which is a number",
+                                           op_name(comparison.op), comparison.key));
   if (comparison.value.kind != Literal::Kind::number)
-    return fail(Code::invalid, fmt::format("Expected numeric value type for {}. Found {}",
-                                           comparison.entity.starts_with("metric") ? "metric" : "numeric attribute: " + comparison.key, comparison.value.text));
+    return fail(Code::invalid,
+                fmt::format("Expected numeric value type for {}. Found {}",
+                            comparison.entity.starts_with("metric") ? "metric" : "numeric attribute: " + comparison.key,
+                            comparison.value.text));
   return fmt::format("{} {} {}", column, op_name(comparison.op), where.bind(comparison.value.number));
 }
 
-Result<std::string> pair_condition(Where& where, const std::string& table, const std::string& owner_column, const std::string& owner,
-                                   const Comparison& comparison, std::initializer_list<Op> allowed) {
-  const auto row = fmt::format("SELECT 1 FROM {0} x WHERE x.{1} = {2} AND x.key = {3}", table, owner_column, owner, where.bind(comparison.key));
+Result<std::string> pair_condition(Where& where, const std::string& table, const std::string& owner_column,
+                                   const std::string& owner, const Comparison& comparison,
+                                   std::initializer_list<Op> allowed) {
+  const auto row = fmt::format("SELECT 1 FROM {0} x WHERE x.{1} = {2} AND x.key = {3}", table, owner_column, owner,
+                               where.bind(comparison.key));
   if (comparison.op == Op::is_null) return fmt::format("NOT EXISTS ({})", row);
   if (comparison.op == Op::is_not_null) return fmt::format("EXISTS ({})", row);
   LATHE_TRY(const auto condition, text_condition(where, "x.value", comparison, allowed));
   return fmt::format("EXISTS ({} AND {})", row, condition);
 }
 
-std::string make_page_token(std::size_t offset) { return base64_encode(fmt::format("{{\"offset\": {}}}", offset)); }
+std::string make_page_token(std::size_t offset) {
+  return base64_encode(fmt::format("{{\"offset\": {}}}", offset));
+}
 
 Result<std::size_t> parse_page_token(std::string_view token) {
   if (token.empty()) return std::size_t{0};
   const auto decoded = base64_decode(token);
   const auto object = decoded ? json::parse_object(*decoded) : fail(Code::invalid, "");
   const auto offset = object ? json::get_int(*object, "offset") : fail(Code::invalid, "");
-  if (!offset || !*offset || **offset < 0) return fail(Code::invalid, fmt::format("Invalid page token: '{}'", printable(token.substr(0, 100))));
+  if (!offset || !*offset || **offset < 0)
+    return fail(Code::invalid, fmt::format("Invalid page token: '{}'", printable(token.substr(0, 100))));
   return static_cast<std::size_t>(**offset);
 }
 

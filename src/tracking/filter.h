@@ -58,16 +58,18 @@ class Where {
   std::vector<db::Param> params_;
 };
 
-/// The condition that a text column meets the comparison. Errors: `invalid` — another kind of value, or an operator that
-/// texts do not take: `allowed` lists those.
-Result<std::string> text_condition(Where& where, const std::string& column, const Comparison& comparison, std::initializer_list<Op> allowed);
+/// The condition that a text column meets the comparison. Errors: `invalid` — another kind of value, or an operator
+/// that texts do not take: `allowed` lists those.
+Result<std::string> text_condition(Where& where, const std::string& column, const Comparison& comparison,
+                                   std::initializer_list<Op> allowed);
 /// The same for a number column: = != < <= > >=.
 Result<std::string> number_condition(Where& where, const std::string& column, const Comparison& comparison);
 
-/// The SQL of a key-value table's row for `owner`: EXISTS (SELECT 1 FROM table x WHERE x.owner_column = owner AND x.key = $n
-/// AND condition on x.value), or NOT EXISTS for IS NULL.
-Result<std::string> pair_condition(Where& where, const std::string& table, const std::string& owner_column, const std::string& owner,
-                                   const Comparison& comparison, std::initializer_list<Op> allowed);
+/// The SQL of a key-value table's row for `owner`: EXISTS (SELECT 1 FROM table x WHERE x.owner_column = owner AND x.key
+/// = $n AND condition on x.value), or NOT EXISTS for IS NULL.
+Result<std::string> pair_condition(Where& where, const std::string& table, const std::string& owner_column,
+                                   const std::string& owner, const Comparison& comparison,
+                                   std::initializer_list<Op> allowed);
 
 /// Page tokens: opaque to clients.
 std::string make_page_token(std::size_t offset);

@@ -44,12 +44,36 @@ TEST(Filter, ListsAndNulls) {
 }
 
 TEST(Filter, WhatIsNotTheLanguageIsRefused) {
-  for (const auto* text : {
-           "metrics.a > 1; DROP TABLE run", "metrics.a > 1 OR 1 = 1", "(metrics.a > 1)", "metrics.a > (SELECT 1)", "metrics.a",
-           "metrics.a >", "> 1", "metrics.a > 1 AND", "AND metrics.a > 1", "metrics.a > 1 metrics.b > 1", "tags.a = b", "tags.a = `b`",
-           "params.a = 'x", "params.`a = 'x'", "run_id IN ()", "run_id IN 'a'", "run_id = ('a')", "run_id IN ('a' 'b')", "metrics.a == 1",
-           "metrics.a > 1e", "metrics.a > 1.2.3", "metrics.a > 0x10", "tags.a NOT 'b'", "tags.a IS 'b'", "metrics. > 1", "a -- comment",
-           "metrics.a > 1 /* x */", "metrics.a > 1 UNION SELECT 1", "'a' = 'b'", "1 = 1"}) {
+  for (const auto* text : {"metrics.a > 1; DROP TABLE run",
+                           "metrics.a > 1 OR 1 = 1",
+                           "(metrics.a > 1)",
+                           "metrics.a > (SELECT 1)",
+                           "metrics.a",
+                           "metrics.a >",
+                           "> 1",
+                           "metrics.a > 1 AND",
+                           "AND metrics.a > 1",
+                           "metrics.a > 1 metrics.b > 1",
+                           "tags.a = b",
+                           "tags.a = `b`",
+                           "params.a = 'x",
+                           "params.`a = 'x'",
+                           "run_id IN ()",
+                           "run_id IN 'a'",
+                           "run_id = ('a')",
+                           "run_id IN ('a' 'b')",
+                           "metrics.a == 1",
+                           "metrics.a > 1e",
+                           "metrics.a > 1.2.3",
+                           "metrics.a > 0x10",
+                           "tags.a NOT 'b'",
+                           "tags.a IS 'b'",
+                           "metrics. > 1",
+                           "a -- comment",
+                           "metrics.a > 1 /* x */",
+                           "metrics.a > 1 UNION SELECT 1",
+                           "'a' = 'b'",
+                           "1 = 1"}) {
     const auto parsed = parse_filter(text);
     EXPECT_FALSE(parsed) << text;
     EXPECT_TRUE(parsed || parsed.error().code == Code::invalid) << text;
@@ -68,7 +92,8 @@ TEST(Filter, OrderTermsTakeADirection) {
   EXPECT_EQ(parse_order("metrics.`a b` DESC")->key, "a b");
   EXPECT_TRUE(parse_order("start_time")->ascending);
   EXPECT_TRUE(parse_order("attribute.start_time asc")->ascending);
-  for (const auto* text : {"", "start_time up", "(SELECT 1)", "start_time DESC, run_id", "start_time; DROP TABLE run"}) EXPECT_FALSE(parse_order(text)) << text;
+  for (const auto* text : {"", "start_time up", "(SELECT 1)", "start_time DESC, run_id", "start_time; DROP TABLE run"})
+    EXPECT_FALSE(parse_order(text)) << text;
 }
 
 TEST(PageToken, ReadsBackAndRefusesNoise) {
@@ -79,7 +104,8 @@ TEST(PageToken, ReadsBackAndRefusesNoise) {
 
 TEST(Validation, KeysAreTheirOwnPath) {
   for (const auto* key : {"a", "a/b", "train loss", "a.b-c_d:e", "été"}) EXPECT_TRUE(check_key("metric", key)) << key;
-  for (const auto* key : {"", ".", "..", "../a", "a/../b", "/a", "a//b", "a/", "./a", "a\nb", "a*", "a\\b"}) EXPECT_FALSE(check_key("metric", key)) << key;
+  for (const auto* key : {"", ".", "..", "../a", "a/../b", "/a", "a//b", "a/", "./a", "a\nb", "a*", "a\\b"})
+    EXPECT_FALSE(check_key("metric", key)) << key;
   EXPECT_TRUE(check_key("metric", std::string(250, 'k')));
   EXPECT_EQ(check_key("metric", std::string(251, 'k')).error().message,
             "Metric name '" + std::string(250, 'k') + "' had length 251, which exceeded length limit of 250");

@@ -10,8 +10,10 @@ namespace {
 
 Result<void> check_dataset(const DatasetInput& input) {
   const auto& d = input.dataset;
-  for (const auto& [name, value] : {std::pair<std::string_view, const std::string&>{"name", d.name}, {"digest", d.digest},
-                                    {"source_type", d.source_type}, {"source", d.source}}) {
+  for (const auto& [name, value] : {std::pair<std::string_view, const std::string&>{"name", d.name},
+                                    {"digest", d.digest},
+                                    {"source_type", d.source_type},
+                                    {"source", d.source}}) {
     if (value.empty()) return fail(Code::invalid, fmt::format("Dataset {} cannot be empty", name));
     LATHE_CHECK(check_text(name, value));
   }
@@ -38,7 +40,9 @@ Result<std::int64_t> dataset_id(db::Connection& c, std::int64_t experiment, cons
         ON CONFLICT (experiment_id, name, digest) DO NOTHING)sql";
   static constexpr auto kFind = "SELECT id FROM dataset WHERE experiment_id = $1 AND name = $2 AND digest = $3";
   LATHE_CHECK(db::run(c, kInsert, experiment, d.name, d.digest, d.source_type, d.source, d.schema, d.profile));
-  LATHE_TRY(const auto id, db::first(c, kFind, [](const db::Row& row) { return row.integer(0); }, experiment, d.name, d.digest));
+  LATHE_TRY(const auto id,
+            db::first(
+                c, kFind, [](const db::Row& row) { return row.integer(0); }, experiment, d.name, d.digest));
   return id.value_or(0);
 }
 
@@ -46,7 +50,8 @@ Result<std::int64_t> dataset_id(db::Connection& c, std::int64_t experiment, cons
 
 Result<void> log_datasets(db::Connection& c, const RunInfo& run, const std::vector<DatasetInput>& inputs) {
   static constexpr auto kLink = "INSERT INTO run_dataset (run, dataset) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-  static constexpr auto kTag = "INSERT INTO run_dataset_tag (run, dataset, key, value) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+  static constexpr auto kTag =
+      "INSERT INTO run_dataset_tag (run, dataset, key, value) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
   for (const auto& input : inputs) {
     LATHE_CHECK(check_dataset(input));
     LATHE_TRY(const auto id, dataset_id(c, run.experiment_id, input.dataset));
@@ -56,13 +61,15 @@ Result<void> log_datasets(db::Connection& c, const RunInfo& run, const std::vect
   return {};
 }
 
-Result<void> log_run_models(db::Connection& c, const RunInfo& run, ModelRole role, const std::vector<ModelLink>& models) {
+Result<void> log_run_models(db::Connection& c, const RunInfo& run, ModelRole role,
+                            const std::vector<ModelLink>& models) {
   static constexpr auto kSql = R"sql(
     INSERT INTO run_model (run, model, role, step) VALUES ($1, $2, $3, $4)
         ON CONFLICT (run, model, role) DO UPDATE SET step = excluded.step)sql";
   for (const auto& model : models) {
     LATHE_CHECK(find_logged_model(c, model.model_id));
-    LATHE_CHECK(db::run(c, kSql, run.number, model.model_id, role == ModelRole::input ? "input" : "output", model.step));
+    LATHE_CHECK(
+        db::run(c, kSql, run.number, model.model_id, role == ModelRole::input ? "input" : "output", model.step));
   }
   return {};
 }
@@ -75,16 +82,27 @@ Result<RunLineage> load_lineage(db::Connection& c, const RunInfo& run) {
   static constexpr auto kModels = "SELECT model, step, role FROM run_model WHERE run = $1 ORDER BY step, model";
   RunLineage out;
   std::map<std::int64_t, std::size_t> places;
-  LATHE_CHECK(db::each(c, kDatasets, [&](const db::Row& row) {
-    places[row.integer(0)] = out.datasets.size();
-    out.datasets.push_back({{row.text(1), row.text(2), row.text(3), row.text(4), row.optional_text(5), row.optional_text(6)}, {}});
-  }, run.number));
+  LATHE_CHECK(db::each(
+      c, kDatasets,
+      [&](const db::Row& row) {
+        places[row.integer(0)] = out.datasets.size();
+        out.datasets.push_back(
+            {{row.text(1), row.text(2), row.text(3), row.text(4), row.optional_text(5), row.optional_text(6)}, {}});
+      },
+      run.number));
   if (!places.empty())
-    LATHE_CHECK(db::each(c, kTags, [&](const db::Row& row) { out.datasets[places[row.integer(0)]].tags.push_back({row.text(1), row.text(2)}); },
-                         run.number));
-  LATHE_CHECK(db::each(c, kModels, [&](const db::Row& row) {
-    (row.text_view(2) == "input" ? out.model_inputs : out.model_outputs).push_back({row.text(0), row.integer(1)});
-  }, run.number));
+    LATHE_CHECK(db::each(
+        c, kTags,
+        [&](const db::Row& row) {
+          out.datasets[places[row.integer(0)]].tags.push_back({row.text(1), row.text(2)});
+        },
+        run.number));
+  LATHE_CHECK(db::each(
+      c, kModels,
+      [&](const db::Row& row) {
+        (row.text_view(2) == "input" ? out.model_inputs : out.model_outputs).push_back({row.text(0), row.integer(1)});
+      },
+      run.number));
   return out;
 }
 

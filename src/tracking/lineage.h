@@ -32,7 +32,8 @@ struct RunLineage {
 /// Errors: `invalid` — a field that is missing or too long; `not_found` — no such logged model.
 Result<void> log_datasets(db::Connection& c, const RunInfo& run, const std::vector<DatasetInput>& inputs);
 enum class ModelRole : std::uint8_t { input, output };
-Result<void> log_run_models(db::Connection& c, const RunInfo& run, ModelRole role, const std::vector<ModelLink>& models);
+Result<void> log_run_models(db::Connection& c, const RunInfo& run, ModelRole role,
+                            const std::vector<ModelLink>& models);
 Result<RunLineage> load_lineage(db::Connection& c, const RunInfo& run);
 /// The runs of one page at once, by run number; runs without any are left out.
 Result<std::map<std::int64_t, RunLineage>> load_lineages(db::Connection& c, const std::vector<Run>& runs);

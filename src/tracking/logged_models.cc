@@ -12,9 +12,9 @@
 namespace lathe::tracking {
 namespace {
 
-#define LATHE_LOGGED_MODEL_COLUMNS                                                                                  \
-  "m.id, m.experiment_id, m.name, m.artifact_uri, m.status, m.model_type, m.source_run_id, m.created_by, m.created_ms, " \
-  "m.updated_ms"
+#define LATHE_LOGGED_MODEL_COLUMNS                                                                         \
+  "m.id, m.experiment_id, m.name, m.artifact_uri, m.status, m.model_type, m.source_run_id, m.created_by, " \
+  "m.created_ms, m.updated_ms"
 
 LoggedModel read_model(const db::Row& row) {
   LoggedModel out;
@@ -35,27 +35,40 @@ Result<void> load_details(db::Connection& c, LoggedModel& model) {
   static constexpr auto kMetrics = R"sql(
     SELECT key, value, timestamp_ms, step, is_nan, dataset_name, dataset_digest, run_id
       FROM logged_model_metric WHERE model = $1 ORDER BY key, dataset_name, dataset_digest, run_id)sql";
-  LATHE_TRY(model.params, db::all(c, "SELECT key, value FROM logged_model_param WHERE model = $1 ORDER BY key",
-                                  [](const db::Row& row) { return Param{row.text(0), row.text(1)}; }, model.model_id));
-  LATHE_TRY(model.tags, db::all(c, "SELECT key, value FROM logged_model_tag WHERE model = $1 ORDER BY key",
-                                [](const db::Row& row) { return Tag{row.text(0), row.text(1)}; }, model.model_id));
-  LATHE_TRY(model.metrics, db::all(c, kMetrics,
-                                   [&](const db::Row& row) {
-                                     LoggedModel::Point point{read_metric(row), row.text(7)};
-                                     point.metric.model_id = model.model_id;
-                                     point.metric.dataset_name = row.text(5);
-                                     point.metric.dataset_digest = row.text(6);
-                                     return point;
-                                   },
-                                   model.model_id));
+  LATHE_TRY(model.params, db::all(
+                              c, "SELECT key, value FROM logged_model_param WHERE model = $1 ORDER BY key",
+                              [](const db::Row& row) {
+                                return Param{row.text(0), row.text(1)};
+                              },
+                              model.model_id));
+  LATHE_TRY(model.tags, db::all(
+                            c, "SELECT key, value FROM logged_model_tag WHERE model = $1 ORDER BY key",
+                            [](const db::Row& row) {
+                              return Tag{row.text(0), row.text(1)};
+                            },
+                            model.model_id));
+  LATHE_TRY(model.metrics, db::all(
+                               c, kMetrics,
+                               [&](const db::Row& row) {
+                                 LoggedModel::Point point{read_metric(row), row.text(7)};
+                                 point.metric.model_id = model.model_id;
+                                 point.metric.dataset_name = row.text(5);
+                                 point.metric.dataset_digest = row.text(6);
+                                 return point;
+                               },
+                               model.model_id));
   return {};
 }
 
 Result<void> check_name(const std::string& name) {
   LATHE_CHECK(check_text("name", name));
   if (name.empty() || name.find_first_of("/:.%\"'") != std::string::npos || printable(name) != name)
-    return fail(Code::invalid, fmt::format("Invalid model name ({}) provided. Model name must be a non-empty string and cannot contain the following "
-                                           "characters: ('/', ':', '.', '%', '\"', \"'\")", printable(name)));
+    return fail(
+        Code::invalid,
+        fmt::format(
+            "Invalid model name ({}) provided. Model name must be a non-empty string and cannot contain the following "
+            "characters: ('/', ':', '.', '%', '\"', \"'\")",
+            printable(name)));
   return check_length("Model name", name, 500);
 }
 
@@ -66,30 +79,48 @@ Result<void> touch(db::Connection& c, const std::string& model_id, Time now) {
 
 Result<std::string> attribute_column(const std::string& key) {
   static constexpr std::pair<std::string_view, std::string_view> kColumns[] = {
-      {"name", "m.name"}, {"model_id", "m.id"}, {"model_type", "m.model_type"}, {"status", "m.status"}, {"source_run_id", "m.source_run_id"},
-      {"creation_timestamp", "m.created_ms"}, {"creation_time", "m.created_ms"}, {"last_updated_timestamp", "m.updated_ms"},
+      {"name", "m.name"},
+      {"model_id", "m.id"},
+      {"model_type", "m.model_type"},
+      {"status", "m.status"},
+      {"source_run_id", "m.source_run_id"},
+      {"creation_timestamp", "m.created_ms"},
+      {"creation_time", "m.created_ms"},
+      {"last_updated_timestamp", "m.updated_ms"},
       {"last_updated_time", "m.updated_ms"}};
   for (const auto& [name, column] : kColumns)
     if (name == key) return std::string(column);
-  return fail(Code::invalid, fmt::format("Invalid attribute key '{}' specified. Valid keys are 'name', 'model_id', 'model_type', 'status', "
-                                         "'source_run_id', 'creation_timestamp', 'last_updated_timestamp'", key));
+  return fail(
+      Code::invalid,
+      fmt::format("Invalid attribute key '{}' specified. Valid keys are 'name', 'model_id', 'model_type', 'status', "
+                  "'source_run_id', 'creation_timestamp', 'last_updated_timestamp'",
+                  key));
 }
 
-bool is_attribute(const std::string& entity) { return entity.empty() || entity == "attributes" || entity == "attribute"; }
+bool is_attribute(const std::string& entity) {
+  return entity.empty() || entity == "attributes" || entity == "attribute";
+}
 
 Result<std::string> condition_of(Where& where, const Comparison& comparison) {
   static constexpr auto kTexts = {Op::eq, Op::ne, Op::like, Op::ilike, Op::in, Op::not_in};
-  if (comparison.entity == "params") return pair_condition(where, "logged_model_param", "model", "m.id", comparison, kTexts);
-  if (comparison.entity == "tags") return pair_condition(where, "logged_model_tag", "model", "m.id", comparison, kTexts);
+  if (comparison.entity == "params")
+    return pair_condition(where, "logged_model_param", "model", "m.id", comparison, kTexts);
+  if (comparison.entity == "tags")
+    return pair_condition(where, "logged_model_tag", "model", "m.id", comparison, kTexts);
   if (comparison.entity == "metrics") {
     const auto key = where.bind(comparison.key);
     LATHE_TRY(const auto condition, number_condition(where, "x.value", comparison));
-    return fmt::format("EXISTS (SELECT 1 FROM logged_model_metric x WHERE x.model = m.id AND x.key = {} AND x.is_nan = 0 AND {})", key, condition);
+    return fmt::format(
+        "EXISTS (SELECT 1 FROM logged_model_metric x WHERE x.model = m.id AND x.key = {} AND x.is_nan = 0 AND {})", key,
+        condition);
   }
   if (!is_attribute(comparison.entity))
-    return fail(Code::invalid, fmt::format("Invalid entity type '{}'. Valid values are 'metrics', 'params', 'tags', 'attributes'", comparison.entity));
+    return fail(Code::invalid,
+                fmt::format("Invalid entity type '{}'. Valid values are 'metrics', 'params', 'tags', 'attributes'",
+                            comparison.entity));
   LATHE_TRY(const auto column, attribute_column(comparison.key));
-  return column.ends_with("_ms") ? number_condition(where, column, comparison) : text_condition(where, column, comparison, kTexts);
+  return column.ends_with("_ms") ? number_condition(where, column, comparison)
+                                 : text_condition(where, column, comparison, kTexts);
 }
 
 Result<std::string> order_of(Where& where, const std::vector<ModelOrder>& order_by) {
@@ -101,10 +132,12 @@ Result<std::string> order_of(Where& where, const std::vector<ModelOrder>& order_
       out += fmt::format("{} {}, ", column, direction);
       continue;
     }
-    std::string value = fmt::format("SELECT MAX(x.value) FROM logged_model_metric x WHERE x.model = m.id AND x.is_nan = 0 AND x.key = {}",
-                                    where.bind(order.field.substr(8)));
+    std::string value = fmt::format(
+        "SELECT MAX(x.value) FROM logged_model_metric x WHERE x.model = m.id AND x.is_nan = 0 AND x.key = {}",
+        where.bind(order.field.substr(8)));
     if (!order.dataset_name.empty()) value += fmt::format(" AND x.dataset_name = {}", where.bind(order.dataset_name));
-    if (!order.dataset_digest.empty()) value += fmt::format(" AND x.dataset_digest = {}", where.bind(order.dataset_digest));
+    if (!order.dataset_digest.empty())
+      value += fmt::format(" AND x.dataset_digest = {}", where.bind(order.dataset_digest));
     out += fmt::format("({0}) IS NULL, ({0}) {1}, ", value, direction);
   }
   return out + "m.created_ms DESC, m.id";
@@ -114,11 +147,13 @@ Result<std::string> order_of(Where& where, const std::vector<ModelOrder>& order_
 
 Result<LoggedModel> create_logged_model(db::Connection& c, const LoggedModelSpec& spec, Time now) {
   static constexpr auto kInsert = R"sql(
-    INSERT INTO logged_model (id, experiment_id, name, artifact_uri, status, model_type, source_run_id, created_by, created_ms, updated_ms, stage)
+    INSERT INTO logged_model (id, experiment_id, name, artifact_uri, status, model_type, source_run_id, created_by,
+                              created_ms, updated_ms, stage)
     VALUES ($1, $2, $3, $4, 'LOGGED_MODEL_PENDING', $5, $6, $7, $8, $8, 'active'))sql";
   LATHE_TRY(const auto experiment, find_experiment(c, spec.experiment_id));
   if (experiment.stage != Stage::active)
-    return fail(Code::invalid, fmt::format("The experiment {} must be in the 'active' state. Current state is deleted.", experiment.id));
+    return fail(Code::invalid, fmt::format("The experiment {} must be in the 'active' state. Current state is deleted.",
+                                           experiment.id));
   if (!spec.source_run_id.empty()) LATHE_CHECK(find_run(c, spec.source_run_id));
   auto name = spec.name;
   if (name.empty()) {
@@ -130,14 +165,16 @@ Result<LoggedModel> create_logged_model(db::Connection& c, const LoggedModelSpec
   LATHE_CHECK(check_length("Model type", spec.model_type, 500));
   const auto id = "m-" + random_hex(16);
   const auto uri = fmt::format("{}/models/{}/artifacts", experiment.artifact_location, id);
-  LATHE_CHECK(db::run(c, kInsert, id, spec.experiment_id, name, uri, spec.model_type, spec.source_run_id, spec.created_by, millis(now)));
+  LATHE_CHECK(db::run(c, kInsert, id, spec.experiment_id, name, uri, spec.model_type, spec.source_run_id,
+                      spec.created_by, millis(now)));
   LATHE_CHECK(log_model_params(c, id, spec.params));
   LATHE_CHECK(set_model_tags(c, id, spec.tags, now));
   return find_logged_model(c, id);
 }
 
 Result<LoggedModel> find_logged_model(db::Connection& c, const std::string& model_id) {
-  static constexpr auto kSql = "SELECT " LATHE_LOGGED_MODEL_COLUMNS " FROM logged_model m WHERE m.id = $1 AND m.stage = 'active'";
+  static constexpr auto kSql =
+      "SELECT " LATHE_LOGGED_MODEL_COLUMNS " FROM logged_model m WHERE m.id = $1 AND m.stage = 'active'";
   LATHE_TRY(auto found, db::first(c, kSql, read_model, model_id));
   if (!found) return fail(Code::not_found, fmt::format("Logged model with ID '{}' not found.", printable(model_id)));
   LATHE_CHECK(load_details(c, *found));
@@ -147,15 +184,20 @@ Result<LoggedModel> find_logged_model(db::Connection& c, const std::string& mode
 Result<LoggedModel> writable_logged_model(db::Connection& c, const http::Principal& who, const std::string& model_id) {
   LATHE_TRY(auto model, find_logged_model(c, model_id));
   if (!who.run) return model;
-  if (model.source_run_id.empty()) return fail(Code::forbidden, "this job's token changes the logged models of its own runs only");
+  if (model.source_run_id.empty())
+    return fail(Code::forbidden, "this job's token changes the logged models of its own runs only");
   LATHE_TRY(const auto run, find_run(c, model.source_run_id));
   LATHE_CHECK(check_may_write(who, run));
   return model;
 }
 
-Result<void> finalize_logged_model(db::Connection& c, const std::string& model_id, const std::string& status, Time now) {
+Result<void> finalize_logged_model(db::Connection& c, const std::string& model_id, const std::string& status,
+                                   Time now) {
   if (status != "LOGGED_MODEL_READY" && status != "LOGGED_MODEL_UPLOAD_FAILED" && status != "LOGGED_MODEL_PENDING")
-    return fail(Code::invalid, fmt::format("Invalid model status: {}. Expected statuses: LOGGED_MODEL_READY, LOGGED_MODEL_UPLOAD_FAILED", printable(status)));
+    return fail(
+        Code::invalid,
+        fmt::format("Invalid model status: {}. Expected statuses: LOGGED_MODEL_READY, LOGGED_MODEL_UPLOAD_FAILED",
+                    printable(status)));
   LATHE_CHECK(db::run(c, "UPDATE logged_model SET status = $2 WHERE id = $1", model_id, status));
   return touch(c, model_id, now);
 }
@@ -166,18 +208,22 @@ Result<void> delete_logged_model(db::Connection& c, const std::string& model_id,
 }
 
 Result<void> log_model_params(db::Connection& c, const std::string& model_id, const std::vector<Param>& params) {
-  static constexpr auto kInsert = "INSERT INTO logged_model_param (model, key, value) VALUES ($1, $2, $3) ON CONFLICT (model, key) DO NOTHING";
+  static constexpr auto kInsert =
+      "INSERT INTO logged_model_param (model, key, value) VALUES ($1, $2, $3) ON CONFLICT (model, key) DO NOTHING";
   for (const auto& param : params) {
     LATHE_CHECK(check_key("parameter", param.key));
     LATHE_CHECK(check_text("parameter", param.value));
     const auto value = first_characters(param.value, kParamValueLimit);
     LATHE_TRY(const auto added, db::run(c, kInsert, model_id, param.key, value));
     if (added == 1) continue;
-    LATHE_TRY(const auto before, db::first(c, "SELECT value FROM logged_model_param WHERE model = $1 AND key = $2",
-                                           [](const db::Row& row) { return row.text(0); }, model_id, param.key));
+    LATHE_TRY(const auto before, db::first(
+                                     c, "SELECT value FROM logged_model_param WHERE model = $1 AND key = $2",
+                                     [](const db::Row& row) { return row.text(0); }, model_id, param.key));
     if (before != value)
-      return fail(Code::invalid, fmt::format("Changing param values is not allowed. Param with key='{}' was already logged with value='{}' for logged model "
-                                             "ID='{}'.", param.key, before.value_or(""), model_id));
+      return fail(Code::invalid, fmt::format("Changing param values is not allowed. Param with key='{}' was already "
+                                             "logged with value='{}' for logged model "
+                                             "ID='{}'.",
+                                             param.key, before.value_or(""), model_id));
   }
   return {};
 }
@@ -196,13 +242,17 @@ Result<void> set_model_tags(db::Connection& c, const std::string& model_id, cons
 
 Result<void> delete_model_tag(db::Connection& c, const std::string& model_id, const std::string& key, Time now) {
   LATHE_TRY(const auto gone, db::run(c, "DELETE FROM logged_model_tag WHERE model = $1 AND key = $2", model_id, key));
-  if (gone == 0) return fail(Code::not_found, fmt::format("No tag with key '{}' found for model with ID '{}'.", printable(key), model_id));
+  if (gone == 0)
+    return fail(Code::not_found,
+                fmt::format("No tag with key '{}' found for model with ID '{}'.", printable(key), model_id));
   return touch(c, model_id, now);
 }
 
 Result<Page<LoggedModel>> search_logged_models(db::Connection& c, const ModelSearch& search) {
   if (search.limit == 0 || search.limit > 1000)
-    return fail(Code::invalid, fmt::format("Invalid value {} for parameter 'max_results' supplied. It must be at most 1000", search.limit));
+    return fail(
+        Code::invalid,
+        fmt::format("Invalid value {} for parameter 'max_results' supplied. It must be at most 1000", search.limit));
   LATHE_TRY(const auto offset, parse_page_token(search.page_token));
   LATHE_TRY(const auto filter, parse_filter(search.filter));
   Where where;
@@ -214,8 +264,9 @@ Result<Page<LoggedModel>> search_logged_models(db::Connection& c, const ModelSea
     where.add(condition);
   }
   LATHE_TRY(const auto order, order_of(where, search.order_by));
-  const auto sql = fmt::format("SELECT " LATHE_LOGGED_MODEL_COLUMNS " FROM logged_model m WHERE {} ORDER BY {} LIMIT {} OFFSET {}", where.sql(), order,
-                               where.bind(static_cast<std::int64_t>(search.limit + 1)), where.bind(static_cast<std::int64_t>(offset)));
+  const auto sql = fmt::format(
+      "SELECT " LATHE_LOGGED_MODEL_COLUMNS " FROM logged_model m WHERE {} ORDER BY {} LIMIT {} OFFSET {}", where.sql(),
+      order, where.bind(static_cast<std::int64_t>(search.limit + 1)), where.bind(static_cast<std::int64_t>(offset)));
   Page<LoggedModel> page;
   LATHE_CHECK(c.run(sql, where.params(), [&](const db::Row& row) { page.items.push_back(read_model(row)); }));
   if (page.items.size() > search.limit) {

@@ -27,11 +27,14 @@ struct Latest {
 
 Result<Latest> find_latest(db::Connection& c, const RunInfo& run, const std::string& key) {
   static constexpr auto kSql = "SELECT id, step, timestamp_ms, value, is_nan FROM metric WHERE run = $1 AND key = $2";
-  LATHE_TRY(auto found, db::first(c, kSql,
-                                  [](const db::Row& row) {
-                                    return Latest{row.integer(0), row.integer(1), row.integer(2), {row.real(3), row.integer(4) != 0}, true, false};
-                                  },
-                                  run.number, key));
+  LATHE_TRY(auto found, db::first(
+                            c, kSql,
+                            [](const db::Row& row) {
+                              return Latest{row.integer(0), row.integer(1),
+                                            row.integer(2), {row.real(3), row.integer(4) != 0},
+                                            true,           false};
+                            },
+                            run.number, key));
   return found ? std::move(*found) : Latest{};
 }
 
@@ -40,8 +43,10 @@ Result<void> insert_metric(db::Connection& c, const RunInfo& run, const std::str
     INSERT INTO metric (id, run, experiment_id, key, step, timestamp_ms, value, is_nan)
     SELECT COALESCE(MAX(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7 FROM metric
  RETURNING id)sql";
-  LATHE_TRY(const auto id, db::first(c, kSql, [](const db::Row& row) { return row.integer(0); }, run.number, run.experiment_id, key,
-                                     latest.step, latest.timestamp_ms, latest.value.value, latest.value.is_nan));
+  LATHE_TRY(const auto id,
+            db::first(
+                c, kSql, [](const db::Row& row) { return row.integer(0); }, run.number, run.experiment_id, key,
+                latest.step, latest.timestamp_ms, latest.value.value, latest.value.is_nan));
   latest.id = *id;
   latest.exists = true;
   return {};
@@ -63,35 +68,43 @@ Result<void> insert_point(db::Connection& c, std::int64_t metric, const Metric& 
 
 Result<void> log_one(db::Connection& c, const RunInfo& run, const Metric& point, Latest& latest) {
   const auto value = kept(point.value);
-  const auto order = [](std::int64_t step, std::int64_t time, const KeptValue& v) { return std::tuple{step, time, v.value}; };
-  const bool newer = !latest.exists || order(point.step, point.timestamp_ms, value) > order(latest.step, latest.timestamp_ms, latest.value);
+  const auto order = [](std::int64_t step, std::int64_t time, const KeptValue& v) {
+    return std::tuple{step, time, v.value};
+  };
+  const bool newer = !latest.exists || order(point.step, point.timestamp_ms, value) >
+                                           order(latest.step, latest.timestamp_ms, latest.value);
   if (newer) {
     latest.step = point.step;
     latest.timestamp_ms = point.timestamp_ms;
     latest.value = value;
-    if (latest.exists) latest.changed = true;
-    else LATHE_CHECK(insert_metric(c, run, point.key, latest));
+    if (latest.exists)
+      latest.changed = true;
+    else
+      LATHE_CHECK(insert_metric(c, run, point.key, latest));
   }
   return insert_point(c, latest.id, point, value);
 }
 
 Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metric& point) {
   static constexpr auto kSql = R"sql(
-    INSERT INTO logged_model_metric (model, key, dataset_name, dataset_digest, run_id, step, timestamp_ms, value, is_nan)
+    INSERT INTO logged_model_metric (model, key, dataset_name, dataset_digest, run_id, step, timestamp_ms, value,
+                                     is_nan)
     SELECT id, $2, $3, $4, $5, $6, $7, $8, $9 FROM logged_model WHERE id = $1
         ON CONFLICT (model, key, dataset_name, dataset_digest, run_id)
-        DO UPDATE SET step = excluded.step, timestamp_ms = excluded.timestamp_ms, value = excluded.value, is_nan = excluded.is_nan
+        DO UPDATE SET step = excluded.step, timestamp_ms = excluded.timestamp_ms, value = excluded.value,
+                      is_nan = excluded.is_nan
      WHERE (excluded.step, excluded.timestamp_ms) >= (logged_model_metric.step, logged_model_metric.timestamp_ms))sql";
   const auto value = kept(point.value);
-  LATHE_CHECK(db::run(c, kSql, point.model_id, point.key, point.dataset_name, point.dataset_digest, run.run_id, point.step,
-                      point.timestamp_ms, value.value, value.is_nan));
+  LATHE_CHECK(db::run(c, kSql, point.model_id, point.key, point.dataset_name, point.dataset_digest, run.run_id,
+                      point.step, point.timestamp_ms, value.value, value.is_nan));
   return {};
 }
 
 Result<void> check_metric(const Metric& metric) {
   LATHE_CHECK(check_key("metric", metric.key));
   if (metric.timestamp_ms < 0)
-    return fail(Code::invalid, fmt::format("Got invalid timestamp {} for metric '{}' (value={}). Timestamp must be a nonnegative long (64-bit integer) ",
+    return fail(Code::invalid, fmt::format("Got invalid timestamp {} for metric '{}' (value={}). Timestamp must be a "
+                                           "nonnegative long (64-bit integer) ",
                                            metric.timestamp_ms, metric.key, metric.value));
   return {};
 }
@@ -101,14 +114,18 @@ Result<void> log_one_param(db::Connection& c, const RunInfo& run, const Param& p
   LATHE_CHECK(check_text("parameter", param.value));
   const std::string value(first_characters(param.value, kParamValueLimit));  // longer ones are cut, as MLflow does
 
-  static constexpr auto kInsert = "INSERT INTO run_param (run, key, value) VALUES ($1, $2, $3) ON CONFLICT (run, key) DO NOTHING";
+  static constexpr auto kInsert =
+      "INSERT INTO run_param (run, key, value) VALUES ($1, $2, $3) ON CONFLICT (run, key) DO NOTHING";
   LATHE_TRY(const auto added, db::run(c, kInsert, run.number, param.key, value));
   if (added == 1) return {};
-  LATHE_TRY(const auto before, db::first(c, "SELECT value FROM run_param WHERE run = $1 AND key = $2",
-                                         [](const db::Row& row) { return row.text(0); }, run.number, param.key));
+  LATHE_TRY(const auto before, db::first(
+                                   c, "SELECT value FROM run_param WHERE run = $1 AND key = $2",
+                                   [](const db::Row& row) { return row.text(0); }, run.number, param.key));
   if (before == value) return {};
-  return fail(Code::invalid, fmt::format("Changing param values is not allowed. Param with key='{}' was already logged with value='{}' for run ID='{}'. "
-                                         "Attempted logging new value '{}'.", param.key, before.value_or(""), run.run_id, value));
+  return fail(Code::invalid, fmt::format("Changing param values is not allowed. Param with key='{}' was already logged "
+                                         "with value='{}' for run ID='{}'. "
+                                         "Attempted logging new value '{}'.",
+                                         param.key, before.value_or(""), run.run_id, value));
 }
 
 }  // namespace
@@ -149,8 +166,12 @@ Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector
   std::set<std::string_view> seen;
   for (const auto& param : params)
     if (!seen.insert(param.key).second)
-      return fail(Code::invalid, fmt::format("Duplicate parameter keys have been submitted: ['{}']. Please ensure the request contains only one "
-                                             "param value per param key.", param.key));
+      return fail(
+          Code::invalid,
+          fmt::format(
+              "Duplicate parameter keys have been submitted: ['{}']. Please ensure the request contains only one "
+              "param value per param key.",
+              param.key));
   for (const auto& param : params) LATHE_CHECK(log_one_param(c, run, param));
   return {};
 }
@@ -176,7 +197,9 @@ Result<void> delete_tag(db::Connection& c, const RunInfo& run, const std::string
 }
 
 Result<std::optional<std::string>> find_tag(db::Connection& c, const RunInfo& run, std::string_view key) {
-  return db::first(c, "SELECT value FROM run_tag WHERE run = $1 AND key = $2", [](const db::Row& row) { return row.text(0); }, run.number, key);
+  return db::first(
+      c, "SELECT value FROM run_tag WHERE run = $1 AND key = $2", [](const db::Row& row) { return row.text(0); },
+      run.number, key);
 }
 
 Result<void> log_param(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value) {
@@ -189,8 +212,8 @@ Result<void> set_tag(db::Connection& c, const std::string& run_id, const std::st
   return set_tags(c, run, {{key, value}});
 }
 
-Result<std::vector<Metric>> metric_history(db::Connection& c, const RunInfo& run, const std::string& key, std::size_t limit,
-                                           std::size_t offset) {
+Result<std::vector<Metric>> metric_history(db::Connection& c, const RunInfo& run, const std::string& key,
+                                           std::size_t limit, std::size_t offset) {
   static constexpr auto kSql = R"sql(
     SELECT m.key, p.value, p.timestamp_ms, p.step, p.is_nan
       FROM metric m JOIN metric_point p ON p.metric = m.id

@@ -6,7 +6,7 @@
 namespace lathe::tracking {
 
 /// The columns that `read_run_info` reads, of a table that the statement calls r.
-#define LATHE_RUN_COLUMNS                                                                                          \
+#define LATHE_RUN_COLUMNS                                                                                           \
   "r.number, r.id, r.experiment_id, r.name, r.user_name, r.status, r.start_ms, r.end_ms, r.stage, r.artifact_uri, " \
   "r.job, r.owner, r.created_by"
 RunInfo read_run_info(const db::Row& row);

@@ -38,8 +38,11 @@ Result<void> settle_name(RunSpec& spec) {
   const auto* tag = find_tag(spec.tags, kRunName);
   const std::string tagged = tag == nullptr ? "" : tag->value;
   if (!spec.run_name.empty() && !tagged.empty() && spec.run_name != tagged)
-    return fail(Code::invalid, fmt::format("Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values "
-                                           "(run_name='{}', mlflow.runName='{}').", spec.run_name, tagged));
+    return fail(
+        Code::invalid,
+        fmt::format("Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values "
+                    "(run_name='{}', mlflow.runName='{}').",
+                    spec.run_name, tagged));
   if (spec.run_name.empty()) spec.run_name = tagged.empty() ? random_run_name() : tagged;
   if (tagged.empty()) {
     std::erase_if(spec.tags, [](const Tag& t) { return t.key == kRunName; });
@@ -58,7 +61,8 @@ Result<void> settle_parent(db::Connection& c, RunSpec& spec) {
   }
   LATHE_TRY(const auto run, find_run(c, parent->value));
   if (run.run_id == *spec.owner || run.owner == spec.owner) return {};
-  return fail(Code::forbidden, fmt::format("a job's token makes child runs of its own run {} only, not of {}", *spec.owner, run.run_id));
+  return fail(Code::forbidden,
+              fmt::format("a job's token makes child runs of its own run {} only, not of {}", *spec.owner, run.run_id));
 }
 
 }  // namespace
@@ -98,7 +102,8 @@ Result<RunInfo> create_run(db::Connection& c, RunSpec spec) {
   LATHE_CHECK(check_run_id(spec.run_id));
   LATHE_TRY(const auto experiment, find_experiment(c, spec.experiment_id));
   if (experiment.stage != Stage::active)
-    return fail(Code::invalid, fmt::format("The experiment {} must be in the 'active' state. Current state is deleted.", experiment.id));
+    return fail(Code::invalid, fmt::format("The experiment {} must be in the 'active' state. Current state is deleted.",
+                                           experiment.id));
   LATHE_CHECK(settle_name(spec));
   LATHE_CHECK(settle_parent(c, spec));
   LATHE_CHECK(check_text("run_name", spec.run_name));
@@ -116,13 +121,15 @@ Result<RunInfo> create_run(db::Connection& c, RunSpec spec) {
   run.owner = std::move(spec.owner);
   run.created_by = std::move(spec.created_by);
   static constexpr auto kInsert = R"sql(
-    INSERT INTO run (number, id, experiment_id, name, user_name, status, start_ms, stage, artifact_uri, job, owner, created_by)
+    INSERT INTO run (number, id, experiment_id, name, user_name, status, start_ms, stage, artifact_uri, job, owner,
+                     created_by)
     SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, $4, $5, $6, 'active', $7, $8, $9, $10 FROM run WHERE TRUE
         ON CONFLICT (id) DO NOTHING
  RETURNING number)sql";
-  LATHE_TRY(const auto number, db::first(c, kInsert, [](const db::Row& row) { return row.integer(0); }, run.run_id, run.experiment_id,
-                                         run.run_name, run.user, status_name(run.status), run.start_ms, run.artifact_uri, run.job,
-                                         run.owner, run.created_by));
+  LATHE_TRY(const auto number, db::first(
+                                   c, kInsert, [](const db::Row& row) { return row.integer(0); }, run.run_id,
+                                   run.experiment_id, run.run_name, run.user, status_name(run.status), run.start_ms,
+                                   run.artifact_uri, run.job, run.owner, run.created_by));
   if (!number) return fail(Code::conflict, fmt::format("Run with id={} already exists.", run.run_id));
   run.number = *number;
   LATHE_CHECK(set_tags(c, run, spec.tags));
@@ -143,19 +150,29 @@ Result<Run> load_run(db::Connection& c, std::string_view run_id) {
 
 Result<Run> load_details(db::Connection& c, RunInfo info) {
   Run run;
-  static constexpr auto kMetrics = "SELECT key, value, timestamp_ms, step, is_nan FROM metric WHERE run = $1 ORDER BY key";
+  static constexpr auto kMetrics =
+      "SELECT key, value, timestamp_ms, step, is_nan FROM metric WHERE run = $1 ORDER BY key";
   LATHE_TRY(run.metrics, db::all(c, kMetrics, read_metric, info.number));
-  LATHE_TRY(run.params, db::all(c, "SELECT key, value FROM run_param WHERE run = $1 ORDER BY key",
-                                [](const db::Row& row) { return Param{row.text(0), row.text(1)}; }, info.number));
-  LATHE_TRY(run.tags, db::all(c, "SELECT key, value FROM run_tag WHERE run = $1 ORDER BY key",
-                              [](const db::Row& row) { return Tag{row.text(0), row.text(1)}; }, info.number));
+  LATHE_TRY(run.params, db::all(
+                            c, "SELECT key, value FROM run_param WHERE run = $1 ORDER BY key",
+                            [](const db::Row& row) {
+                              return Param{row.text(0), row.text(1)};
+                            },
+                            info.number));
+  LATHE_TRY(run.tags, db::all(
+                          c, "SELECT key, value FROM run_tag WHERE run = $1 ORDER BY key",
+                          [](const db::Row& row) {
+                            return Tag{row.text(0), row.text(1)};
+                          },
+                          info.number));
   run.info = std::move(info);
   return run;
 }
 
 Result<void> check_may_write(const http::Principal& who, const RunInfo& run) {
   if (!who.run || run.run_id == *who.run || run.owner == who.run) return {};
-  return fail(Code::forbidden, fmt::format("this job's token writes its own run {} and the runs it made, not {}", *who.run, run.run_id));
+  return fail(Code::forbidden,
+              fmt::format("this job's token writes its own run {} and the runs it made, not {}", *who.run, run.run_id));
 }
 
 Result<RunInfo> writable_run(db::Connection& c, const http::Principal& who, std::string_view run_id) {
@@ -163,7 +180,8 @@ Result<RunInfo> writable_run(db::Connection& c, const http::Principal& who, std:
   LATHE_TRY(auto run, find_run(c, run_id));
   LATHE_CHECK(check_may_write(who, run));
   if (run.stage != Stage::active)
-    return fail(Code::invalid, fmt::format("The run {} must be in the 'active' state. Current state is deleted.", run.run_id));
+    return fail(Code::invalid,
+                fmt::format("The run {} must be in the 'active' state. Current state is deleted.", run.run_id));
   return run;
 }
 
@@ -175,11 +193,13 @@ Result<RunInfo> update_run(db::Connection& c, RunInfo run, const RunChange& chan
   if (run.job) return run;  // what its process does is the truth
   if (change.status) run.status = *change.status;
   if (change.end_ms) run.end_ms = change.end_ms;
-  LATHE_CHECK(db::run(c, "UPDATE run SET status = $2, end_ms = $3 WHERE number = $1", run.number, status_name(run.status), run.end_ms));
+  LATHE_CHECK(db::run(c, "UPDATE run SET status = $2, end_ms = $3 WHERE number = $1", run.number,
+                      status_name(run.status), run.end_ms));
   return run;
 }
 
-Result<void> set_run_status(db::Connection& c, const std::string& run_id, RunStatus status, std::optional<std::int64_t> end_ms) {
+Result<void> set_run_status(db::Connection& c, const std::string& run_id, RunStatus status,
+                            std::optional<std::int64_t> end_ms) {
   LATHE_TRY(const auto changed,
             db::run(c, "UPDATE run SET status = $2, end_ms = $3 WHERE id = $1", run_id, status_name(status), end_ms));
   if (changed == 0) return fail(Code::not_found, fmt::format("Run with id={} not found", run_id));
@@ -187,7 +207,8 @@ Result<void> set_run_status(db::Connection& c, const std::string& run_id, RunSta
 }
 
 Result<void> delete_run(db::Connection& c, const RunInfo& run, Time now) {
-  LATHE_CHECK(db::run(c, "UPDATE run SET stage = 'deleted', deleted_us = $2 WHERE number = $1", run.number, micros(now)));
+  LATHE_CHECK(
+      db::run(c, "UPDATE run SET stage = 'deleted', deleted_us = $2 WHERE number = $1", run.number, micros(now)));
   return {};
 }
 

@@ -22,29 +22,46 @@ struct Attribute {
   bool number;
 };
 constexpr std::array kAttributes = {
-    Attribute{"run_id", "r.id", false},           Attribute{"run_name", "r.name", false},        Attribute{"Run name", "r.name", false},
-    Attribute{"run name", "r.name", false},       Attribute{"Run Name", "r.name", false},        Attribute{"user_id", "r.user_name", false},
-    Attribute{"status", "r.status", false},       Attribute{"artifact_uri", "r.artifact_uri", false},
-    Attribute{"start_time", "r.start_ms", true},  Attribute{"end_time", "r.end_ms", true},
-    Attribute{"created", "r.start_ms", true},     Attribute{"Created", "r.start_ms", true},
+    Attribute{"run_id", "r.id", false},          Attribute{"run_name", "r.name", false},
+    Attribute{"Run name", "r.name", false},      Attribute{"run name", "r.name", false},
+    Attribute{"Run Name", "r.name", false},      Attribute{"user_id", "r.user_name", false},
+    Attribute{"status", "r.status", false},      Attribute{"artifact_uri", "r.artifact_uri", false},
+    Attribute{"start_time", "r.start_ms", true}, Attribute{"end_time", "r.end_ms", true},
+    Attribute{"created", "r.start_ms", true},    Attribute{"Created", "r.start_ms", true},
 };
 
 Result<Entity> entity_of(const std::string& name) {
-  static constexpr std::pair<std::string_view, Entity> kNames[] = {
-      {"metric", Entity::metric},     {"metrics", Entity::metric},       {"param", Entity::param},     {"params", Entity::param},
-      {"parameter", Entity::param},   {"parameters", Entity::param},     {"tag", Entity::tag},         {"tags", Entity::tag},
-      {"", Entity::attribute},        {"attribute", Entity::attribute},  {"attributes", Entity::attribute},
-      {"attr", Entity::attribute},    {"run", Entity::attribute},        {"dataset", Entity::dataset}, {"datasets", Entity::dataset}};
+  static constexpr std::pair<std::string_view, Entity> kNames[] = {{"metric", Entity::metric},
+                                                                   {"metrics", Entity::metric},
+                                                                   {"param", Entity::param},
+                                                                   {"params", Entity::param},
+                                                                   {"parameter", Entity::param},
+                                                                   {"parameters", Entity::param},
+                                                                   {"tag", Entity::tag},
+                                                                   {"tags", Entity::tag},
+                                                                   {"", Entity::attribute},
+                                                                   {"attribute", Entity::attribute},
+                                                                   {"attributes", Entity::attribute},
+                                                                   {"attr", Entity::attribute},
+                                                                   {"run", Entity::attribute},
+                                                                   {"dataset", Entity::dataset},
+                                                                   {"datasets", Entity::dataset}};
   for (const auto& [known, entity] : kNames)
     if (known == name) return entity;
-  return fail(Code::invalid, fmt::format("Invalid entity type '{}'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']", name));
+  return fail(
+      Code::invalid,
+      fmt::format("Invalid entity type '{}'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']",
+                  name));
 }
 
 Result<Attribute> attribute_of(const std::string& key) {
   for (const auto& attribute : kAttributes)
     if (attribute.name == key) return attribute;
-  return fail(Code::invalid, fmt::format("Invalid attribute key '{}' specified. Valid keys are 'run_id', 'run_name', 'user_id', 'status', "
-                                         "'artifact_uri', 'start_time', 'end_time', 'created'", key));
+  return fail(
+      Code::invalid,
+      fmt::format("Invalid attribute key '{}' specified. Valid keys are 'run_id', 'run_name', 'user_id', 'status', "
+                  "'artifact_uri', 'start_time', 'end_time', 'created'",
+                  key));
 }
 
 Result<std::string> metric_condition(Where& where, const Comparison& comparison) {
@@ -52,19 +69,26 @@ Result<std::string> metric_condition(Where& where, const Comparison& comparison)
   const auto key = where.bind(comparison.key);
   LATHE_TRY(const auto condition, number_condition(where, "x.value", comparison));
   return fmt::format("EXISTS (SELECT 1 FROM metric x WHERE x.run = r.number AND x.key = {} AND {})", key,
-                     comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition) : fmt::format("x.is_nan = 0 AND {}", condition));
+                     comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition)
+                                             : fmt::format("x.is_nan = 0 AND {}", condition));
 }
 
 Result<std::string> dataset_condition(Where& where, const Comparison& comparison) {
   static constexpr auto kAllowed = {Op::eq, Op::ne, Op::like, Op::ilike, Op::in, Op::not_in};
   if (comparison.key == "context") {
     LATHE_TRY(const auto condition, text_condition(where, "t.value", comparison, kAllowed));
-    return fmt::format("EXISTS (SELECT 1 FROM run_dataset_tag t WHERE t.run = r.number AND t.key = 'mlflow.data.context' AND {})", condition);
+    return fmt::format(
+        "EXISTS (SELECT 1 FROM run_dataset_tag t WHERE t.run = r.number AND t.key = 'mlflow.data.context' AND {})",
+        condition);
   }
   if (comparison.key != "name" && comparison.key != "digest")
-    return fail(Code::invalid, fmt::format("Invalid dataset key '{}' specified. Valid keys are 'name', 'digest', 'context'", comparison.key));
+    return fail(
+        Code::invalid,
+        fmt::format("Invalid dataset key '{}' specified. Valid keys are 'name', 'digest', 'context'", comparison.key));
   LATHE_TRY(const auto condition, text_condition(where, "d." + comparison.key, comparison, kAllowed));
-  return fmt::format("EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset d ON d.id = rd.dataset WHERE rd.run = r.number AND {})", condition);
+  return fmt::format(
+      "EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset d ON d.id = rd.dataset WHERE rd.run = r.number AND {})",
+      condition);
 }
 
 Result<std::string> condition_of(Where& where, const Comparison& comparison) {
@@ -73,18 +97,24 @@ Result<std::string> condition_of(Where& where, const Comparison& comparison) {
   static constexpr auto kIds = {Op::eq, Op::ne, Op::like, Op::ilike, Op::in, Op::not_in};
   LATHE_TRY(const auto entity, entity_of(comparison.entity));
   switch (entity) {
-    case Entity::metric: return metric_condition(where, comparison);
-    case Entity::param: return pair_condition(where, "run_param", "run", "r.number", comparison, kPairs);
-    case Entity::tag: return pair_condition(where, "run_tag", "run", "r.number", comparison, kPairs);
-    case Entity::dataset: return dataset_condition(where, comparison);
-    case Entity::attribute: break;
+    case Entity::metric:
+      return metric_condition(where, comparison);
+    case Entity::param:
+      return pair_condition(where, "run_param", "run", "r.number", comparison, kPairs);
+    case Entity::tag:
+      return pair_condition(where, "run_tag", "run", "r.number", comparison, kPairs);
+    case Entity::dataset:
+      return dataset_condition(where, comparison);
+    case Entity::attribute:
+      break;
   }
   LATHE_TRY(const auto attribute, attribute_of(comparison.key));
   const std::string column(attribute.column);
   if (attribute.number) return number_condition(where, column, comparison);
   if (comparison.value.kind == Literal::Kind::list && attribute.name != "run_id")
     return fail(Code::invalid, "Only the 'run_id' attribute supports comparison with a list of quoted string values.");
-  return attribute.name == "run_id" ? text_condition(where, column, comparison, kIds) : text_condition(where, column, comparison, kTexts);
+  return attribute.name == "run_id" ? text_condition(where, column, comparison, kIds)
+                                    : text_condition(where, column, comparison, kTexts);
 }
 
 struct Order {
@@ -95,7 +125,8 @@ struct Order {
 /// Runs without the value come last, whichever the direction; of metrics, NaN just before them.
 Result<Order> order_of(Where& where, const std::vector<std::string>& order_by) {
   Order out;
-  if (order_by.size() > kMostOrderTerms) return fail(Code::invalid, fmt::format("order_by may hold at most {} terms", kMostOrderTerms));
+  if (order_by.size() > kMostOrderTerms)
+    return fail(Code::invalid, fmt::format("order_by may hold at most {} terms", kMostOrderTerms));
   std::set<std::string> seen;
   for (std::size_t i = 0; i < order_by.size(); ++i) {
     LATHE_TRY(const auto term, parse_order(order_by[i]));
@@ -111,7 +142,8 @@ Result<Order> order_of(Where& where, const std::vector<std::string>& order_by) {
       continue;
     }
     const auto table = entity == Entity::metric ? "metric" : entity == Entity::param ? "run_param" : "run_tag";
-    out.joins += fmt::format(" LEFT JOIN {0} o{1} ON o{1}.run = r.number AND o{1}.key = {2}", table, i, where.bind(term.key));
+    out.joins +=
+        fmt::format(" LEFT JOIN {0} o{1} ON o{1}.run = r.number AND o{1}.key = {2}", table, i, where.bind(term.key));
     const auto nan = entity == Entity::metric ? fmt::format(" WHEN o{}.is_nan = 1 THEN 1", i) : "";
     out.terms += fmt::format("CASE WHEN o{0}.value IS NULL THEN 2{1} ELSE 0 END, o{0}.value {2}, ", i, nan, direction);
   }
@@ -120,10 +152,11 @@ Result<Order> order_of(Where& where, const std::vector<std::string>& order_by) {
 }
 
 /// The statement's end, and its run.
-Result<std::vector<RunInfo>> read_page(db::Connection& c, Where& where, const std::string& from, const std::string& order, std::size_t most,
-                                       std::size_t offset) {
-  const auto sql = fmt::format("SELECT " LATHE_RUN_COLUMNS " FROM {} WHERE {} ORDER BY {} LIMIT {} OFFSET {}", from, where.sql(), order,
-                               where.bind(static_cast<std::int64_t>(most)), where.bind(static_cast<std::int64_t>(offset)));
+Result<std::vector<RunInfo>> read_page(db::Connection& c, Where& where, const std::string& from,
+                                       const std::string& order, std::size_t most, std::size_t offset) {
+  const auto sql =
+      fmt::format("SELECT " LATHE_RUN_COLUMNS " FROM {} WHERE {} ORDER BY {} LIMIT {} OFFSET {}", from, where.sql(),
+                  order, where.bind(static_cast<std::int64_t>(most)), where.bind(static_cast<std::int64_t>(offset)));
   std::vector<RunInfo> out;
   LATHE_CHECK(c.run(sql, where.params(), [&](const db::Row& row) { out.push_back(read_run_info(row)); }));
   return out;
@@ -141,14 +174,15 @@ Result<void> add_filter(Where& where, const RunSearch& search, const std::vector
 /// Runs of one experiment that have a number for the metric, by walking the metric's index: no run is read that is not
 /// on the page. Not for a filter, which may pass so few runs that the walk would be long. nullopt when another order or
 /// more than one experiment is asked for.
-Result<std::optional<std::vector<RunInfo>>> find_by_metric(db::Connection& c, const RunSearch& search, std::size_t most, std::size_t offset) {
+Result<std::optional<std::vector<RunInfo>>> find_by_metric(db::Connection& c, const RunSearch& search, std::size_t most,
+                                                           std::size_t offset) {
   if (search.experiments.size() != 1 || search.order_by.size() != 1) return std::nullopt;
   LATHE_TRY(const auto term, parse_order(search.order_by[0]));
   LATHE_TRY(const auto entity, entity_of(term.entity));
   if (entity != Entity::metric) return std::nullopt;
   Where where;
-  where.add(fmt::format("o.experiment_id = {} AND o.key = {} AND o.is_nan = 0 AND r.number = o.run", where.bind(search.experiments[0]),
-                        where.bind(term.key)));
+  where.add(fmt::format("o.experiment_id = {} AND o.key = {} AND o.is_nan = 0 AND r.number = o.run",
+                        where.bind(search.experiments[0]), where.bind(term.key)));
   LATHE_CHECK(add_filter(where, search, {}));
   const auto order = fmt::format("o.value {}, r.start_ms DESC, r.id", term.ascending ? "ASC" : "DESC");
   LATHE_TRY(auto found, read_page(c, where, "metric o CROSS JOIN run r", order, most, offset));
@@ -156,8 +190,8 @@ Result<std::optional<std::vector<RunInfo>>> find_by_metric(db::Connection& c, co
 }
 
 /// Reads `most` runs from `offset` on.
-Result<std::vector<RunInfo>> find_runs(db::Connection& c, const RunSearch& search, const std::vector<Comparison>& filter,
-                                       std::size_t most, std::size_t offset) {
+Result<std::vector<RunInfo>> find_runs(db::Connection& c, const RunSearch& search,
+                                       const std::vector<Comparison>& filter, std::size_t most, std::size_t offset) {
   if (filter.empty()) {
     LATHE_TRY(auto by_metric, find_by_metric(c, search, most, offset));
     if (by_metric && by_metric->size() == most) return std::move(*by_metric);  // else runs without a number follow
@@ -180,8 +214,10 @@ std::string stage_condition(const std::string& column, View view) {
 
 Result<Page<Run>> search_runs(db::Connection& c, const RunSearch& search) {
   if (search.limit == 0 || search.limit > kMostRunsPerPage)
-    return fail(Code::invalid, fmt::format("Invalid value {} for parameter 'max_results' supplied: It must be a positive integer, at most {}",
-                                           search.limit, kMostRunsPerPage));
+    return fail(
+        Code::invalid,
+        fmt::format("Invalid value {} for parameter 'max_results' supplied: It must be a positive integer, at most {}",
+                    search.limit, kMostRunsPerPage));
   if (search.experiments.size() > kMostExperiments)
     return fail(Code::invalid, fmt::format("a search may name at most {} experiments", kMostExperiments));
   LATHE_TRY(const auto offset, parse_page_token(search.page_token));

@@ -8,8 +8,8 @@ namespace lathe::tracking {
 namespace {
 
 struct Search : StoreTest {
-  RunInfo named(const std::string& name, std::int64_t start_ms, const std::vector<Metric>& metrics = {}, const std::vector<Param>& params = {},
-                const std::vector<Tag>& tags = {}) {
+  RunInfo named(const std::string& name, std::int64_t start_ms, const std::vector<Metric>& metrics = {},
+                const std::vector<Param>& params = {}, const std::vector<Tag>& tags = {}) {
     const auto run = make_run({.run_name = name, .start_ms = start_ms, .tags = tags});
     EXPECT_TRUE(log(run, metrics));
     EXPECT_TRUE(db->write([&](db::Connection& c) { return log_params(c, run, params); }));
@@ -112,14 +112,15 @@ TEST_F(Search, ValuesNeverBecomeSql) {
 }
 
 TEST_F(Search, WhatMlflowRefusesIsInvalid) {
-  for (const auto* filter : {"foo.bar = 1", "metrics.a = 'x'", "params.a = 1", "params.a > 'x'", "tags.a < 'b'", "status > 'A'", "nope = 'x'",
-                             "start_time = 'x'", "start_time LIKE '1'", "metrics.a IS NULL", "metrics.a LIKE 'x'", "dataset.size = 'x'",
-                             "params.a IN ('x')"}) {
+  for (const auto* filter : {"foo.bar = 1", "metrics.a = 'x'", "params.a = 1", "params.a > 'x'", "tags.a < 'b'",
+                             "status > 'A'", "nope = 'x'", "start_time = 'x'", "start_time LIKE '1'",
+                             "metrics.a IS NULL", "metrics.a LIKE 'x'", "dataset.size = 'x'", "params.a IN ('x')"}) {
     const auto found = page({.filter = filter});
     EXPECT_FALSE(found) << filter;
     EXPECT_TRUE(found || found.error().code == Code::invalid) << filter;
   }
-  for (const auto* order : {"nope", "datasets.name", "foo.bar DESC", "metrics.a metrics.b"}) EXPECT_FALSE(page({.order_by = {order}})) << order;
+  for (const auto* order : {"nope", "datasets.name", "foo.bar DESC", "metrics.a metrics.b"})
+    EXPECT_FALSE(page({.order_by = {order}})) << order;
   EXPECT_FALSE(page({.order_by = {"metrics.a", "metric.a DESC"}}));
   EXPECT_FALSE(page({.limit = 50'001}));
   EXPECT_FALSE(page({.limit = 0}));
@@ -151,12 +152,15 @@ TEST_F(Search, ViewsShowDeletedRuns) {
 
 TEST_F(Search, ExperimentsByNameTimeAndTag) {
   const auto make = [&](const std::string& name, const std::vector<Tag>& tags, std::int64_t at) {
-    return db->write([&](db::Connection& c) { return create_experiment(c, name, "", tags, "ann", from_micros(at * 1000)); }).value();
+    return db
+        ->write([&](db::Connection& c) { return create_experiment(c, name, "", tags, "ann", from_micros(at * 1000)); })
+        .value();
   };
   make("alpha", {{"k", "v"}}, 10);
   make("beta", {}, 20);
   const auto found = [&](const std::string& filter, const std::vector<std::string>& order_by = {}) {
-    const auto page = db->read([&](db::Connection& c) { return search_experiments(c, {.filter = filter, .order_by = order_by}); });
+    const auto page =
+        db->read([&](db::Connection& c) { return search_experiments(c, {.filter = filter, .order_by = order_by}); });
     if (!page) return page.error().message;
     std::string out;
     for (const auto& experiment : page->items) out += experiment.name + " ";
@@ -169,7 +173,8 @@ TEST_F(Search, ExperimentsByNameTimeAndTag) {
   EXPECT_EQ(found("tags.k = 'v'"), "alpha ");
   EXPECT_EQ(found("tags.k IS NULL"), "beta Default ");
   EXPECT_EQ(found("creation_time > 10"), "beta ");
-  EXPECT_EQ(found("metrics.a > 1"), "Invalid entity type 'metrics'. Valid entity types are ('attribute', 'tag', 'tags')");
+  EXPECT_EQ(found("metrics.a > 1"),
+            "Invalid entity type 'metrics'. Valid entity types are ('attribute', 'tag', 'tags')");
 }
 
 }  // namespace

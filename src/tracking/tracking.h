@@ -71,7 +71,8 @@ constexpr std::int64_t kDefaultExperiment = 0;
 Result<std::int64_t> create_experiment(db::Connection& c, const std::string& name, const std::string& artifact_location,
                                        const std::vector<Tag>& tags, const std::string& created_by, Time now);
 /// The id of the experiment, made when there is none. Errors: `conflict` — a deleted one has the name; `invalid`.
-Result<std::int64_t> get_or_create_experiment(db::Connection& c, const std::string& name, const std::string& created_by, Time now);
+Result<std::int64_t> get_or_create_experiment(db::Connection& c, const std::string& name, const std::string& created_by,
+                                              Time now);
 /// Without tags. Errors: `not_found`.
 Result<Experiment> find_experiment(db::Connection& c, std::int64_t id);
 Result<std::optional<Experiment>> find_experiment_by_name(db::Connection& c, const std::string& name);
@@ -95,7 +96,7 @@ struct RunSpec {
   std::int64_t start_ms = 0;
   RunStatus status = RunStatus::running;
   std::vector<Tag> tags = {};
-  bool job = false;                  ///< the run is a job: its process alone decides its status
+  bool job = false;                       ///< the run is a job: its process alone decides its status
   std::optional<std::string> owner = {};  ///< the job whose token makes this run
 };
 
@@ -122,7 +123,8 @@ struct Run {
   std::vector<Tag> tags;
 };
 
-/// Errors: `not_found` — no such experiment; `invalid` — it is deleted, or a bad id or tag; `conflict` — the id is taken.
+/// Errors: `not_found` — no such experiment; `invalid` — it is deleted, or a bad id or tag; `conflict` — the id is
+/// taken.
 Result<RunInfo> create_run(db::Connection& c, RunSpec spec);
 /// Errors: `not_found`.
 Result<RunInfo> find_run(db::Connection& c, std::string_view run_id);
@@ -134,7 +136,8 @@ Result<Run> load_details(db::Connection& c, RunInfo info);
 /// What the caller may change: any run for a person; for a job's token the job's own run and the runs it made.
 /// Errors: `forbidden`.
 Result<void> check_may_write(const http::Principal& who, const RunInfo& run);
-/// The run, for writing: it exists, is not deleted, and `who` may write it. Errors: `not_found`, `invalid`, `forbidden`.
+/// The run, for writing: it exists, is not deleted, and `who` may write it. Errors: `not_found`, `invalid`,
+/// `forbidden`.
 Result<RunInfo> writable_run(db::Connection& c, const http::Principal& who, std::string_view run_id);
 
 /// What a client asks for. The status of a job's run stays as its process made it.
@@ -145,7 +148,8 @@ struct RunChange {
 };
 Result<RunInfo> update_run(db::Connection& c, RunInfo run, const RunChange& change);
 /// For jobs: sets the status of the run whatever it is. `end_ms` absent: not ended. Errors: `not_found`.
-Result<void> set_run_status(db::Connection& c, const std::string& run_id, RunStatus status, std::optional<std::int64_t> end_ms);
+Result<void> set_run_status(db::Connection& c, const std::string& run_id, RunStatus status,
+                            std::optional<std::int64_t> end_ms);
 Result<void> delete_run(db::Connection& c, const RunInfo& run, Time now);
 Result<void> restore_run(db::Connection& c, const RunInfo& run);
 
@@ -172,7 +176,7 @@ Result<void> log_param(db::Connection& c, const std::string& run_id, const std::
 Result<void> set_tag(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value);
 
 /// One page of a metric's points in the order (timestamp, step, value). `limit` 0: all.
-Result<std::vector<Metric>> metric_history(db::Connection& c, const RunInfo& run, const std::string& key, std::size_t limit,
-                                           std::size_t offset);
+Result<std::vector<Metric>> metric_history(db::Connection& c, const RunInfo& run, const std::string& key,
+                                           std::size_t limit, std::size_t offset);
 
 }  // namespace lathe::tracking

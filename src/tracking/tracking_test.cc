@@ -22,7 +22,8 @@ TEST_F(Tracking, TheDefaultExperimentExistsAndOthersCountFromOne) {
   EXPECT_EQ(db->read([](db::Connection& c) { return find_experiment(c, kDefaultExperiment); })->name, "Default");
   EXPECT_EQ(experiment("a"), 1);
   EXPECT_EQ(experiment("b"), 2);
-  EXPECT_EQ(db->read([](db::Connection& c) { return find_experiment(c, 2); })->artifact_location, "mlflow-artifacts:/2");
+  EXPECT_EQ(db->read([](db::Connection& c) { return find_experiment(c, 2); })->artifact_location,
+            "mlflow-artifacts:/2");
 }
 
 TEST_F(Tracking, ExperimentNamesAreUniqueAlsoAmongDeletedOnes) {
@@ -30,7 +31,8 @@ TEST_F(Tracking, ExperimentNamesAreUniqueAlsoAmongDeletedOnes) {
   EXPECT_EQ(experiment("a").error().code, Code::conflict);
   ASSERT_TRUE(db->write([&](db::Connection& c) { return delete_experiment(c, id, now()); }));
   EXPECT_EQ(experiment("a").error().code, Code::conflict);
-  EXPECT_EQ(db->write([&](db::Connection& c) { return get_or_create_experiment(c, "a", "ann", now()); }).error().code, Code::conflict);
+  EXPECT_EQ(db->write([&](db::Connection& c) { return get_or_create_experiment(c, "a", "ann", now()); }).error().code,
+            Code::conflict);
 }
 
 TEST_F(Tracking, DeletingAnExperimentTakesItsRunsAndRestoringBringsThoseBack) {
@@ -58,14 +60,17 @@ TEST_F(Tracking, ARunGetsAnIdANameAndAnArtifactFolder) {
 
 TEST_F(Tracking, ARunOfAGivenIdIsMadeOnce) {
   make_run({.run_id = "brave_otter_1"});
-  const auto again = db->write([](db::Connection& c) { return create_run(c, {.run_id = "brave_otter_1", .created_by = "ann"}); });
+  const auto again =
+      db->write([](db::Connection& c) { return create_run(c, {.run_id = "brave_otter_1", .created_by = "ann"}); });
   EXPECT_EQ(again.error().code, Code::conflict);
 }
 
 TEST_F(Tracking, TheRunNameAndItsTagMustAgree) {
   const auto run = make_run({.tags = {{"mlflow.runName", "mine"}}});
   EXPECT_EQ(run.run_name, "mine");
-  const auto bad = db->write([](db::Connection& c) { return create_run(c, {.run_name = "a", .created_by = "ann", .tags = {{"mlflow.runName", "b"}}}); });
+  const auto bad = db->write([](db::Connection& c) {
+    return create_run(c, {.run_name = "a", .created_by = "ann", .tags = {{"mlflow.runName", "b"}}});
+  });
   EXPECT_EQ(bad.error().code, Code::invalid);
   ASSERT_TRUE(db->write([&](db::Connection& c) { return set_tag(c, run.run_id, "mlflow.runName", "new"); }));
   EXPECT_EQ(load(run.run_id).info.run_name, "new");
@@ -117,7 +122,8 @@ TEST_F(Tracking, AParameterIsLoggedOnce) {
   EXPECT_TRUE(params(run, {{"depth", "3"}}));
   const auto other = params(run, {{"width", "1"}, {"depth", "5"}});
   EXPECT_EQ(other.error().code, Code::invalid);
-  EXPECT_TRUE(other.error().message.starts_with("Changing param values is not allowed. Param with key='depth' was already logged with value='3'"));
+  EXPECT_TRUE(other.error().message.starts_with(
+      "Changing param values is not allowed. Param with key='depth' was already logged with value='3'"));
   EXPECT_EQ(load(run.run_id).params.size(), 1u) << "the whole batch is undone";
   EXPECT_EQ(params(run, {{"a", "1"}, {"a", "1"}}).error().code, Code::invalid);
 }
@@ -134,13 +140,15 @@ TEST_F(Tracking, ADeletedRunIsNotWritten) {
   const auto run = make_run();
   ASSERT_TRUE(db->write([&](db::Connection& c) { return delete_run(c, run, now()); }));
   const auto found = db->read([&](db::Connection& c) { return writable_run(c, {}, run.run_id); });
-  EXPECT_EQ(found.error().message, "The run " + run.run_id + " must be in the 'active' state. Current state is deleted.");
+  EXPECT_EQ(found.error().message,
+            "The run " + run.run_id + " must be in the 'active' state. Current state is deleted.");
 }
 
 TEST_F(Tracking, AClientNeverEndsAJob) {
   const auto job = make_run({.run_id = "brave_otter_1", .job = true});
-  const auto changed =
-      db->write([&](db::Connection& c) { return update_run(c, job, {.status = RunStatus::finished, .end_ms = 5, .run_name = "named"}); }).value();
+  const auto changed = db->write([&](db::Connection& c) {
+                           return update_run(c, job, {.status = RunStatus::finished, .end_ms = 5, .run_name = "named"});
+                         }).value();
   EXPECT_EQ(changed.status, RunStatus::running);
   EXPECT_EQ(load(job.run_id).info.status, RunStatus::running);
   EXPECT_EQ(load(job.run_id).info.end_ms, std::nullopt);
@@ -163,8 +171,9 @@ TEST_F(Tracking, AJobsTokenWritesItsOwnRunAndTheRunsItMade) {
   const auto tags = load(child.run_id).tags;
   EXPECT_EQ(tags.at(0).key, "mlflow.parentRunId");
   EXPECT_EQ(tags.at(0).value, "job1");
-  const auto foreign =
-      db->write([&](db::Connection& c) { return create_run(c, {.created_by = "ann", .tags = {{"mlflow.parentRunId", other.run_id}}, .owner = "job1"}); });
+  const auto foreign = db->write([&](db::Connection& c) {
+    return create_run(c, {.created_by = "ann", .tags = {{"mlflow.parentRunId", other.run_id}}, .owner = "job1"});
+  });
   EXPECT_EQ(foreign.error().code, Code::forbidden);
 }
 

@@ -12,14 +12,22 @@
 namespace lathe::tracking {
 namespace {
 
-bool is_word(unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c >= 0x80; }
+bool is_word(unsigned char c) {
+  return std::isalnum(c) != 0 || c == '_' || c >= 0x80;
+}
 
-bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+}
 
 bool is_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
-    const std::size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : (lead & 0xF0) == 0xE0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    const std::size_t length = lead < 0x80                   ? 1
+                               : lead >= 0xC2 && lead < 0xE0 ? 2
+                               : (lead & 0xF0) == 0xE0       ? 3
+                               : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                             : 0;
     if (length == 0 || i + length > text.size()) return false;
     for (std::size_t k = 1; k < length; ++k)
       if (!is_continuation(text[i + k])) return false;
@@ -36,7 +44,8 @@ std::string with_capital(std::string_view text) {
 
 bool is_id(std::string_view text, std::size_t limit) {
   return !text.empty() && text.size() <= limit && std::isalnum(static_cast<unsigned char>(text[0])) != 0 &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; });
+         std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; });
 }
 
 }  // namespace
@@ -54,7 +63,9 @@ std::string_view first_characters(std::string_view utf8, std::size_t limit) {
 
 std::string normal_path(std::string_view path) {
   if (path.empty()) return ".";
-  const std::string_view root = path.starts_with("//") && !path.starts_with("///") ? "//" : path.starts_with('/') ? "/" : "";
+  const std::string_view root = path.starts_with("//") && !path.starts_with("///") ? "//"
+                                : path.starts_with('/')                            ? "/"
+                                                                                   : "";
   std::vector<std::string_view> kept;
   for (const auto part : split(path, '/')) {
     if (part.empty() || part == ".") continue;
@@ -75,13 +86,22 @@ Result<void> check_key(std::string_view kind, std::string_view key) {
     return is_word(c) || c == '-' || c == '.' || c == ' ' || c == ':' || c == '/';
   });
   if (!known)
-    return fail(Code::invalid, fmt::format("Invalid {} name: '{}'. Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), "
-                                           "spaces ( ), colon(:) and slashes (/).", kind, printable(key)));
+    return fail(
+        Code::invalid,
+        fmt::format(
+            "Invalid {} name: '{}'. Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), "
+            "spaces ( ), colon(:) and slashes (/).",
+            kind, printable(key)));
   const auto normal = normal_path(key);
   if (normal != key || normal == "." || normal.starts_with("..") || normal.starts_with("/"))
-    return fail(Code::invalid, fmt::format("Invalid {} name: '{}'. Names may be treated as files in certain cases, and must not resolve to other "
-                                           "names when treated as such. This name would resolve to '{}'", kind, key, normal));
-  return check_length(with_capital(kind == "parameter" ? "param" : kind) + (kind == "metric" ? " name" : " key"), key, kKeyLimit);
+    return fail(
+        Code::invalid,
+        fmt::format(
+            "Invalid {} name: '{}'. Names may be treated as files in certain cases, and must not resolve to other "
+            "names when treated as such. This name would resolve to '{}'",
+            kind, key, normal));
+  return check_length(with_capital(kind == "parameter" ? "param" : kind) + (kind == "metric" ? " name" : " key"), key,
+                      kKeyLimit);
 }
 
 Result<void> check_length(std::string_view what, std::string_view value, std::size_t limit) {
@@ -108,12 +128,14 @@ Result<void> check_experiment_name(std::string_view name) {
   if (trim(name).empty()) return fail(Code::invalid, fmt::format("Invalid experiment name: '{}'", name));
   LATHE_CHECK(check_text("experiment name", name));
   if (count_characters(name) > kExperimentNameLimit)
-    return fail(Code::invalid, fmt::format("Experiment name exceeds the maximum length of {} characters", kExperimentNameLimit));
+    return fail(Code::invalid,
+                fmt::format("Experiment name exceeds the maximum length of {} characters", kExperimentNameLimit));
   return {};
 }
 
 Result<std::int64_t> parse_experiment_id(std::string_view text) {
-  if (!is_id(text, 64)) return fail(Code::invalid, fmt::format("Invalid experiment ID: '{}'", printable(text.substr(0, 300))));
+  if (!is_id(text, 64))
+    return fail(Code::invalid, fmt::format("Invalid experiment ID: '{}'", printable(text.substr(0, 300))));
   std::int64_t id = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   const bool canonical = text == "0" || text[0] != '0';

@@ -20,7 +20,8 @@ std::size_t count_characters(std::string_view utf8);
 /// The first `limit` characters.
 std::string_view first_characters(std::string_view utf8, std::size_t limit);
 
-/// `kind` is "metric", "parameter" or "tag": letters, digits, _ - . space : / and, as a path, no other name than itself.
+/// `kind` is "metric", "parameter" or "tag": letters, digits, _ - . space : / and, as a path, no other name than
+/// itself.
 Result<void> check_key(std::string_view kind, std::string_view key);
 /// "Tag key 'x' had length 251, which exceeded length limit of 250"
 Result<void> check_length(std::string_view what, std::string_view value, std::size_t limit);
@@ -29,7 +30,8 @@ Result<void> check_text(std::string_view what, std::string_view value);
 
 Result<void> check_run_id(std::string_view run_id);
 Result<void> check_experiment_name(std::string_view name);
-/// Decimal digits, as all of our experiments' ids are. Errors: `invalid` — not MLflow's form; `not_found` — no such number.
+/// Decimal digits, as all of our experiments' ids are. Errors: `invalid` — not MLflow's form; `not_found` — no such
+/// number.
 Result<std::int64_t> parse_experiment_id(std::string_view text);
 
 /// As posixpath.normpath.

@@ -2,7 +2,7 @@
 
 
 class Rest:
-    """Calls below /api/2.0/mlflow of a server; answers the JSON, or with `code=` checks the error and answers its message."""
+    """Calls below /api/2.0/mlflow: answers the JSON, or with `code=` checks the error and answers its message."""
 
     def __init__(self, server, root="/api/2.0/mlflow"):
         self.server = server
@@ -56,6 +56,8 @@ class Rest:
             token = page.get("next_page_token")
             if not token:
                 return found
+
+
 INVALID = "400 INVALID_PARAMETER_VALUE"
 EXISTS = "400 RESOURCE_ALREADY_EXISTS"
 UNKNOWN = "404 RESOURCE_DOES_NOT_EXIST"

@@ -16,7 +16,8 @@ def raw(server, method, target, body=b"", headers=()):
     """One request with the target exactly as given; answers status and body."""
     host = server.url.split("//")[1]
     with socket.create_connection(host.split(":"), timeout=30) as connection:
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {server.token}", "Connection: close",
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {server.token}",
+                 "Connection: close",
                  f"Content-Length: {len(body)}", *headers]  # fmt: skip
         connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         answer = b""
@@ -28,7 +29,8 @@ def raw(server, method, target, body=b"", headers=()):
 
 def stored(server):
     """All files below the artifact folder, uploads in progress included."""
-    return sorted(str(path.relative_to(server.data / "artifacts")) for path in (server.data / "artifacts").rglob("*") if path.is_file())
+    root = server.data / "artifacts"
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 def test_a_file_goes_up_and_comes_back(server, rest):
@@ -53,7 +55,8 @@ def test_folders_are_listed_as_clients_expect(server, rest):
     listed = {"files": [{"path": "dir", "is_dir": True}, {"path": "x.txt", "is_dir": False, "file_size": 1}]}
     assert server.get(ROOT, params={"path": place}).json() == listed
     assert rest.get("artifacts/list", run_id=run_id) == {"root_uri": f"mlflow-artifacts:/{place}", **listed}
-    assert rest.get("artifacts/list", run_id=run_id, path="dir")["files"] == [{"path": "dir/y.txt", "is_dir": False, "file_size": 2}]
+    files = rest.get("artifacts/list", run_id=run_id, path="dir")["files"]
+    assert files == [{"path": "dir/y.txt", "is_dir": False, "file_size": 2}]
     assert "files" not in rest.get("artifacts/list", run_id=run_id, path="x.txt")
     assert server.get("/get-artifact", params={"run_id": run_id, "path": "dir/y.txt"}).content == b"22"
 
@@ -73,17 +76,21 @@ def test_files_lie_only_where_a_run_or_model_is(server, rest):
     run_id = rest.run()
     model = rest.post("logged-models", {"experiment_id": "0"})["model"]["info"]["model_id"]
     assert server.put(f"{ROOT}/0/models/{model}/artifacts/m.bin", data=b"x").status_code == 200
-    assert server.get(f"/api/2.0/mlflow/logged-models/{model}/artifacts/directories").json()["files"][0]["path"] == "m.bin"
-    file = server.get(f"/ajax-api/2.0/mlflow/logged-models/{model}/artifacts/files", params={"artifact_file_path": "m.bin"})
+    listed = server.get(f"/api/2.0/mlflow/logged-models/{model}/artifacts/directories").json()
+    assert listed["files"][0]["path"] == "m.bin"
+    file = server.get(f"/ajax-api/2.0/mlflow/logged-models/{model}/artifacts/files",
+                      params={"artifact_file_path": "m.bin"})
     assert file.content == b"x"
-    for place, status in ((f"0/{run_id}/x", 400), ("x", 400), (f"0/{'0' * 32}/artifacts/x", 404), (f"7/{run_id}/artifacts/x", 404),
+    for place, status in ((f"0/{run_id}/x", 400), ("x", 400), (f"0/{'0' * 32}/artifacts/x", 404),
+                          (f"7/{run_id}/artifacts/x", 404),
                           (f"0/models/m-{'0' * 32}/artifacts/x", 404)):  # fmt: skip
         assert server.put(f"{ROOT}/{place}", data=b"x").status_code == status, place
     rest.post("runs/delete", {"run_id": run_id})
     assert server.put(f"{ROOT}/0/{run_id}/artifacts/x", data=b"x").status_code == 400
 
 
-ATTACKS = ["../..", "..", "%2e%2e/x", "..%2fx", "%252E%252E%252Fx", "%25252e%25252e%25252fx", "/abs", "%2fabs", "file:///etc/passwd", "a%23/../..",
+ATTACKS = ["../..", "..", "%2e%2e/x", "..%2fx", "%252E%252E%252Fx", "%25252e%25252e%25252fx", "/abs", "%2fabs",
+           "file:///etc/passwd", "a%23/../..",
            "a%00b", "..%5cx", "C:/x", "a/%2e%2e/%2e%2e/x", "%2%0952e%2%0952e/x", "a%0d%0ab"]  # fmt: skip
 
 ABSOLUTE = ["/abs", "%2fabs", "C:/x"]  # harmless after a folder's path
@@ -108,7 +115,8 @@ def test_query_paths_that_lead_elsewhere_are_bad_requests(server, rest, attack):
     for target in targets:
         status, body = raw(server, "GET", target)
         assert status == 400, (target, body)
-    status, _ = raw(server, "POST", f"/api/2.0/mlflow-artifacts/mpu/create/{attack}", headers=["Content-Type: application/json"])
+    status, _ = raw(server, "POST", f"/api/2.0/mlflow-artifacts/mpu/create/{attack}",
+                    headers=["Content-Type: application/json"])
     assert status == 400
 
 
@@ -140,14 +148,20 @@ def test_multipart_uploads_are_not_spoken(server, rest):
     assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
 
 
+def half_an_upload(server, run_id):
+    """A connection that has sent half of what it promised for the run's artifact "half"."""
+    host = server.url.split("//")[1]
+    head = (f"PUT {ROOT}/0/{run_id}/artifacts/half HTTP/1.1\r\nHost: {host}\r\n"
+            f"Authorization: Bearer {server.token}\r\nContent-Length: 1000000\r\n\r\n")  # fmt: skip
+    connection = socket.create_connection(host.split(":"), timeout=30)
+    connection.sendall(head.encode() + b"x" * 500_000)
+    return connection
+
+
 def test_a_broken_upload_leaves_nothing(server, rest):
     run_id = rest.run()
     before = stored(server)
-    host = server.url.split("//")[1]
-    head = (f"PUT {ROOT}/0/{run_id}/artifacts/half HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {server.token}\r\n"
-            "Content-Length: 1000000\r\n\r\n")  # fmt: skip
-    with socket.create_connection(host.split(":"), timeout=30) as connection:
-        connection.sendall(head.encode() + b"x" * 500_000)
+    with half_an_upload(server, run_id):
         wait_for(lambda: stored(server) != before, what="the upload's temporary file")
     wait_for(lambda: stored(server) == before, what="the temporary file's removal")
     assert server.get(f"{ROOT}/0/{run_id}/artifacts/half").status_code == 404
@@ -158,11 +172,7 @@ def test_an_upload_that_was_killed_leaves_nothing(fresh_server):
     from mlflow_rest import Rest
 
     run_id = Rest(fresh_server).run()
-    host = fresh_server.url.split("//")[1]
-    head = (f"PUT {ROOT}/0/{run_id}/artifacts/half HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {fresh_server.token}\r\n"
-            "Content-Length: 1000000\r\n\r\n")  # fmt: skip
-    with socket.create_connection(host.split(":"), timeout=30) as connection:
-        connection.sendall(head.encode() + b"x" * 500_000)
+    with half_an_upload(fresh_server, run_id):
         wait_for(lambda: stored(fresh_server), what="the upload's temporary file")
         fresh_server.kill9()
     fresh_server.restart()

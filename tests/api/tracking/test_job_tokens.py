@@ -1,4 +1,4 @@
-"""What a job's own token may write: its run, the runs it makes, their logged models, and models registered from them."""
+"""What a job's own token may write: its run, the runs it makes, their logged models, models registered from them."""
 
 import pytest
 import requests
@@ -22,7 +22,8 @@ class AsJob:
 @pytest.fixture
 def job(server):
     """A running job, and its token at work."""
-    command = 'echo "<$MLFLOW_RUN_ID> <$MLFLOW_TRACKING_URI> <$MLFLOW_TRACKING_TOKEN>"; until [ -e "$HOME/go" ]; do sleep 0.02; done'
+    command = """echo "<$MLFLOW_RUN_ID> <$MLFLOW_TRACKING_URI> <$MLFLOW_TRACKING_TOKEN>"
+                 until [ -e "$HOME/go" ]; do sleep 0.02; done"""
     name = submit(server, command)["name"]
     until_log(server, name, "\n")
     run_id, url, token = log_of(server, name).strip().strip("<>").split("> <")
@@ -34,7 +35,8 @@ def job(server):
 
 def test_a_job_is_a_run_that_no_client_ends(rest, job):
     name, mine = job
-    assert mine.post("runs/update", {"run_id": name, "status": "FINISHED", "end_time": 1})["run_info"]["status"] == "RUNNING"
+    answer = mine.post("runs/update", {"run_id": name, "status": "FINISHED", "end_time": 1})
+    assert answer["run_info"]["status"] == "RUNNING"
     assert rest.post("runs/update", {"run_id": name, "status": "FAILED"})["run_info"]["status"] == "RUNNING"
     info = rest.get("runs/get", run_id=name)["run"]["info"]
     assert (info["status"], info.get("end_time")) == ("RUNNING", None)
@@ -81,7 +83,8 @@ def test_a_jobs_artifacts_are_its_own(rest, job):
 def test_a_job_registers_models_from_its_own_runs(rest, job):
     name, mine = job
     mine.post("registered-models/create", {"name": f"of-{name}"})
-    made = mine.post("model-versions/create", {"name": f"of-{name}", "source": f"runs:/{name}/model", "run_id": name})["model_version"]
+    made = mine.post("model-versions/create",
+                     {"name": f"of-{name}", "source": f"runs:/{name}/model", "run_id": name})["model_version"]
     assert (made["version"], made["run_id"]) == ("1", name)
     model = mine.post("logged-models", {"experiment_id": "0"})["model"]["info"]
     assert model["source_run_id"] == name
@@ -100,16 +103,23 @@ def test_a_job_registers_models_from_its_own_runs(rest, job):
 def test_a_jobs_token_ends_with_the_job(server):
     done, log = run(server, 'echo "<$MLFLOW_TRACKING_TOKEN>"')
     rest = Rest(AsJob(server, log.strip().strip("<>")))
-    wait_for(lambda: rest.server.request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0").status_code == 401, what="the token's end")
+    wait_for(lambda: rest.server.request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0").status_code == 401,
+             what="the token's end")
     assert done["status"] == "Completed"
 
 
 def test_the_python_package_logs_from_inside_a_job(rest, server):
-    code = "import lathe; [lathe.log_metric('loss', 1 / (i + 1), step=i) for i in range(50)]; lathe.log_param('depth', 3); lathe.set_tag('a', 'b'); "
-    code += "open('f.txt', 'w').write('hello'); lathe.log_artifact('f.txt')"
+    code = """import lathe
+for i in range(50):
+    lathe.log_metric('loss', 1 / (i + 1), step=i)
+lathe.log_param('depth', 3)
+lathe.set_tag('a', 'b')
+open('f.txt', 'w').write('hello')
+lathe.log_artifact('f.txt')"""
     done, log = run(server, f'cd $HOME; /usr/bin/python3 -c "{code}"')
     assert done["status"] == "Completed", log
     metrics, params, tags = rest.run_data(done["name"])
     assert (metrics["loss"], params["depth"], tags["a"]) == (0.02, "3", "b")
     assert len(rest.get("metrics/get-history", run_id=done["name"], metric_key="loss")["metrics"]) == 50
-    assert rest.get("artifacts/list", run_id=done["name"])["files"] == [{"path": "f.txt", "is_dir": False, "file_size": 5}]
+    files = rest.get("artifacts/list", run_id=done["name"])["files"]
+    assert files == [{"path": "f.txt", "is_dir": False, "file_size": 5}]

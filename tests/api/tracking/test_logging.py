@@ -14,8 +14,9 @@ def history(rest, run_id, key, **query):
 def test_a_point_is_kept_with_its_time_and_step(rest):
     run_id = rest.run()
     rest.metric(run_id, "loss", 0.5, timestamp=1700000000123, step=7)
-    assert history(rest, run_id, "loss") == {"metrics": [{"key": "loss", "value": 0.5, "timestamp": 1700000000123, "step": 7}]}
-    assert rest.get("runs/get", run_id=run_id)["run"]["data"]["metrics"] == history(rest, run_id, "loss")["metrics"]
+    points = [{"key": "loss", "value": 0.5, "timestamp": 1700000000123, "step": 7}]
+    assert history(rest, run_id, "loss") == {"metrics": points}
+    assert rest.get("runs/get", run_id=run_id)["run"]["data"]["metrics"] == points
 
 
 def test_whole_numbers_may_be_texts_as_protobuf_writes_them(rest):
@@ -65,7 +66,8 @@ def test_a_parameter_does_not_change(rest):
     rest.post("runs/log-parameter", body)
     rest.post("runs/log-parameter", body)
     message = rest.post("runs/log-parameter", {**body, "value": "5"}, code=INVALID)
-    assert message.startswith(f"Changing param values is not allowed. Param with key='depth' was already logged with value='3' for run ID='{run_id}'.")
+    assert message.startswith("Changing param values is not allowed. Param with key='depth' was already logged with "
+                              f"value='3' for run ID='{run_id}'.")
     batch = {"run_id": run_id, "params": [{"key": "a", "value": "1"}, {"key": "a", "value": "1"}]}
     assert rest.post("runs/log-batch", batch, code=INVALID).startswith("Duplicate parameter keys have been submitted")
 
@@ -76,13 +78,15 @@ def test_tags_are_set_changed_and_removed(rest):
         rest.post("runs/set-tag", {"run_id": run_id, "key": "t", "value": value})
     assert rest.run_data(run_id)[2]["t"] == "2"
     rest.post("runs/delete-tag", {"run_id": run_id, "key": "t"})
-    assert rest.post("runs/delete-tag", {"run_id": run_id, "key": "t"}, code=UNKNOWN) == f"No tag with name: t in run with id {run_id}"
+    again = rest.post("runs/delete-tag", {"run_id": run_id, "key": "t"}, code=UNKNOWN)
+    assert again == f"No tag with name: t in run with id {run_id}"
 
 
 def test_a_batch_is_all_or_nothing(rest):
     run_id = rest.run()
     rest.post("runs/log-parameter", {"run_id": run_id, "key": "p", "value": "1"})
-    batch = {"run_id": run_id, "metrics": [{"key": "m", "value": 1, "timestamp": 1}], "params": [{"key": "p", "value": "2"}],
+    batch = {"run_id": run_id, "metrics": [{"key": "m", "value": 1, "timestamp": 1}],
+             "params": [{"key": "p", "value": "2"}],
              "tags": [{"key": "t", "value": "v"}]}  # fmt: skip
     rest.post("runs/log-batch", batch, code=INVALID)
     metrics, params, tags = rest.run_data(run_id)
@@ -113,7 +117,9 @@ def test_keys_have_a_limit(rest):
     rest.post("runs/set-tag", {"run_id": run_id, "key": "k" * 251, "value": "x"}, code=INVALID)
 
 
-@pytest.mark.parametrize("key", ["..", ".", "../../etc", "/abs", "a//b", "a/../b", "a\\b", "a*b", "a\nb", "a\x00b", "<script>"])
+@pytest.mark.parametrize("key", [
+    "..", ".", "../../etc", "/abs", "a//b", "a/../b", "a\\b", "a*b", "a\nb", "a\x00b", "<script>",
+])  # fmt: skip
 def test_keys_that_are_other_paths_are_refused(rest, key):
     run_id = rest.run()
     rest.metric(run_id, key, 1, code=INVALID)

@@ -12,7 +12,8 @@ def version(rest, name, **fields):
 
 
 def test_a_model_is_made_found_described_renamed_and_deleted(rest):
-    made = rest.post("registered-models/create", {"name": "m1", "tags": [{"key": "k", "value": "v"}], "description": "d"})
+    made = rest.post("registered-models/create",
+                     {"name": "m1", "tags": [{"key": "k", "value": "v"}], "description": "d"})
     assert made["registered_model"]["name"] == "m1"
     rest.post("registered-models/create", {"name": "m1"}, code=EXISTS)
     rest.patch("registered-models/update", {"name": "m1", "description": "new"})
@@ -29,12 +30,14 @@ def test_a_model_is_made_found_described_renamed_and_deleted(rest):
 def test_versions_count_from_one_and_are_ready(rest):
     rest.post("registered-models/create", {"name": "counted"})
     first = version(rest, "counted", tags=[{"key": "k", "value": "v"}], description="d")
-    assert (first["version"], first["status"], first["current_stage"], first["description"]) == ("1", "READY", "None", "d")
+    known = {"version": "1", "status": "READY", "current_stage": "None", "description": "d"}
+    assert {key: first[key] for key in known} == known
     assert version(rest, "counted")["version"] == "2"
     got = rest.get("model-versions/get", name="counted", version="1")["model_version"]
     assert got == first
     assert rest.get("model-versions/get-download-uri", name="counted", version="1")["artifact_uri"] == first["source"]
-    found = rest.get("model-versions/search", filter=f"run_id = '{first['run_id']}' AND name = 'counted'")["model_versions"]
+    found = rest.get("model-versions/search",
+                     filter=f"run_id = '{first['run_id']}' AND name = 'counted'")["model_versions"]
     assert [item["version"] for item in found] == ["1"]
     rest.patch("model-versions/update", {"name": "counted", "version": "1", "description": "new"})
     rest.post("model-versions/set-tag", {"name": "counted", "version": "1", "key": "a", "value": "b"})
@@ -55,7 +58,8 @@ def test_an_alias_names_a_version(rest):
     rest.post("registered-models/alias", {"name": "aliased", "alias": "champion", "version": "2"})
     found = rest.get("registered-models/alias", name="aliased", alias="champion")["model_version"]
     assert (found["version"], found["aliases"]) == ("2", ["champion"])
-    assert rest.get("registered-models/get", name="aliased")["registered_model"]["aliases"] == [{"alias": "champion", "version": "2"}]
+    model = rest.get("registered-models/get", name="aliased")["registered_model"]
+    assert model["aliases"] == [{"alias": "champion", "version": "2"}]
     rest.delete("registered-models/alias", {"name": "aliased", "alias": "champion"})
     rest.get("registered-models/alias", name="aliased", alias="champion", code=INVALID)
     for alias in ("latest", "v1", "a/b", "..", "x" * 256):
@@ -69,16 +73,22 @@ def test_stages_move_versions(rest):
     for number in ("1", "2"):
         moved = rest.post("model-versions/transition-stage", {**move, "version": number})["model_version"]
         assert moved["current_stage"] == "Production"
-    latest = rest.post("registered-models/get-latest-versions", {"name": "staged", "stages": ["Production", "Archived"]})
-    assert [(item["version"], item["current_stage"]) for item in latest["model_versions"]] == [("2", "Production"), ("1", "Archived")]
-    assert rest.get("registered-models/get-latest-versions", name="staged", stages="Production")["model_versions"][0]["version"] == "2"
+    latest = rest.post("registered-models/get-latest-versions",
+                       {"name": "staged", "stages": ["Production", "Archived"]})
+    stages = {item["version"]: item["current_stage"] for item in latest["model_versions"]}
+    assert stages == {"2": "Production", "1": "Archived"}
+    latest = rest.get("registered-models/get-latest-versions", name="staged", stages="Production")
+    assert [item["version"] for item in latest["model_versions"]] == ["2"]
     rest.post("model-versions/transition-stage", {**move, "version": "1", "stage": "Nowhere"}, code=INVALID)
 
 
 def test_models_are_searched_by_name_and_tag(rest):
     for name in ("find-a", "find-b"):
         rest.post("registered-models/create", {"name": name, "tags": [{"key": "n", "value": name}]})
-    names = lambda **query: [model["name"] for model in rest.get("registered-models/search", **query).get("registered_models", [])]  # noqa: E731
+
+    def names(**query):
+        return [model["name"] for model in rest.get("registered-models/search", **query).get("registered_models", [])]
+
     assert names(filter="name LIKE 'find-%'") == ["find-a", "find-b"]
     assert names(filter="name LIKE 'find-%'", order_by="name DESC") == ["find-b", "find-a"]
     assert names(filter="tags.n = 'find-b'") == ["find-b"]
@@ -95,9 +105,11 @@ def test_bad_model_names_are_refused(rest, name):
 
 @pytest.mark.parametrize("prompt", [False, True])
 @pytest.mark.parametrize("source", [
-    "file:///etc/", "/etc/", "//proc/self/root", "file://./etc", "http://host/../../..", "mlflow-artifacts://host/..%2f..",
+    "file:///etc/", "/etc/", "//proc/self/root", "file://./etc", "http://host/../../..",
+    "mlflow-artifacts://host/..%2f..",
     "mlflow-artifacts:/../../etc", "dbfs:/RUN/artifacts/a%3f/../../..", "s3a://b/../..", "s3://b/../..", "s3://b/k%00",
-    "mlflow-artifacts:/0/RUN/artifacts/../../x", "mlflow-artifacts:/0/RUN/artifacts/%252e%252e/x", "mlflow-artifacts:/0/RUN/artifacts/a?b",
+    "mlflow-artifacts:/0/RUN/artifacts/../../x", "mlflow-artifacts:/0/RUN/artifacts/%252e%252e/x",
+    "mlflow-artifacts:/0/RUN/artifacts/a?b",
     "mlflow-artifacts:/0/RUN/artifacts/a#b", "runs:/RUN/../../x", "C:/x", "x",
 ])  # fmt: skip
 def test_sources_on_the_servers_disk_are_refused(rest, source, prompt):
@@ -113,12 +125,14 @@ def test_sources_that_clients_use_are_taken(server, rest):
     rest.post("registered-models/create", {"name": "sourced"})
     run_id = rest.run()
     model = rest.post("logged-models", {"experiment_id": "0", "source_run_id": run_id})["model"]["info"]
-    for source in (f"runs:/{run_id}/model", f"mlflow-artifacts:/0/{run_id}/artifacts", f"models:/{model['model_id']}", model["artifact_uri"], "s3://b/k/x"):
+    for source in (f"runs:/{run_id}/model", f"mlflow-artifacts:/0/{run_id}/artifacts", f"models:/{model['model_id']}",
+                   model["artifact_uri"], "s3://b/k/x"):
         rest.post("model-versions/create", {"name": "sourced", "source": source})
     uri = rest.get("model-versions/get-download-uri", name="sourced", version="1")["artifact_uri"]
     assert uri == f"mlflow-artifacts:/0/{run_id}/artifacts/model"
     rest.post("model-versions/create", {"name": "sourced", "source": "models:/sourced/1"})
-    rest.post("model-versions/create", {"name": "sourced", "source": f"runs:/{rest.run()}/model", "run_id": run_id}, code=INVALID)
+    rest.post("model-versions/create", {"name": "sourced", "source": f"runs:/{rest.run()}/model", "run_id": run_id},
+              code=INVALID)
 
 
 def test_a_logged_model_lives(rest):
@@ -128,7 +142,8 @@ def test_a_logged_model_lives(rest):
     model = rest.post("logged-models", body)["model"]
     info = model["info"]
     assert info["artifact_uri"] == f"mlflow-artifacts:/0/models/{info['model_id']}/artifacts"
-    assert (info["status"], info["name"], info["model_type"], info["source_run_id"]) == ("LOGGED_MODEL_PENDING", "net", "xgb", run_id)
+    known = {"status": "LOGGED_MODEL_PENDING", "name": "net", "model_type": "xgb", "source_run_id": run_id}
+    assert {key: info[key] for key in known} == known
     assert model["data"]["params"] == [{"key": "p", "value": "1"}]
     path = f"logged-models/{info['model_id']}"
     done = rest.patch(path, {"model_id": info["model_id"], "status": "LOGGED_MODEL_READY"})
@@ -136,7 +151,8 @@ def test_a_logged_model_lives(rest):
     rest.post(path + "/params", {"params": [{"key": "q", "value": "2"}]})
     rest.patch(path + "/tags", {"tags": [{"key": "t2", "value": "2"}]})
     rest.delete(path + "/tags/t")
-    metric = {"run_id": run_id, "key": "acc", "value": 0.9, "timestamp": 1, "step": 0, "model_id": info["model_id"], "dataset_name": "d"}
+    metric = {"run_id": run_id, "key": "acc", "value": 0.9, "timestamp": 1, "step": 0, "model_id": info["model_id"],
+              "dataset_name": "d"}
     rest.post("runs/log-metric", metric)
     got = rest.get(path)["model"]
     assert got["info"]["tags"] == [{"key": "t2", "value": "2"}]

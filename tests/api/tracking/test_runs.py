@@ -52,7 +52,8 @@ def test_experiments_are_searched_by_name_and_view(rest, method):
 
 
 def test_a_run_is_made_with_the_fields_that_clients_read(rest):
-    run = rest.post("runs/create", {"experiment_id": "0", "user_id": "ann", "start_time": 1700000000000, "run_name": "first",
+    run = rest.post("runs/create",
+                    {"experiment_id": "0", "user_id": "ann", "start_time": 1700000000000, "run_name": "first",
                                     "tags": [{"key": "a", "value": "b"}]})["run"]  # fmt: skip
     info = run["info"]
     assert re.fullmatch("[0-9a-f]{32}", info["run_id"])
@@ -121,12 +122,17 @@ def test_what_is_not_spoken_is_said_in_mlflows_form(rest):
         ("experiments/create", {"name": " "}, "Invalid experiment name"),
         ("experiments/get", None, "Missing value for required parameter 'experiment_id'."),
         ("runs/get", None, "Missing value for required parameter 'run_id'."),
-        ("runs/create", {"experiment_id": "0", "start_time": "soon"}, "Invalid value \"soon\" for parameter 'start_time' supplied"),
-        ("runs/create", {"experiment_id": "0", "tags": [{"value": "x"}]}, "Missing value for required parameter 'tags[0].key'."),
+        ("runs/create", {"experiment_id": "0", "start_time": "soon"},
+         "Invalid value \"soon\" for parameter 'start_time' supplied"),
+        ("runs/create", {"experiment_id": "0", "tags": [{"value": "x"}]},
+         "Missing value for required parameter 'tags[0].key'."),
         ("runs/create", {"experiment_id": "../x"}, "Invalid experiment ID: '../x'"),
-        ("runs/log-metric", {"run_id": "r", "key": "a", "timestamp": 1}, "Missing value for required parameter 'value'."),
-        ("runs/log-metric", {"run_id": "r", "key": "a", "value": "x", "timestamp": 1}, "Invalid value \"x\" for parameter 'value' supplied"),
-        ("runs/log-batch", {"run_id": "r", "metrics": [{"value": 1, "timestamp": 1}]}, "Missing value for required parameter 'metrics[0].key'."),
+        ("runs/log-metric", {"run_id": "r", "key": "a", "timestamp": 1},
+         "Missing value for required parameter 'value'."),
+        ("runs/log-metric", {"run_id": "r", "key": "a", "value": "x", "timestamp": 1},
+         "Invalid value \"x\" for parameter 'value' supplied"),
+        ("runs/log-batch", {"run_id": "r", "metrics": [{"value": 1, "timestamp": 1}]},
+         "Missing value for required parameter 'metrics[0].key'."),
         ("runs/log-batch", {"run_id": "r", "metrics": {}}, "Invalid value {} for parameter 'metrics' supplied"),
         ("runs/search", {"max_results": 50001}, "max_results"),
         ("runs/search", {"max_results": 0}, "max_results"),
@@ -172,7 +178,8 @@ def test_old_clients_send_json_within_json(server):
 
 
 def test_artifact_locations_are_the_servers_choice(rest):
-    for location in ("http:///#/../../etc/", "file:///etc", "/etc", "mlflow-artifacts:/../..", "s3://bucket?x", "a%252E%252E"):
+    for location in ("http:///#/../../etc/", "file:///etc", "/etc", "mlflow-artifacts:/../..", "s3://bucket?x",
+                     "a%252E%252E"):
         rest.post("experiments/create", {"name": "elsewhere", "artifact_location": location}, code=INVALID)
 
 

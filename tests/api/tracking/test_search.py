@@ -44,8 +44,10 @@ def test_filters(runs, filter, found):
 
 
 @pytest.mark.parametrize("order, found", [
-    (["metrics.loss ASC"], "c a b nan bare"), (["metrics.loss DESC"], "b a c nan bare"), (["params.model"], "b c a bare nan"),
-    (["start_time ASC"], "a b c nan bare"), (["run_name DESC"], "nan c bare b a"), (["attribute.end_time DESC"], "b bare nan c a"),
+    (["metrics.loss ASC"], "c a b nan bare"), (["metrics.loss DESC"], "b a c nan bare"),
+    (["params.model"], "b c a bare nan"),
+    (["start_time ASC"], "a b c nan bare"), (["run_name DESC"], "nan c bare b a"),
+    (["attribute.end_time DESC"], "b bare nan c a"),
     (["tags.`team name` DESC", "metrics.loss ASC"], "a c b nan bare"),
 ])  # fmt: skip
 def test_order(runs, order, found):
@@ -69,8 +71,10 @@ def test_experiments_that_do_not_exist_have_no_runs(rest):
 
 
 @pytest.mark.parametrize("filter", [
-    "metrics.a > 1; DROP TABLE run", "metrics.a > 1 OR 1=1", "metrics.a > 1 UNION SELECT * FROM account", "metrics.a > (SELECT 1)",
-    "(metrics.a > 1)", "params.a = 'x' --", "params.a = x", "params.a > 'x'", "metrics.a = 'x'", "nope = 'x'", "foo.a = 'x'", "metrics.a",
+    "metrics.a > 1; DROP TABLE run", "metrics.a > 1 OR 1=1", "metrics.a > 1 UNION SELECT * FROM account",
+    "metrics.a > (SELECT 1)",
+    "(metrics.a > 1)", "params.a = 'x' --", "params.a = x", "params.a > 'x'", "metrics.a = 'x'", "nope = 'x'",
+    "foo.a = 'x'", "metrics.a",
     "status IN ('RUNNING')", "run_id IN ()", "'; DROP TABLE run; --", "params.a LIKE", "1 = 1", "metrics.a = NaN",
     "params.a = 'x' AND", "x" * 40_000,
 ])  # fmt: skip
@@ -78,7 +82,8 @@ def test_what_is_not_the_language_is_a_bad_request(rest, filter):
     rest.post("runs/search", {"experiment_ids": ["0"], "filter": filter}, code=INVALID)
 
 
-@pytest.mark.parametrize("order", ["(SELECT 1)", "nope", "start_time; DROP TABLE run", "foo.bar", "metrics.a SIDEWAYS", ""])
+@pytest.mark.parametrize("order",
+                         ["(SELECT 1)", "nope", "start_time; DROP TABLE run", "foo.bar", "metrics.a SIDEWAYS", ""])
 def test_bad_orders_are_bad_requests(rest, order):
     rest.post("runs/search", {"experiment_ids": ["0"], "order_by": [order]}, code=INVALID)
 
