@@ -1,6 +1,7 @@
 """Artifacts: streamed both ways, whole or not at all, and never outside their folder."""
 
 import hashlib
+import os
 import pathlib
 import socket
 
@@ -10,6 +11,8 @@ from lathe_server import wait_for
 from mlflow_rest import DENIED
 
 ROOT = "/api/2.0/mlflow-artifacts/artifacts"
+# AddressSanitizer holds freed memory back, 256 MiB of it, before it is used again.
+HELD_BACK = (320 << 20) if "LATHE_SANITIZER_REPORTS" in os.environ else 0
 
 
 def raw(server, method, target, body=b"", headers=()):
@@ -203,13 +206,12 @@ def up_and_down(server, rest, megabytes):
         for part in answer.iter_content(1 << 20):
             received.update(part)
     assert received.hexdigest() == sent.hexdigest()
-    # With sanitizers memory is held back for a while after it is freed.
-    assert peak_memory(server) - before < 64 << 20
+    assert peak_memory(server) - before < (64 << 20) + HELD_BACK
     assert server.delete(path).status_code == 200
 
 
 def test_a_large_artifact_streams_with_flat_memory(server, rest):
-    up_and_down(server, rest, 256)
+    up_and_down(server, rest, 512 if HELD_BACK else 256)
 
 
 @pytest.mark.long
