@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "base/held_folder.h"
 #include "base/ids.h"
 
 namespace lathe {
@@ -42,6 +43,19 @@ TEST_F(FileTest, APathThatLeadsOutsideIsInvalid) {
 TEST_F(FileTest, APathInsideOpens) {
   ASSERT_TRUE(write_file(folder / "a", "x"));
   EXPECT_TRUE(open_beneath(folder, "a", O_RDONLY));
+}
+
+TEST_F(FileTest, AFolderIsOpenedThroughNoLinkAndStaysTheSame) {
+  ASSERT_TRUE(make_folder(folder / "work" / "out"));
+  ASSERT_TRUE(write_file(folder / "work" / "out" / "a", "x"));
+  const auto held = open_folder(folder, "work/out");
+  ASSERT_TRUE(held) << held.error().message;
+  std::filesystem::rename(folder / "work", folder / "was");
+  std::filesystem::create_directory_symlink(folder / "was", folder / "work");
+  EXPECT_EQ(open_folder(folder, "work/out").error().code, Code::invalid);
+  EXPECT_EQ(open_folder(folder, "../x").error().code, Code::invalid);
+  EXPECT_EQ(open_folder(folder, "none").error().code, Code::not_found);
+  EXPECT_EQ(read_file(path_of(*held) / "a").value(), "x");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/held_folder.h"
 #include "base/log.h"
 #include "jobs/verdict.h"
 #include "tracking/tracking.h"
@@ -270,8 +271,9 @@ void Jobs::finish(const std::string& name) {
 Result<void> Jobs::keep_outputs(const Job& job, const Plan& plan) {
   for (const auto& output : plan.outputs) {
     if (!output.asset_name) continue;
-    const auto folder = Places{launcher_.work_folder(job.name)}.output(output.name);
-    const auto kept = resolvers_.keep(folder, output, job.created_by);
+    // The job may have put a link there, to what only the server may read.
+    const auto held = open_folder(launcher_.work_folder(job.name).parent_path(), "work/outputs/" + output.name);
+    const auto kept = held ? resolvers_.keep(path_of(*held), output, job.created_by) : Result<std::string>(fail(held.error()));
     if (!kept) return fail_in(fmt::format("The command succeeded, but its output {} could not be registered as data {}", output.name, *output.asset_name), kept.error());
     LATHE_CHECK(db_.write([&](db::Connection& c) { return tracking::set_tag(c, job.name, "lathe.output." + output.name, *kept); }));
   }

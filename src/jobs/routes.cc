@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/held_folder.h"
 #include "base/text.h"
 #include "http/file_response.h"
 #include "jobs/follow.h"
@@ -77,17 +78,26 @@ Result<Wanted> wanted_of(const Call& call) {
 /// Where each part of what a job leaves lies, by its name outside.
 struct Root {
   std::string prefix;
+  Fd held;
   fs::path folder;
 };
 std::vector<Root> roots_of(Jobs& jobs, const Job& job) {
-  const auto data = jobs.launcher().data();
-  const Places places{jobs.launcher().work_folder(job.name)};
-  return {{"named-outputs/", places.work / "outputs"},
-          // Azure keeps these two of the working folder without being asked.
-          {"artifacts/outputs/", places.code() / "outputs"},
-          {"artifacts/logs/", places.code() / "logs"},
-          {"artifacts/", data / "artifacts" / std::to_string(job.experiment_id) / job.name / "artifacts"},
-          {"logs/", jobs.launcher().attempt_folder(job.name, job.attempt)}};
+  std::vector<Root> out;
+  const auto add = [&](const char* prefix, const fs::path& base, const std::string& relative) {
+    if (auto held = open_folder(base, relative)) {
+      auto folder = path_of(*held);
+      out.push_back({prefix, std::move(*held), std::move(folder)});
+    }
+  };
+  // The job can put links where its working folders were: what they lead to is not for those who read its files.
+  const auto own = jobs.launcher().work_folder(job.name).parent_path();
+  add("named-outputs/", own, "work/outputs");
+  // Azure keeps these two of the working folder without being asked.
+  add("artifacts/outputs/", own, "work/code/outputs");
+  add("artifacts/logs/", own, "work/code/logs");
+  add("artifacts/", jobs.launcher().data() / "artifacts", fmt::format("{}/{}/artifacts", job.experiment_id, job.name));
+  out.push_back({"logs/", {}, jobs.launcher().attempt_folder(job.name, job.attempt)});
+  return out;
 }
 
 Result<JobFiles> list_files(Jobs& jobs, const std::string& name) {

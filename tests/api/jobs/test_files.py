@@ -136,6 +136,24 @@ def test_paths_that_lead_outside_are_not_served(server, path):
     assert server.token not in answer.text
 
 
+@pytest.mark.parametrize("folder, prefix", [("../outputs", "named-outputs"), ("outputs", "artifacts/outputs"), ("../code", "artifacts")])
+def test_a_link_where_a_folder_of_the_job_was_leads_nobody_outside(server, folder, prefix):
+    job, log = run(server, f"mkdir -p outputs; rm -rf {folder}; ln -s {server.data} {folder}", outputs={"o": {}})
+    assert job["status"] == "Completed", log
+    listed = [file["path"] for file in server.get(f"/api/v1/jobs/{job['name']}/files").json()["value"]]
+    assert listed == ["logs/user_logs/std_log.txt"] or listed == []
+    for path in (f"{prefix}/admin.token", f"{prefix}/outputs/admin.token", f"{prefix}/lathe.db"):
+        answer = server.get(f"/api/v1/jobs/{job['name']}/files/{path}")
+        assert answer.status_code == 404, path
+
+
+def test_a_link_in_place_of_an_output_is_not_registered_as_data(server):
+    job, _ = run(server, f"rmdir ${{{{outputs.o}}}} && ln -s {server.data} ${{{{outputs.o}}}}",
+                 outputs={"o": {"type": "uri_folder", "name": "not-made"}})  # fmt: skip
+    assert job["status"] == "Failed" and "a link is in the way" in job["error"], job
+    assert server.get("/api/v1/data/not-made/labels/latest").status_code == 404
+
+
 def test_a_pipe_among_the_outputs_stops_nobody(server):
     job, _ = run(server, "mkfifo ${{outputs.o}}/pipe", outputs={"o": {}})
     assert server.get(f"/api/v1/jobs/{job['name']}/files/named-outputs/o/pipe", timeout=10).status_code == 404
