@@ -62,7 +62,7 @@ jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models) {
     const bool model = type.ends_with("_model") && text.starts_with("azureml:") && !text.starts_with("azureml://");
     LATHE_TRY(const auto found, model ? models.resolve(text) : assets.resolve(text, type, caller.who, caller.local));
     if (found.local.empty()) return fail(Code::invalid, "a URL that an asset names is not fetched yet: name the URL itself as the input's path");
-    return jobs::Resolved{found.local, found.digest, std::filesystem::is_directory(found.local)};
+    return jobs::Resolved{found.local, found.digest, std::filesystem::is_directory(found.local), found.note};
   };
   out.code = [&assets](const json::Value& code, const jobs::Caller& caller) -> Result<std::string> {
     LATHE_TRY(auto text, reference_text(code));

@@ -67,6 +67,7 @@ Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Cal
       } else {
         auto resolved = resolvers.input(input.reference, input.type, caller);
         if (!resolved) return fail(in_field(field, resolved.error()));
+        if (!resolved->note.empty()) report.push_back({field, "substituted", resolved->note});
         planned.path = resolved->path.string();
         planned.digest = resolved->digest;
         planned.folder = resolved->folder;

@@ -47,6 +47,7 @@ struct Resolved {
   std::filesystem::path path;
   std::optional<std::string> digest;
   bool folder = false;
+  std::string note;  ///< for the report: "data \"churn:1\" changed on disk since it was registered"
 };
 
 /// Who submits, and whether from this machine: then a path may mean the same to both.

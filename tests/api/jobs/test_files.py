@@ -171,3 +171,16 @@ def test_what_is_written_to_the_outputs_folder_of_the_code_is_an_artifact_as_in_
     job, _ = run(server, "mkdir outputs && echo kept > outputs/model.txt")
     answer = server.get(f"/api/v1/jobs/{job['name']}/files/artifacts/outputs/model.txt")
     assert answer.content == b"kept\n"
+
+
+def test_data_that_changed_since_it_was_registered_is_said(server, tmp_path):
+    tmp_path.chmod(0o755)
+    data = tmp_path / "churn.csv"
+    data.write_text("1,2\n")
+    assert server.post("/api/v1/data", json={"name": "churn", "path": str(data)}).status_code == 201
+    inputs = {"d": {"type": "uri_file", "path": "azureml:churn:1"}}
+    assert submit(server, "true", inputs=inputs)["report"] == []
+    data.write_text("1,2,3\n")
+    report = submit(server, "true", inputs=inputs)["report"]
+    assert [entry["field"] for entry in report] == ["inputs.d.path"] and "changed on disk" in report[0]["detail"], report
+    assert "changed on disk" in submit(server, "true", inputs=inputs, params={"strict": "true"}, expect=400)["detail"]
