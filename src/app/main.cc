@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
 
@@ -13,9 +14,10 @@ using lathe::app::Config;
 
 const char* environment(const char* name) { return std::getenv(name); }
 
-/// The settings as flags of `command`; what was given ends up in `flags`.
-void add_settings(CLI::App& command, std::map<std::string, std::string>& flags) {
+/// The settings, or `only` one of them, as flags of `command`; what was given ends up in `flags`.
+void add_settings(CLI::App& command, std::map<std::string, std::string>& flags, std::string_view only = "") {
   for (const auto& setting : lathe::app::settings()) {
+    if (!only.empty() && setting.name != only) continue;
     std::string flag = "--";
     for (const char c : setting.name) flag.push_back(c == '_' ? '-' : c);
     std::string doc(setting.doc);
@@ -29,6 +31,11 @@ void add_settings(CLI::App& command, std::map<std::string, std::string>& flags) 
   }
   command.add_option_function<std::string>(
       "--config", [&flags](const std::string& value) { flags["config"] = value; }, "YAML file with these settings, such as `port: 8080`");
+}
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
 }
 
 void show(const Config& config) {
@@ -49,15 +56,22 @@ int main(int argc, char** argv) {
   auto* serve = app.add_subcommand("serve", "Run the server");
   add_settings(*serve, flags);
   auto* stop = app.add_subcommand("stop", "Stop the server; with --all, the jobs and the predictions too");
-  add_settings(*stop, flags);
+  add_settings(*stop, flags, "data");
   bool all = false;
-  stop->add_flag("--all", all, "end jobs, kernels and predictions too");
+  stop->add_flag("--all", all, "end the jobs and the predictions too");
   auto* config_group = app.add_subcommand("config", "The server's settings");
   config_group->require_subcommand(1);
   auto* config_show = config_group->add_subcommand("show", "Print every setting and where its value came from");
   add_settings(*config_show, flags);
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // --help
+    return app.exit(asked);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "lathe: {} (see `lathe {} --help`)\n", one_line(error.what()), group);
+    return 2;
+  }
   const auto config = Config::load(flags, environment);
   if (!config) {
     fmt::print(stderr, "lathe: {}\n", config.error().message);

@@ -51,8 +51,8 @@ Result<int> run_verb(const Group& group, const Verb& verb, const std::vector<std
 }
 
 Result<int> dispatch(const std::vector<std::string>& words) {
-  if (words.empty() || (words[0].starts_with('-') && asks_for_help(words))) return print(help());
-  if (words[0] == "--version") return print(fmt::format("{}\n", version()));
+  if (words.empty() || words[0] == "help" || (words[0].starts_with('-') && asks_for_help(words))) return print(help());
+  if (words[0] == "--version" || words[0] == "version") return print(fmt::format("{}\n", version()));
   LATHE_TRY(const auto found, find_verb(words));
   if (found.verb == nullptr) {
     const auto text = help(*found.group);

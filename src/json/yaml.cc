@@ -92,6 +92,13 @@ std::string friendly(const std::string& message) {
   return message;
 }
 
+/// Whether the line (from 0) is indented with a tab, of which the parser says other things than that.
+bool tab_indents(std::string_view text, int line) {
+  for (; line > 0 && !text.empty(); --line) text.remove_prefix(std::min(text.size(), text.find('\n', 0) + 1));
+  const auto indentation = text.substr(0, text.find_first_not_of(" \t"));
+  return indentation.find('\t') != std::string_view::npos;
+}
+
 struct Problem {
   YAML::Mark mark;
   std::string message;
@@ -375,6 +382,7 @@ Result<YamlDocument> parse_yaml(std::string_view text, const std::string& name) 
   } catch (const Problem& problem) {
     return wrong(problem.mark, problem.message);
   } catch (const YAML::Exception& error) {
+    if (tab_indents(text, error.mark.line)) return wrong(error.mark, "expected spaces; a tab cannot indent");
     return wrong(error.mark, friendly(error.msg));
   }
   return std::move(builder.document);

@@ -47,6 +47,7 @@ TEST(Yaml, MistakesNameFileLineColumnAndWhatWasExpected) {
   EXPECT_EQ(read("a: b: c\n"), "job.yml:1:5: expected no second \":\" here; quote the value if it holds \": \"");
   EXPECT_EQ(read("a: 1\na: 2\n"), "job.yml:2:1: expected each key once, \"a\" stands here again");
   EXPECT_EQ(read("a:\n\tb: 1\n").substr(0, 10), "job.yml:2:");
+  EXPECT_EQ(read("a: x\nb:\n\tc: 1\n"), "job.yml:3:3: expected spaces; a tab cannot indent");
   EXPECT_EQ(read("a: 1\n---\nb: 2\n"), "job.yml:2:1: expected one document, here a second one starts");
   EXPECT_EQ(read("[a]: 1\n"), "job.yml:1:1: expected a key that is a plain word");
   EXPECT_NE(read("a: *nobody\n").find("anchor"), std::string::npos);

@@ -33,6 +33,9 @@ def test_exit_codes_tell_what_kind_of_failure_it_was(server):
     assert failing("job", "list", "--no-such-flag") == 2
     assert failing("user", "list", "--query", "a[") == 2
     assert failing("user", "list", "-o", "xml") == 2
+    assert failing("serve", "--prot", "1") == 2
+    assert failing("stop", "--port", "1") == 2
+    assert failing("config") == 2
     assert failing("job", "show", "-n", "nobody") == 3
     assert failing("user", "list", env={"LATHE_TOKEN": "wrong"}) == 4
     assert failing("user", "delete", "admin", "--yes") == 5
