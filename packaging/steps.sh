@@ -61,5 +61,5 @@ steps_cause() {
   local text
   text=$(tac "$steps_log" | sed '/^== /q' | tac)
   { grep -m 1 -E '(error|Error|ERROR|E):|^(packages|onnxruntime|boost-headers|lathe): ' <<<"$text" ||
-    grep -v '^ *$' <<<"$text" | tail -n 1; } | cut -c 1-200
+    grep -v '^ *$' <<<"$text" | tail -n 1; } | cut -c 1-400
 }
