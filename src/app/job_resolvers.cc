@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "jobs/job_store.h"
 #include "json/fields.h"
 #include "tracking/tracking.h"
@@ -20,6 +21,9 @@ Result<std::string> reference_text(const json::Value& reference) {
 }
 
 Result<std::string> snapshot(assets::Assets& assets, const std::string& folder, const jobs::Caller& caller) {
+  if (!folder.starts_with('/'))
+    return fail(Code::invalid, fmt::format("\"{}\" is relative, and the server does not know to which folder: the command line uploads it, other "
+                                           "clients give tree:DIGEST", printable(folder)));
   LATHE_TRY(const auto path, assets.allowed_path(folder, caller.who, caller.local));
   if (!std::filesystem::is_directory(path)) return fail(Code::invalid, fmt::format("{} is not a folder", folder));
   LATHE_TRY(const auto rules, assets::IgnoreRules::of_folder(path));

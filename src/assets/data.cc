@@ -70,6 +70,7 @@ Result<fs::path> Assets::datastore_path(const std::string& store, const std::str
 Result<fs::path> Assets::allowed_path(const std::string& path, const http::Principal& who, bool local) const {
   if (!local)
     return fail(Code::forbidden, "\"" + path + "\" is a path of another machine: upload it (the command line does)");
+  if (path.find('\0') != std::string::npos) return fail(Code::invalid, "a path must not hold a NUL character");
   std::error_code error;
   const auto real = fs::canonical(path, error);
   // One answer for "is not there" and "may not be seen": nobody learns what other people's folders hold.

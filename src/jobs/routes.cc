@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/held_folder.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "http/file_response.h"
 #include "jobs/follow.h"
 #include "jobs/jobs.h"
@@ -114,7 +115,9 @@ Result<JobFiles> list_files(Jobs& jobs, const std::string& name) {
          !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
       std::error_code ignored;
       if (it->is_symlink(ignored) || !it->is_regular_file(ignored)) continue;
-      out.value.push_back({root.prefix + it->path().lexically_relative(root.folder).string(), static_cast<std::int64_t>(it->file_size(ignored))});
+      const auto path = it->path().lexically_relative(root.folder).string();
+      if (!is_utf8(path)) continue;  // JSON cannot name it
+      out.value.push_back({root.prefix + path, static_cast<std::int64_t>(it->file_size(ignored))});
     }
   }
   std::sort(out.value.begin(), out.value.end(), [](const auto& a, const auto& b) { return a.path < b.path; });

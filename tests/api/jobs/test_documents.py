@@ -94,3 +94,15 @@ def test_not_json_is_refused_with_its_place(server):
     answer = server.post("/api/v1/jobs", data="{\n  nonsense", headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert "line 2" in answer.json()["detail"]
+
+
+def test_what_no_program_can_be_given_is_refused_at_once(server):
+    submit(server, "echo a\0b", expect=400)
+    submit(server, ": " + "a" * 200_000, expect=400)
+    for variables in ({"A=B": "c"}, {"": "c"}, {"A": "b\0c"}, {"A": "b" * 200_000}):
+        assert submit(server, "true", expect=400, environment_variables=variables)["detail"].startswith("environment_variables")
+
+
+def test_a_relative_code_folder_is_not_looked_for_where_the_server_runs(server):
+    for folder in (".", "..", ""):
+        assert "relative" in submit(server, "true", expect=400, code=folder)["detail"]

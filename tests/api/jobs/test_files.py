@@ -184,3 +184,9 @@ def test_data_that_changed_since_it_was_registered_is_said(server, tmp_path):
     report = submit(server, "true", inputs=inputs)["report"]
     assert [entry["field"] for entry in report] == ["inputs.d.path"] and "changed on disk" in report[0]["detail"], report
     assert "changed on disk" in submit(server, "true", inputs=inputs, params={"strict": "true"}, expect=400)["detail"]
+
+
+def test_a_file_that_json_cannot_name_does_not_spoil_the_list(server):
+    job, _ = run(server, 'mkdir outputs; echo x > outputs/good; echo x > "outputs/$(printf "bad\\xff")"')
+    listed = server.get(f"/api/v1/jobs/{job['name']}/files").json()["value"]
+    assert [file["path"] for file in listed if file["path"].startswith("artifacts/")] == ["artifacts/outputs/good"]
