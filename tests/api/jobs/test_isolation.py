@@ -57,3 +57,40 @@ def test_a_member_cannot_name_a_file_as_input_that_only_root_may_read(server):
         document = {"command": "cat ${{inputs.x}}", "inputs": {"x": {"type": "uri_file", "path": path}}}
         answer = requests.post(f"{server.url}/api/v1/jobs", json=document, headers=headers, timeout=30)
         assert answer.status_code in (400, 403), answer.text
+
+
+@root_only
+@pytest.mark.parametrize("folder", ["outputs", "logs", "../outputs"])
+def test_a_job_cannot_have_the_server_read_for_it_through_a_link(server, folder):
+    """The server may read everything: a job that puts a link in the place of its folders must gain nothing by it."""
+    job, _ = run(server, f"rm -rf {folder}; ln -s {server.data} {folder}")
+    assert job["status"] == "Completed"
+    listed = server.get(f"/api/v1/jobs/{job['name']}/files").json()["value"]
+    assert [file["path"] for file in listed if "admin.token" in file["path"]] == []
+    for place in ("named-outputs", "artifacts/outputs", "artifacts/logs"):
+        answer = server.get(f"/api/v1/jobs/{job['name']}/files/{place}/admin.token")
+        assert (answer.status_code, server.token in answer.text) == (404, False)
+
+
+@root_only
+@pytest.mark.parametrize("command", ["rmdir {o}; ln -s {secret} {o}", "mv $HOME/outputs $HOME/x; mkdir $HOME/outputs; ln -s {secret} $HOME/outputs/o"])
+def test_an_output_that_became_a_link_is_not_registered(server, tmp_path, command):
+    (tmp_path / "secret.txt").write_text("secret")
+    command = command.format(o="${{outputs.o}}", secret=tmp_path)
+    job, log = run(server, command, outputs={"o": {"type": "uri_folder", "name": "stolen"}})
+    assert job["status"] == "Failed", log
+    assert "put a link in the place of the output's folder" in job["error"]
+    assert server.get("/api/v1/data/stolen").status_code == 404
+
+
+@root_only
+def test_a_new_user_never_gets_a_deleted_users_account(server):
+    def uid_of_job(name):
+        made = server.post("/api/v1/users", json={"name": name, "role": "member"})
+        headers = {"Authorization": f"Bearer {made.json()['token']}"}
+        answer = requests.post(f"{server.url}/api/v1/jobs", json={"command": "id -u"}, headers=headers, timeout=30)
+        job = ended(server, answer.json()["name"])["name"]
+        assert server.delete(f"/api/v1/users/{name}").status_code == 204
+        return log_of(server, job)
+
+    assert uid_of_job("first") != uid_of_job("second")
