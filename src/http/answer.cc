@@ -1,10 +1,13 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "base/utf8.h"
 #include "http/http.h"
 
 namespace lathe::http {
 namespace {
+
+constexpr std::size_t kLongestMessage = 4000;
 
 struct Shape {
   int status;
@@ -29,6 +32,14 @@ Shape shape_of(Code code) {
   return {500, "Internal Server Error", 500, "INTERNAL_ERROR"};
 }
 
+/// Messages quote what clients sent: JSON has to hold them, and a page of them is enough.
+std::string told(const std::string& message) {
+  if (message.size() <= kLongestMessage && is_utf8(message)) return message;
+  auto out = message.substr(0, kLongestMessage);
+  if (!is_utf8(out)) std::replace_if(out.begin(), out.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
+  return message.size() > kLongestMessage ? out + "..." : out;
+}
+
 }  // namespace
 
 int status_of(Code code, ErrorShape shape) {
@@ -37,6 +48,7 @@ int status_of(Code code, ErrorShape shape) {
 }
 
 Response error_response(const Error& error, ErrorShape shape) {
+  const auto message = told(error.message);
   const auto found = shape_of(error.code);
   Response response;
   if (shape == ErrorShape::mlflow) {
@@ -44,14 +56,14 @@ Response error_response(const Error& error, ErrorShape shape) {
     const std::string_view code = error.foreign_code.empty() ? found.mlflow_code : std::string_view(error.foreign_code);
     if (code == "ENDPOINT_NOT_FOUND") response.status = 404;
     response.body = json::print(json::Object{{"error_code", boost::json::string_view(code.data(), code.size())},
-                                             {"message", error.message}});
+                                             {"message", message}});
   } else {
     response.status = found.status;
     response.type = "application/problem+json";
     response.body = json::print(json::Object{{"type", "about:blank"},
                                              {"title", boost::json::string_view(found.title.data(), found.title.size())},
                                              {"status", found.status},
-                                             {"detail", error.message}});
+                                             {"detail", message}});
   }
   if (error.code == Code::unauthenticated) response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"lathe\"");
   return response;

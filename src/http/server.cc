@@ -133,14 +133,20 @@ asio::awaitable<void> wait_for(std::shared_ptr<Signal> signal, Clock::time_point
   signal->raised = false;
 }
 
-/// Runs `work` on the worker pool and returns when it is done.
+/// Runs `work` on the worker pool and returns when it is done; what it throws comes out here.
 asio::awaitable<void> on_pool(SharedPtr shared, std::function<void()> work) {
   auto signal = std::make_shared<Signal>(shared);
-  asio::post(shared->pool, [signal, &work] {
-    work();
+  std::exception_ptr thrown;  // must not leave the pool's thread
+  asio::post(shared->pool, [signal, &work, &thrown] {
+    try {
+      work();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
     signal->raise_from_anywhere(signal);
   });
   co_await wait_for(signal, Clock::time_point::max());
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 Result<Response> internal_error(const std::exception& error, const Call& call) {
@@ -668,7 +674,7 @@ class BeastServer final : public Server {
       : shared_(std::move(shared)), acceptor_(std::move(acceptor)), port_(acceptor_->local_endpoint().port()) {
     asio::co_spawn(shared_->io, accept_loop(shared_, acceptor_), asio::detached);
     thread_ = std::thread([this] {
-      shared_->io.run();
+      run_io();
       ended_.set_value();
     });
   }
@@ -718,6 +724,19 @@ class BeastServer final : public Server {
   }
 
  private:
+  /// Beast throws from within reads, past our coroutines, when a client's trailers are too large: that connection is gone
+  /// then, and the others go on.
+  void run_io() {
+    for (;;) {
+      try {
+        shared_->io.run();
+        return;
+      } catch (const std::exception& why) {
+        log::warn("a connection was dropped what={}", why.what());
+      }
+    }
+  }
+
   SharedPtr shared_;
   std::shared_ptr<tcp::acceptor> acceptor_;
   std::uint16_t port_;
