@@ -108,6 +108,7 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
                    [&](Call& call) -> Result<std::unique_ptr<http::Sink>> {
                      const auto path = path_of(call);
                      LATHE_TRY(const auto place, parse_place(path));
+                     if (place.whole) return fail(Code::invalid, fmt::format("Invalid path: '{}' is the folder of all artifacts", printable(path)));
                      LATHE_CHECK(db.read([&](db::Connection& c) { return check_may_write(c, call.principal, place); }));
                      return artifacts.upload(path);
                    });

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/text.h"
@@ -103,6 +104,8 @@ Result<Place> parse_place(const std::string& path) {
   if (!experiment || !tracking::check_run_id(parts[artifacts - 1])) return refuse();
   out.experiment = *experiment;
   (model ? out.model_id : out.run_id) = parts[artifacts - 1];
+  const auto names_nothing = [](std::string_view part) { return part.empty() || part == "."; };
+  out.whole = std::all_of(parts.begin() + static_cast<std::ptrdiff_t>(artifacts) + 1, parts.end(), names_nothing);
   return out;
 }
 

@@ -16,6 +16,7 @@ struct Place {
   std::int64_t experiment = 0;
   std::string run_id;    ///< or
   std::string model_id;  ///< this one
+  bool whole = false;    ///< the folder `artifacts` itself
 };
 
 /// Errors: `invalid` — not such a path, or one that no honest client sends.

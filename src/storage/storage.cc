@@ -8,14 +8,17 @@
 
 #include <algorithm>
 #include <charconv>
+#include <climits>
 
 #include "base/ids.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "http/file_response.h"
 
 namespace lathe::storage {
 namespace {
 
+constexpr std::size_t kMostPath = 1024;  ///< bytes, as S3 has it
 constexpr std::string_view kUploads = ".uploads";  // beside the artifacts, so that a rename suffices
 
 Error no_such(std::string_view path) {
@@ -119,6 +122,7 @@ Result<void> check_path(std::string_view path) {
   const auto refuse = [&] {
     return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path.substr(0, 300))));
   };
+  if (path.size() > kMostPath || !is_utf8(path)) return refuse();
   std::string now(path);
   for (int round = 0; round < 8; ++round) {
     if (now.starts_with('/') || now.find_first_of("#\\") != std::string::npos) return refuse();
@@ -126,7 +130,7 @@ Result<void> check_path(std::string_view path) {
     if (now.size() >= 2 && std::isalpha(static_cast<unsigned char>(now[0])) != 0 && now[1] == ':') return refuse();
     if (now.find("://") != std::string::npos || now.starts_with("file:")) return refuse();
     for (const auto part : split(now, '/'))
-      if (part == "..") return refuse();
+      if (part == ".." || part.size() > NAME_MAX) return refuse();
     auto decoded = url_decode(now);
     if (decoded == now) return {};
     now = std::move(decoded);

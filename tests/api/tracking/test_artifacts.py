@@ -236,3 +236,12 @@ def test_a_viewer_reads_but_does_not_write(server, rest):
     assert create.status_code == 403
 
 
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000 + "x", "%ff%fe", ".", ""])
+def test_names_that_no_folder_can_hold_are_bad_requests(server, rest, path):
+    target = f"{ROOT}/0/{rest.run()}/artifacts/{path}"
+    status, body = raw(server, "PUT", target, b"x")
+    assert status == 400, body
+    assert b"INVALID_PARAMETER_VALUE" in body
+    assert raw(server, "GET", target)[0] in (400, 404)
