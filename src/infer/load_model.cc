@@ -4,6 +4,7 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "infer/try_model.h"
 
 namespace lathe::infer {
 namespace {
@@ -80,12 +81,25 @@ Result<std::unique_ptr<Model>> read_model(const DesiredModel& wanted, const Mode
 
 }  // namespace
 
+bool try_model(const std::string& format, const std::filesystem::path& file) {
+  DesiredModel wanted;
+  wanted.format = format;
+  try {
+    const auto model = read_model(wanted, {file, {}});
+    if (model) warm(**model);
+    return model.has_value();
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 Result<LoadedModel> load_model(const DesiredModel& wanted) {
   const auto is_main = [&](const DesiredFile& file) { return file.path == wanted.file; };
   if (std::none_of(wanted.files.begin(), wanted.files.end(), is_main))
     return fail(Code::invalid, "the model's file \"" + wanted.file + "\" is not among those with a digest");
   for (const auto& file : wanted.files) LATHE_CHECK(check_file(wanted, file));
   LATHE_TRY(const auto file, below(wanted, wanted.file));
+  LATHE_CHECK(try_apart(wanted.format, file));
   try {
     LATHE_TRY(auto model, read_model(wanted, {file, wanted.feature_names}));
     const auto took = warm(*model);

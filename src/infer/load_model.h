@@ -17,4 +17,7 @@ struct LoadedModel {
 /// Errors: `invalid` with a sentence for the person who deploys it; `unavailable` when a library is missing.
 Result<LoadedModel> load_model(const DesiredModel& wanted);
 
+/// Loads and runs the file alone, in the process that `try_apart` starts.
+bool try_model(const std::string& format, const std::filesystem::path& file);
+
 }  // namespace lathe::infer

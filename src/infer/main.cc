@@ -9,8 +9,10 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "infer/load_model.h"
 #include "infer/reconciler.h"
 #include "infer/service.h"
+#include "infer/try_model.h"
 
 namespace lathe::infer {
 namespace {
@@ -86,5 +88,6 @@ int run(int argc, char** argv) {
 }  // namespace lathe::infer
 
 int main(int argc, char** argv) {
+  if (argc == 4 && std::string_view(argv[1]) == lathe::infer::kTryFlag) return lathe::infer::try_model(argv[2], argv[3]) ? 0 : 1;
   return lathe::infer::run(argc, argv);
 }

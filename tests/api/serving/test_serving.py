@@ -289,7 +289,7 @@ def test_a_killed_data_plane_comes_back_with_its_models(fresh_server, tmp_path):
     endpoint = make_endpoint(server, "back")
     deploy(server, "back", "blue", register(server, "trees", tmp_path / "model.ubj"), "?all_traffic=true")
     key = primary_key(server, "back")
-    pids = [pid for pid in server.processes() if b"lathe-infer\0" in open(f"/proc/{pid}/cmdline", "rb").read()]
+    pids = data_plane_pids(server)
     assert pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -332,3 +332,19 @@ def test_a_server_that_cannot_start_leaves_no_data_plane(fresh_server):
         wait_for(lambda: not other.processes(), what="the end of its data plane")
     finally:
         other.__exit__(None, None, None)
+
+
+def data_plane_pids(server):
+    return [pid for pid in server.processes() if b"lathe-infer\0" in open(f"/proc/{pid}/cmdline", "rb").read()]
+
+
+def test_a_damaged_model_fails_alone(server, tmp_path):
+    """XGBoost crashes on such a file: the predictions of others must not notice."""
+    (tmp_path / "model.ubj").write_bytes(b"{L" + (1).to_bytes(8, "big") + b"a" + b"[" * 2_000_000)
+    before = data_plane_pids(server)
+    make_endpoint(server, "damage")
+    deploy(server, "damage", "bad", register(server, "damaged", tmp_path / "model.ubj"))
+    place = f"{ENDPOINTS}/damage/deployments/bad"
+    failed = wait_for(lambda: (found := server.get(place).json())["provisioning_state"] == "Failed" and found, 30, "the failure")
+    assert "model.ubj is damaged" in failed["error"]
+    assert data_plane_pids(server) == before
