@@ -81,15 +81,13 @@ Result<std::unique_ptr<Model>> read_model(const DesiredModel& wanted, const Mode
 
 }  // namespace
 
-bool try_model(const std::string& format, const std::filesystem::path& file) {
+void try_model(const std::string& format, const std::filesystem::path& file) {
   DesiredModel wanted;
   wanted.format = format;
   try {
-    const auto model = read_model(wanted, {file, {}});
-    if (model) warm(**model);
-    return model.has_value();
-  } catch (const std::exception&) {
-    return false;
+    if (const auto model = read_model(wanted, {file, {}})) warm(**model);
+  } catch (const std::exception& why) {
+    log::debug("a model cannot be read what={}", why.what());
   }
 }
 

@@ -18,6 +18,6 @@ struct LoadedModel {
 Result<LoadedModel> load_model(const DesiredModel& wanted);
 
 /// Loads and runs the file alone, in the process that `try_apart` starts.
-bool try_model(const std::string& format, const std::filesystem::path& file);
+void try_model(const std::string& format, const std::filesystem::path& file);
 
 }  // namespace lathe::infer

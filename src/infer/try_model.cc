@@ -55,10 +55,11 @@ Result<void> try_apart(const std::string& format, const std::filesystem::path& f
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
   if (late) return fail(Code::invalid, "loading the model took longer than ten minutes");
-  if (!WIFSIGNALED(status)) return {};
-  log::warn("a model's file crashes its library file={} signal={}", file.string(), WTERMSIG(status));
-  return fail(Code::invalid, "the model's file " + file.filename().string() + " is damaged: the library that reads it crashed (" +
-                                 strsignal(WTERMSIG(status)) + "); save the model again and register it");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  const std::string how = WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "exit status " + std::to_string(WEXITSTATUS(status));
+  log::warn("a model's file crashes its library file={} how={}", file.string(), how);
+  return fail(Code::invalid, "the model's file " + file.filename().string() + " is damaged: the library that reads it crashed (" + how +
+                                 "); save the model again and register it");
 }
 
 }  // namespace lathe::infer
