@@ -5,6 +5,15 @@
 
 namespace lathe::db {
 
+Result<std::int64_t> Connection::run(std::string_view sql, const std::vector<Param>& params,
+                                     const std::function<void(const Row&)>& each) {
+  std::vector<Argument> arguments;
+  arguments.reserve(params.size());
+  for (const auto& param : params)
+    arguments.push_back(std::visit([](const auto& value) { return argument(value); }, param));
+  return execute(sql, arguments, each);
+}
+
 Result<void> Database::write_with(Work work) {
   std::mutex mutex;
   std::condition_variable ended;

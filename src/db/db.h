@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -14,23 +16,35 @@
 /// The store. One interface over SQLite (and, later, PostgreSQL): SQL is written once, with parameters $1..$n.
 namespace lathe::db {
 
-/// What a column or parameter holds. Texts are UTF-8.
+/// What a column holds. Texts are UTF-8.
 struct Null {};
 using Param = std::variant<Null, std::int64_t, double, std::string>;
 
-/// Makes a parameter from what code has at hand; an empty optional is NULL.
-inline Param param(std::int64_t value) { return value; }
-inline Param param(int value) { return std::int64_t{value}; }
-inline Param param(bool value) { return std::int64_t{value ? 1 : 0}; }
-inline Param param(double value) { return value; }
-inline Param param(std::string value) { return value; }
-inline Param param(std::string_view value) { return std::string(value); }
-inline Param param(const char* value) { return std::string(value); }
-inline Param param(Null) { return Null{}; }
+/// What a statement is given for $n: a view, good while the caller's value lives. The lists are for `x = ANY($n)`.
+using Integers = std::span<const std::int64_t>;
+using Texts = std::span<const std::string_view>;
+using Argument = std::variant<Null, std::int64_t, double, std::string_view, Integers, Texts>;
+
+/// Makes an argument from what code has at hand; an empty optional is NULL.
+inline Argument argument(std::int64_t value) { return value; }
+inline Argument argument(int value) { return std::int64_t{value}; }
+inline Argument argument(bool value) { return std::int64_t{value ? 1 : 0}; }
+inline Argument argument(double value) { return value; }
+inline Argument argument(const std::string& value) { return std::string_view(value); }
+inline Argument argument(std::string_view value) { return value; }
+inline Argument argument(const char* value) { return std::string_view(value); }
+inline Argument argument(Null) { return Null{}; }
+inline Argument argument(Integers values) { return values; }
+inline Argument argument(Texts values) { return values; }
+inline Argument argument(const std::vector<std::int64_t>& values) { return Integers(values); }
+inline Argument argument(const std::vector<std::string_view>& values) { return Texts(values); }
 template <class T>
-Param param(const std::optional<T>& value) {
-  return value ? param(*value) : Param{Null{}};
+Argument argument(const std::optional<T>& value) {
+  return value ? argument(*value) : Argument{Null{}};
 }
+
+/// One column of rows to insert: a value for each row, or one value for all rows. Views, like Argument; never NULL.
+using Column = std::variant<std::int64_t, Integers, std::span<const double>, Texts>;
 
 /// One row of an answer, valid only inside the callback. Columns count from 0.
 class Row {
@@ -61,23 +75,43 @@ class Connection {
 
   /// Runs one statement. `each` is called per row; returns the number of rows changed (for INSERT, UPDATE, DELETE).
   /// Errors: `conflict` — a unique or foreign key forbids it; `exhausted` — the disk is full; `internal` — else.
-  virtual Result<std::int64_t> run(std::string_view sql, const std::vector<Param>& params,
-                                   const std::function<void(const Row&)>& each = {}) = 0;
+  virtual Result<std::int64_t> execute(std::string_view sql, std::span<const Argument> arguments,
+                                       const std::function<void(const Row&)>& each = {}) = 0;
+
+  /// The same with parameters that their maker keeps, for statements that are put together.
+  Result<std::int64_t> run(std::string_view sql, const std::vector<Param>& params,
+                           const std::function<void(const Row&)>& each = {});
+
+  /// Inserts `rows` rows: `into` ("INSERT INTO pair (id, name)"), then the rows, then `otherwise` ("ON CONFLICT DO
+  /// NOTHING"). Costs little more than the rows themselves. Each column holds one value or `rows` values; under DO UPDATE
+  /// no two of these rows may conflict with each other. Returns the number of rows inserted or changed. Errors: as
+  /// `execute`.
+  virtual Result<std::int64_t> insert(std::string_view into, std::size_t rows, std::span<const Column> columns,
+                                      std::string_view otherwise) = 0;
 
   /// Runs several statements without parameters (migrations).
   virtual Result<void> script(std::string_view sql) = 0;
 };
 
+namespace detail {
+template <class... Args>
+Result<std::int64_t> execute(Connection& c, std::string_view sql, const std::function<void(const Row&)>& each,
+                             const Args&... args) {
+  const std::array<Argument, sizeof...(Args)> arguments{argument(args)...};
+  return c.execute(sql, arguments, each);
+}
+}  // namespace detail
+
 /// `db::run(c, sql, id, name)`: runs a statement with these parameters. Returns the number of rows changed.
 template <class... Args>
 Result<std::int64_t> run(Connection& c, std::string_view sql, const Args&... args) {
-  return c.run(sql, std::vector<Param>{param(args)...});
+  return detail::execute(c, sql, {}, args...);
 }
 
 /// `db::each(c, sql, [&](const Row& row) {...}, args...)`
 template <class F, class... Args>
 Result<void> each(Connection& c, std::string_view sql, F&& f, const Args&... args) {
-  LATHE_CHECK(c.run(sql, std::vector<Param>{param(args)...}, std::forward<F>(f)));
+  LATHE_CHECK(detail::execute(c, sql, std::forward<F>(f), args...));
   return {};
 }
 
@@ -86,9 +120,10 @@ template <class F, class... Args>
 auto first(Connection& c, std::string_view sql, F&& read, const Args&... args)
     -> Result<std::optional<std::decay_t<decltype(read(std::declval<const Row&>()))>>> {
   std::optional<std::decay_t<decltype(read(std::declval<const Row&>()))>> out;
-  LATHE_CHECK(c.run(sql, std::vector<Param>{param(args)...}, [&](const Row& row) {
+  const auto keep = [&](const Row& row) {
     if (!out) out = read(row);
-  }));
+  };
+  LATHE_CHECK(detail::execute(c, sql, keep, args...));
   return out;
 }
 
@@ -97,7 +132,8 @@ template <class F, class... Args>
 auto all(Connection& c, std::string_view sql, F&& read, const Args&... args)
     -> Result<std::vector<std::decay_t<decltype(read(std::declval<const Row&>()))>>> {
   std::vector<std::decay_t<decltype(read(std::declval<const Row&>()))>> out;
-  LATHE_CHECK(c.run(sql, std::vector<Param>{param(args)...}, [&](const Row& row) { out.push_back(read(row)); }));
+  const auto keep = [&](const Row& row) { out.push_back(read(row)); };
+  LATHE_CHECK(detail::execute(c, sql, keep, args...));
   return out;
 }
 

@@ -40,6 +40,51 @@ TEST_F(DatabaseTest, ParametersAreTakenByTheirNumberNotByTheirPlace) {
   EXPECT_EQ(name->value(), "seven");
 }
 
+TEST_F(DatabaseTest, ManyRowsAreInsertedAtOnceAndClashesAreCounted) {
+  auto db = open_sqlite(file, kSteps).value();
+  const std::vector<std::int64_t> ids = {1, 2, 3, 2};
+  const std::vector<std::string_view> names = {"a", "", "it's", "again"};
+  const std::array<Column, 2> columns{ids, names};
+  auto added = db->write([&](Connection& c) {
+    return c.insert("INSERT INTO pair (id, name)", ids.size(), columns, "ON CONFLICT (id) DO NOTHING");
+  });
+  EXPECT_EQ(added.value(), 3);
+  auto kept = db->read([](Connection& c) {
+    return all(c, "SELECT name FROM pair ORDER BY id", [](const Row& row) { return row.text(0); });
+  });
+  EXPECT_EQ(kept.value(), (std::vector<std::string>{"a", "", "it's"}));
+}
+
+TEST_F(DatabaseTest, ARowThatClashesTakesTheWholeInsertBack) {
+  auto db = open_sqlite(file, kSteps).value();
+  const std::vector<std::int64_t> ids = {1, 2};
+  const std::vector<std::string_view> names = {"a", "a"};
+  const std::array<Column, 2> columns{ids, names};
+  auto failed = db->write([&](Connection& c) { return c.insert("INSERT INTO pair (id, name)", 2, columns, ""); });
+  EXPECT_EQ(failed.error().code, Code::conflict);
+  EXPECT_EQ(count(*db), 0);
+}
+
+TEST_F(DatabaseTest, AListStandsForAnyOfItsValues) {
+  auto db = open_sqlite(file, kSteps).value();
+  const std::vector<std::int64_t> ids = {1, 2, 3, 4};
+  const std::vector<std::string_view> names = {"a", "b", "c", ""};
+  const std::array<Column, 2> columns{ids, names};
+  ASSERT_TRUE(db->write([&](Connection& c) { return c.insert("INSERT INTO pair (id, name)", 4, columns, ""); }));
+  const auto found = [&](std::string_view sql, const auto&... arguments) {
+    return db->read([&](Connection& c) {
+               return all(c, sql, [](const Row& row) { return row.integer(0); }, arguments...);
+             })
+        .value();
+  };
+  using Ids = std::vector<std::int64_t>;
+  EXPECT_EQ(found("SELECT id FROM pair WHERE id = ANY($1) ORDER BY id", Ids{4, 9, 2}), (Ids{2, 4}));
+  EXPECT_EQ(found("SELECT id FROM pair WHERE id = ANY($1) ORDER BY id", Ids{}), Ids{});
+  EXPECT_EQ(found("SELECT id FROM pair WHERE name = ANY($2) AND id = ANY($1) ORDER BY id", Ids{1, 4},
+                  std::vector<std::string_view>{"", "a", "b"}),
+            (Ids{1, 4}));
+}
+
 TEST_F(DatabaseTest, AFailedWriteRollsBackAloneAndSaysWhy) {
   auto db = open_sqlite(file, kSteps).value();
   auto failed = db->write([](Connection& c) -> Result<void> {

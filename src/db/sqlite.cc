@@ -36,12 +36,37 @@ class SqliteRow final : public Row {
   sqlite3_stmt* statement_;
 };
 
-int bind(sqlite3_stmt* statement, int index, const Param& value) {
-  if (const auto* number = std::get_if<std::int64_t>(&value)) return sqlite3_bind_int64(statement, index, *number);
-  if (const auto* number = std::get_if<double>(&value)) return sqlite3_bind_double(statement, index, *number);
-  if (const auto* text = std::get_if<std::string>(&value))
-    return sqlite3_bind_text(statement, index, text->data(), static_cast<int>(text->size()), SQLITE_STATIC);
-  return sqlite3_bind_null(statement, index);
+int bind(sqlite3_stmt* statement, int index, std::int64_t value) { return sqlite3_bind_int64(statement, index, value); }
+int bind(sqlite3_stmt* statement, int index, double value) { return sqlite3_bind_double(statement, index, value); }
+int bind(sqlite3_stmt* statement, int index, std::string_view value) {
+  static constexpr char kEmpty[] = "";  // a null pointer would be NULL
+  return sqlite3_bind_text64(statement, index, value.empty() ? kEmpty : value.data(), value.size(), SQLITE_STATIC,
+                             SQLITE_UTF8);
+}
+int bind(sqlite3_stmt* statement, int index, Null) { return sqlite3_bind_null(statement, index); }
+int bind(sqlite3_stmt* statement, int index, const Argument& argument) {
+  return std::visit(
+      [&](const auto& value) {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, Integers> || std::is_same_v<T, Texts>)
+          return sqlite3_bind_pointer(statement, index, const_cast<Argument*>(&argument), kListType, nullptr);
+        else
+          return bind(statement, index, value);
+      },
+      argument);
+}
+
+/// `x = ANY($2)` as SQLite has it.
+std::string with_lists(std::string_view sql) {
+  static constexpr std::string_view kAny = "= ANY($";
+  std::string out;
+  for (auto at = sql.find(kAny); at != std::string_view::npos; at = sql.find(kAny)) {
+    const auto end = sql.find(')', at);
+    out.append(sql.substr(0, at)).append("IN (SELECT value FROM lathe_list(");
+    out.append(sql.substr(at + kAny.size() - 1, end - at - kAny.size() + 1)).append("))");
+    sql.remove_prefix(end + 1);
+  }
+  return out.append(sql);
 }
 
 }  // namespace
@@ -57,6 +82,7 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const std::stri
   if (rc != SQLITE_OK) return fail_in("cannot open the store " + file, connection->error(rc));
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, 10'000);
+  if (const int listed = register_list(handle); listed != SQLITE_OK) return fail(connection->error(listed));
   LATHE_CHECK(connection->script(read_only ? "PRAGMA query_only=ON"
                                            : "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON"));
   return connection;
@@ -85,7 +111,8 @@ Error SqliteConnection::error(int rc) const {
 Result<SqliteConnection::Statement*> SqliteConnection::prepared(std::string_view sql) {
   if (const auto found = statements_.find(sql); found != statements_.end()) return &found->second;
   Statement statement;
-  const int rc = sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+  const auto written = with_lists(sql);
+  const int rc = sqlite3_prepare_v3(db_, written.data(), static_cast<int>(written.size()), SQLITE_PREPARE_PERSISTENT,
                                     &statement.handle, nullptr);
   if (rc != SQLITE_OK) return fail(error(rc));
   for (int i = 1; i <= sqlite3_bind_parameter_count(statement.handle); ++i) {
@@ -105,21 +132,26 @@ Result<SqliteConnection::Statement*> SqliteConnection::prepared(std::string_view
   return &statements_.emplace(std::string(sql), std::move(statement)).first->second;
 }
 
-Result<std::int64_t> SqliteConnection::run(std::string_view sql, const std::vector<Param>& params,
-                                           const std::function<void(const Row&)>& each) {
-  LATHE_TRY(auto* statement, prepared(sql));
-  struct Reset {
-    sqlite3_stmt* handle;
-    ~Reset() {
-      sqlite3_reset(handle);
-      sqlite3_clear_bindings(handle);
-    }
-  } const reset{statement->handle};
+namespace {
 
+struct Reset {
+  sqlite3_stmt* handle;
+  ~Reset() {
+    sqlite3_reset(handle);
+    sqlite3_clear_bindings(handle);
+  }
+};
+
+}  // namespace
+
+Result<std::int64_t> SqliteConnection::execute(std::string_view sql, std::span<const Argument> arguments,
+                                               const std::function<void(const Row&)>& each) {
+  LATHE_TRY(auto* statement, prepared(sql));
+  const Reset reset{statement->handle};
   for (std::size_t i = 0; i < statement->order.size(); ++i) {
     const auto at = statement->order[i];
-    if (at >= params.size()) return fail(Code::internal, "a statement has more parameters than values");
-    if (const int rc = bind(statement->handle, static_cast<int>(i + 1), params[at]); rc != SQLITE_OK)
+    if (at >= arguments.size()) return fail(Code::internal, "a statement has more parameters than values");
+    if (const int rc = bind(statement->handle, static_cast<int>(i + 1), arguments[at]); rc != SQLITE_OK)
       return fail(error(rc));
   }
   const SqliteRow row(statement->handle);
@@ -129,6 +161,33 @@ Result<std::int64_t> SqliteConnection::run(std::string_view sql, const std::vect
     if (rc != SQLITE_ROW) return fail(error(rc));
     if (each) each(row);
   }
+}
+
+Result<std::int64_t> SqliteConnection::insert(std::string_view into, std::size_t rows, std::span<const Column> columns,
+                                              std::string_view otherwise) {
+  std::string sql(into);
+  for (std::size_t i = 0; i < columns.size(); ++i) sql += (i == 0 ? " VALUES ($" : ", $") + std::to_string(i + 1);
+  sql.append(") ").append(otherwise);
+  LATHE_TRY(auto* statement, prepared(sql));
+  const Reset reset{statement->handle};
+  const auto before = sqlite3_total_changes64(db_);
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const int index = static_cast<int>(i + 1);
+      const int rc = std::visit(
+          [&](const auto& values) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(values)>, std::int64_t>)
+              return bind(statement->handle, index, values[row]);
+            else
+              return row == 0 ? bind(statement->handle, index, values) : SQLITE_OK;  // bindings stay over a reset
+          },
+          columns[i]);
+      if (rc != SQLITE_OK) return fail(error(rc));
+    }
+    if (const int rc = sqlite3_step(statement->handle); rc != SQLITE_DONE) return fail(error(rc));
+    sqlite3_reset(statement->handle);
+  }
+  return sqlite3_total_changes64(db_) - before;
 }
 
 Result<void> SqliteConnection::script(std::string_view sql) {
@@ -238,30 +297,30 @@ class SqliteDatabase final : public Database {
 
   /// False: the transaction as a whole was lost, and nothing of it was kept.
   bool commit_together(std::deque<Write>& batch) {
-    if (!writer_->run("BEGIN IMMEDIATE", {}, {})) return false;
+    if (!writer_->execute("BEGIN IMMEDIATE", {})) return false;
     const bool alone = batch.size() == 1;
     for (auto& write : batch) {
-      if (!alone && !writer_->run("SAVEPOINT one", {}, {})) return give_up();
+      if (!alone && !writer_->execute("SAVEPOINT one", {})) return give_up();
       write.outcome = guarded(write.work, *writer_);
       if (!writer_->in_transaction()) return false;
       if (alone) {
-        if (!write.outcome) return writer_->run("ROLLBACK", {}, {}).has_value();
+        if (!write.outcome) return writer_->execute("ROLLBACK", {}).has_value();
       } else {
-        if (!write.outcome && !writer_->run("ROLLBACK TO one", {}, {})) return give_up();
-        if (!writer_->run("RELEASE one", {}, {})) return give_up();
+        if (!write.outcome && !writer_->execute("ROLLBACK TO one", {})) return give_up();
+        if (!writer_->execute("RELEASE one", {})) return give_up();
       }
     }
-    return writer_->run("COMMIT", {}, {}) ? true : give_up();
+    return writer_->execute("COMMIT", {}) ? true : give_up();
   }
 
   void commit_alone(Write& write) {
-    if (auto begun = writer_->run("BEGIN IMMEDIATE", {}, {}); !begun) {
+    if (auto begun = writer_->execute("BEGIN IMMEDIATE", {}); !begun) {
       write.outcome = fail(begun.error());
       return;
     }
     write.outcome = guarded(write.work, *writer_);
     if (write.outcome && writer_->in_transaction()) {
-      auto committed = writer_->run("COMMIT", {}, {});
+      auto committed = writer_->execute("COMMIT", {});
       if (committed) return;
       write.outcome = fail(committed.error());
     } else if (write.outcome) {
@@ -271,7 +330,7 @@ class SqliteDatabase final : public Database {
   }
 
   bool give_up() {
-    if (writer_->in_transaction() && !writer_->run("ROLLBACK", {}, {})) log::error("the store refused to roll back");
+    if (writer_->in_transaction() && !writer_->execute("ROLLBACK", {})) log::error("the store refused to roll back");
     return false;
   }
 

@@ -19,8 +19,10 @@ class SqliteConnection final : public Connection {
   SqliteConnection(const SqliteConnection&) = delete;
   SqliteConnection& operator=(const SqliteConnection&) = delete;
 
-  Result<std::int64_t> run(std::string_view sql, const std::vector<Param>& params,
-                           const std::function<void(const Row&)>& each) override;
+  Result<std::int64_t> execute(std::string_view sql, std::span<const Argument> arguments,
+                               const std::function<void(const Row&)>& each = {}) override;
+  Result<std::int64_t> insert(std::string_view into, std::size_t rows, std::span<const Column> columns,
+                              std::string_view otherwise) override;
   Result<void> script(std::string_view sql) override;
   /// Whether a transaction is open: SQLite itself ends one when the disk is full.
   bool in_transaction() const;
@@ -28,7 +30,7 @@ class SqliteConnection final : public Connection {
  private:
   struct Statement {
     sqlite3_stmt* handle = nullptr;
-    std::vector<std::size_t> order;  ///< SQLite's parameter i takes params[order[i]]
+    std::vector<std::size_t> order;  ///< SQLite's parameter i takes arguments[order[i]]
   };
   explicit SqliteConnection(sqlite3* handle) : db_(handle) {}
   Result<Statement*> prepared(std::string_view sql);
@@ -41,6 +43,11 @@ class SqliteConnection final : public Connection {
   };
   std::unordered_map<std::string, Statement, Hash, std::equal_to<>> statements_;
 };
+
+/// Makes `lathe_list($n)` known: a table of one column, value, with the values of the Integers or Texts in the Argument
+/// that is bound as a pointer of kListType. Returns SQLite's result code.
+int register_list(sqlite3* db);
+inline constexpr const char* kListType = "lathe";
 
 /// Applies the steps that are missing; see open_sqlite.
 Result<void> migrate(SqliteConnection& connection, const std::string& file, const std::vector<Migration>& steps);

@@ -1,6 +1,8 @@
 // What runs log: points, parameters and tags. This is the hot write path: a few statements by primary key for each.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -16,73 +18,110 @@ namespace {
 constexpr std::string_view kRunName = "mlflow.runName";
 
 /// A metric of the run with its latest point, as the table metric has it.
-struct Latest {
-  std::int64_t id = 0;
+struct Series {
+  std::string_view key;
+  std::int64_t id = 0;  ///< 0: not in the table yet
   std::int64_t step = 0;
   std::int64_t timestamp_ms = 0;
   KeptValue value{0, false};
-  bool exists = false;   ///< the row is in the table
   bool changed = false;  ///< and must be written
+
+  void take(const Metric& point, KeptValue kept) {
+    const bool newer = (id == 0 && !changed) || std::tuple{point.step, point.timestamp_ms, kept.value} >
+                                                    std::tuple{step, timestamp_ms, value.value};
+    if (!newer) return;
+    step = point.step;
+    timestamp_ms = point.timestamp_ms;
+    value = kept;
+    changed = true;
+  }
 };
 
-Result<Latest> find_latest(db::Connection& c, const RunInfo& run, const std::string& key) {
-  static constexpr auto kSql = "SELECT id, step, timestamp_ms, value, is_nan FROM metric WHERE run = $1 AND key = $2";
-  LATHE_TRY(auto found, db::first(
-                            c, kSql,
-                            [](const db::Row& row) {
-                              return Latest{row.integer(0), row.integer(1),
-                                            row.integer(2), {row.real(3), row.integer(4) != 0},
-                                            true,           false};
-                            },
-                            run.number, key));
-  return found ? std::move(*found) : Latest{};
-}
+/// The series that some points belong to, and which of them each point belongs to.
+struct AllSeries {
+  std::vector<Series> list;
+  std::unordered_map<std::string_view, std::size_t> places;  ///< in the list, by key
+  std::vector<std::size_t> of_point;
+};
 
-Result<void> insert_metric(db::Connection& c, const RunInfo& run, const std::string& key, Latest& latest) {
-  static constexpr auto kSql = R"sql(
-    INSERT INTO metric (id, run, experiment_id, key, step, timestamp_ms, value, is_nan)
-    SELECT COALESCE(MAX(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7 FROM metric
- RETURNING id)sql";
-  LATHE_TRY(const auto id,
-            db::first(
-                c, kSql, [](const db::Row& row) { return row.integer(0); }, run.number, run.experiment_id, key,
-                latest.step, latest.timestamp_ms, latest.value.value, latest.value.is_nan));
-  latest.id = *id;
-  latest.exists = true;
-  return {};
-}
-
-Result<void> update_metric(db::Connection& c, const Latest& latest) {
-  static constexpr auto kSql = "UPDATE metric SET step = $2, timestamp_ms = $3, value = $4, is_nan = $5 WHERE id = $1";
-  LATHE_CHECK(db::run(c, kSql, latest.id, latest.step, latest.timestamp_ms, latest.value.value, latest.value.is_nan));
-  return {};
-}
-
-Result<void> insert_point(db::Connection& c, std::int64_t metric, const Metric& point, KeptValue value) {
-  static constexpr auto kSql = R"sql(
-    INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT DO NOTHING)sql";
-  LATHE_CHECK(db::run(c, kSql, metric, point.timestamp_ms, point.step, value.value, value.is_nan));
-  return {};
-}
-
-Result<void> log_one(db::Connection& c, const RunInfo& run, const Metric& point, Latest& latest) {
-  const auto value = kept(point.value);
-  const auto order = [](std::int64_t step, std::int64_t time, const KeptValue& v) {
-    return std::tuple{step, time, v.value};
-  };
-  const bool newer = !latest.exists || order(point.step, point.timestamp_ms, value) >
-                                           order(latest.step, latest.timestamp_ms, latest.value);
-  if (newer) {
-    latest.step = point.step;
-    latest.timestamp_ms = point.timestamp_ms;
-    latest.value = value;
-    if (latest.exists)
-      latest.changed = true;
-    else
-      LATHE_CHECK(insert_metric(c, run, point.key, latest));
+AllSeries series_of(const std::vector<Metric>& points) {
+  AllSeries out;
+  out.of_point.reserve(points.size());
+  for (const auto& point : points) {
+    const auto [at, added] = out.places.try_emplace(point.key, out.list.size());
+    if (added) out.list.push_back({.key = point.key});
+    out.of_point.push_back(at->second);
   }
-  return insert_point(c, latest.id, point, value);
+  return out;
+}
+
+Result<void> read_latest(db::Connection& c, const RunInfo& run, AllSeries& all) {
+  static constexpr auto kSql =
+      "SELECT key, id, step, timestamp_ms, value, is_nan FROM metric WHERE run = $1 AND key = ANY($2)";
+  std::vector<std::string_view> keys;
+  keys.reserve(all.list.size());
+  for (const auto& series : all.list) keys.push_back(series.key);
+  return db::each(
+      c, kSql,
+      [&](const db::Row& row) {
+        auto& series = all.list[all.places.at(row.text_view(0))];
+        series.id = row.integer(1);
+        series.step = row.integer(2);
+        series.timestamp_ms = row.integer(3);
+        series.value = {row.real(4), row.integer(5) != 0};
+      },
+      run.number, keys);
+}
+
+/// Writes the latest points that changed. New series get their ids here.
+Result<void> write_latest(db::Connection& c, const RunInfo& run, std::vector<Series>& list) {
+  static constexpr auto kInto =
+      "INSERT INTO metric (run, key, experiment_id, id, step, timestamp_ms, value, is_nan)";
+  static constexpr auto kOtherwise = R"sql(
+    ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, timestamp_ms = excluded.timestamp_ms,
+                                         value = excluded.value, is_nan = excluded.is_nan)sql";
+  std::int64_t last_id = 0;
+  if (std::any_of(list.begin(), list.end(), [](const Series& series) { return series.id == 0; })) {
+    LATHE_TRY(const auto last, db::first(c, "SELECT COALESCE(MAX(id), 0) FROM metric",
+                                         [](const db::Row& row) { return row.integer(0); }));
+    last_id = *last;
+  }
+  std::vector<std::string_view> keys;
+  std::vector<std::int64_t> ids, steps, times, nans;
+  std::vector<double> values;
+  for (auto& series : list) {
+    if (!series.changed) continue;
+    if (series.id == 0) series.id = ++last_id;
+    keys.push_back(series.key);
+    ids.push_back(series.id);
+    steps.push_back(series.step);
+    times.push_back(series.timestamp_ms);
+    values.push_back(series.value.value);
+    nans.push_back(series.value.is_nan ? 1 : 0);
+  }
+  if (keys.empty()) return {};
+  const std::array<db::Column, 8> columns{run.number, keys, run.experiment_id, ids, steps, times, values, nans};
+  LATHE_CHECK(c.insert(kInto, keys.size(), columns, kOtherwise));
+  return {};
+}
+
+Result<void> write_points(db::Connection& c, const std::vector<Metric>& points, const AllSeries& series) {
+  std::vector<std::int64_t> ids, times, steps, nans;
+  std::vector<double> values;
+  for (auto* list : {&ids, &times, &steps, &nans}) list->reserve(points.size());
+  values.reserve(points.size());
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const auto value = kept(points[i].value);
+    ids.push_back(series.list[series.of_point[i]].id);
+    times.push_back(points[i].timestamp_ms);
+    steps.push_back(points[i].step);
+    values.push_back(value.value);
+    nans.push_back(value.is_nan ? 1 : 0);
+  }
+  const std::array<db::Column, 5> columns{ids, times, steps, values, nans};
+  LATHE_CHECK(c.insert("INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan)", points.size(), columns,
+                       "ON CONFLICT DO NOTHING"));
+  return {};
 }
 
 Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metric& point) {
@@ -109,23 +148,21 @@ Result<void> check_metric(const Metric& metric) {
   return {};
 }
 
-Result<void> log_one_param(db::Connection& c, const RunInfo& run, const Param& param) {
-  LATHE_CHECK(check_key("parameter", param.key));
-  LATHE_CHECK(check_text("parameter", param.value));
-  const std::string value(first_characters(param.value, kParamValueLimit));  // longer ones are cut, as MLflow does
-
-  static constexpr auto kInsert =
-      "INSERT INTO run_param (run, key, value) VALUES ($1, $2, $3) ON CONFLICT (run, key) DO NOTHING";
-  LATHE_TRY(const auto added, db::run(c, kInsert, run.number, param.key, value));
-  if (added == 1) return {};
-  LATHE_TRY(const auto before, db::first(
-                                   c, "SELECT value FROM run_param WHERE run = $1 AND key = $2",
-                                   [](const db::Row& row) { return row.text(0); }, run.number, param.key));
-  if (before == value) return {};
-  return fail(Code::invalid, fmt::format("Changing param values is not allowed. Param with key='{}' was already logged "
-                                         "with value='{}' for run ID='{}'. "
-                                         "Attempted logging new value '{}'.",
-                                         param.key, before.value_or(""), run.run_id, value));
+/// Parameters never change: logging the same value again is fine, another is refused.
+Result<void> check_params_unchanged(db::Connection& c, const RunInfo& run, const std::vector<std::string_view>& keys,
+                                    const std::vector<std::string_view>& values) {
+  std::unordered_map<std::string, std::string> kept;
+  LATHE_CHECK(db::each(
+      c, "SELECT key, value FROM run_param WHERE run = $1 AND key = ANY($2)",
+      [&](const db::Row& row) { kept.emplace(row.text(0), row.text(1)); }, run.number, keys));
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const auto& before = kept[std::string(keys[i])];
+    if (before != values[i])
+      return fail(Code::invalid, fmt::format("Changing param values is not allowed. Param with key='{}' was already "
+                                             "logged with value='{}' for run ID='{}'. Attempted logging new value '{}'.",
+                                             keys[i], before, run.run_id, values[i]));
+  }
+  return {};
 }
 
 }  // namespace
@@ -146,19 +183,16 @@ Metric read_metric(const db::Row& row) {
 }
 
 Result<void> log_metrics(db::Connection& c, const RunInfo& run, const std::vector<Metric>& metrics) {
+  if (metrics.empty()) return {};
   for (const auto& metric : metrics) LATHE_CHECK(check_metric(metric));
-  std::unordered_map<std::string, Latest> series;
-  for (const auto& metric : metrics) {
-    auto at = series.find(metric.key);
-    if (at == series.end()) {
-      LATHE_TRY(auto latest, find_latest(c, run, metric.key));
-      at = series.emplace(metric.key, latest).first;
-    }
-    LATHE_CHECK(log_one(c, run, metric, at->second));
+  auto series = series_of(metrics);
+  LATHE_CHECK(read_latest(c, run, series));
+  for (std::size_t i = 0; i < metrics.size(); ++i)
+    series.list[series.of_point[i]].take(metrics[i], kept(metrics[i].value));
+  LATHE_CHECK(write_latest(c, run, series.list));
+  LATHE_CHECK(write_points(c, metrics, series));
+  for (const auto& metric : metrics)
     if (!metric.model_id.empty()) LATHE_CHECK(log_model_metric(c, run, metric));
-  }
-  for (const auto& [key, latest] : series)
-    if (latest.changed) LATHE_CHECK(update_metric(c, latest));
   return {};
 }
 
@@ -172,21 +206,39 @@ Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector
               "Duplicate parameter keys have been submitted: ['{}']. Please ensure the request contains only one "
               "param value per param key.",
               param.key));
-  for (const auto& param : params) LATHE_CHECK(log_one_param(c, run, param));
-  return {};
+  if (params.empty()) return {};
+  std::vector<std::string_view> keys, values;
+  for (const auto& param : params) {
+    LATHE_CHECK(check_key("parameter", param.key));
+    LATHE_CHECK(check_text("parameter", param.value));
+    keys.push_back(param.key);
+    values.push_back(first_characters(param.value, kParamValueLimit));  // longer ones are cut, as MLflow does
+  }
+  const std::array<db::Column, 3> columns{run.number, keys, values};
+  LATHE_TRY(const auto added, c.insert("INSERT INTO run_param (run, key, value)", keys.size(), columns,
+                                       "ON CONFLICT (run, key) DO NOTHING"));
+  if (added == static_cast<std::int64_t>(keys.size())) return {};
+  return check_params_unchanged(c, run, keys, values);
 }
 
 Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<Tag>& tags) {
-  static constexpr auto kSql = R"sql(
-    INSERT INTO run_tag (run, key, value) VALUES ($1, $2, $3)
-        ON CONFLICT (run, key) DO UPDATE SET value = excluded.value)sql";
+  if (tags.empty()) return {};
+  std::unordered_map<std::string_view, std::string_view> last;  // of tags that are named twice, the last one counts
   for (const auto& tag : tags) {
     LATHE_CHECK(check_key("tag", tag.key));
     LATHE_CHECK(check_text("tag", tag.value));
-    const auto value = first_characters(tag.value, kTagValueLimit);
-    LATHE_CHECK(db::run(c, kSql, run.number, tag.key, value));
-    if (tag.key == kRunName) LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1", run.number, value));
+    last[tag.key] = first_characters(tag.value, kTagValueLimit);
   }
+  std::vector<std::string_view> keys, values;
+  for (const auto& [key, value] : last) {
+    keys.push_back(key);
+    values.push_back(value);
+  }
+  const std::array<db::Column, 3> columns{run.number, keys, values};
+  LATHE_CHECK(c.insert("INSERT INTO run_tag (run, key, value)", keys.size(), columns,
+                       "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value"));
+  if (const auto name = last.find(kRunName); name != last.end())
+    LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1", run.number, name->second));
   return {};
 }
 
