@@ -58,7 +58,8 @@ install() {
   echo "installing $missing"
   export DEBIAN_FRONTEND=noninteractive
   as_root apt-get update -q || stop "apt-get update failed; is this machine connected to a Debian mirror?"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing ||
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends \
+    $missing ||
     stop "apt-get could not install: $missing"
 }
 
