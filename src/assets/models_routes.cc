@@ -74,7 +74,7 @@ Result<Response> file(Models& models, Call& call) {
 void add_routes(http::Router& router, Models& models) {
   const std::string base = "/api/v1/models";
   router.add({.id = "model_create", .method = Method::post, .path = base, .right = Right::write,
-              .summary = "Registers a model version from a folder, a file or a job's outputs."},
+              .summary = "Registers a model version from a folder, a file or a job's outputs.", .waits = true},
              [&models](Call& call) -> Result<Response> {
                LATHE_TRY(const auto body, call.json_body());
                LATHE_TRY(const auto made,
@@ -85,7 +85,7 @@ void add_routes(http::Router& router, Models& models) {
               .summary = "The newest version of each model; ?name= lists the versions of one.", .jobs = true},
              [&models](Call& call) { return list(models, call); });
   router.add({.id = "model_show", .method = Method::get, .path = base + "/{name}", .right = Right::read,
-              .summary = "The newest version with what made it, and under `versions` all.", .jobs = true},
+              .summary = "The newest version with what made it, and under `versions` all.", .jobs = true, .waits = true},
              [&models](Call& call) -> Result<Response> {
                const std::string name(call.param("name"));
                LATHE_TRY(const auto latest, models.find_by_label(name, "latest"));
@@ -95,14 +95,14 @@ void add_routes(http::Router& router, Models& models) {
                return http::json_response(answer);
              });
   router.add({.id = "model_version", .method = Method::get, .path = base + "/{name}/versions/{version}", .right = Right::read,
-              .summary = "One version: its files with digests, and the triple that made it.", .jobs = true},
+              .summary = "One version: its files with digests, and the triple that made it.", .jobs = true, .waits = true},
              [&models](Call& call) -> Result<Response> {
                LATHE_TRY(const auto version, version_of(models, call));
                LATHE_TRY(const auto answer, models.show(version));
                return http::json_response(answer);
              });
   router.add({.id = "model_label", .method = Method::get, .path = base + "/{name}/labels/{label}", .right = Right::read,
-              .summary = "The version that an alias names; `latest` is the newest.", .jobs = true},
+              .summary = "The version that an alias names; `latest` is the newest.", .jobs = true, .waits = true},
              [&models](Call& call) -> Result<Response> {
                LATHE_TRY(const auto version,
                          models.find_by_label(std::string(call.param("name")), std::string(call.param("label"))));
@@ -110,10 +110,10 @@ void add_routes(http::Router& router, Models& models) {
                return http::json_response(answer);
              });
   router.add({.id = "model_files", .method = Method::get, .path = base + "/{name}/versions/{version}/files",
-              .right = Right::read, .summary = "The version's files with digests.", .jobs = true},
+              .right = Right::read, .summary = "The version's files with digests.", .jobs = true, .waits = true},
              [&models](Call& call) { return files(models, call); });
   router.add({.id = "model_file", .method = Method::get, .path = base + "/{name}/versions/{version}/files/{path*}",
-              .right = Right::read, .summary = "One file's bytes.", .jobs = true},
+              .right = Right::read, .summary = "One file's bytes.", .jobs = true, .waits = true},
              [&models](Call& call) { return file(models, call); });
   for (const bool archive : {true, false}) {
     const std::string verb = archive ? "archive" : "restore";

@@ -48,8 +48,12 @@ struct Range {
   std::uint64_t end;  ///< one past the last byte
 };
 
-/// The one range of "bytes=a-b", "bytes=a-" or "bytes=-n". nullopt for what we answer with the whole file, as HTTP allows.
-std::optional<Range> parse_range(std::string_view header, std::uint64_t size) {
+/// The numbers of "bytes=a-b", "bytes=a-" or "bytes=-n".
+struct AskedRange {
+  std::optional<std::uint64_t> first;
+  std::optional<std::uint64_t> last;
+};
+std::optional<AskedRange> parse_range(std::string_view header) {
   if (!header.starts_with("bytes=") || header.find(',') != std::string_view::npos) return std::nullopt;
   header.remove_prefix(6);
   const auto dash = header.find('-');
@@ -59,11 +63,15 @@ std::optional<Range> parse_range(std::string_view header, std::uint64_t size) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     return error == std::errc{} && end == text.data() + text.size() ? std::optional{value} : std::nullopt;
   };
-  const auto first = number(header.substr(0, dash));
-  const auto last = number(header.substr(dash + 1));
-  if (!first && last) return Range{size - std::min(size, *last), size};
-  if (!first || (!last && dash + 1 < header.size()) || (last && *last < *first)) return std::nullopt;
-  return Range{*first, last ? std::min(size, *last == UINT64_MAX ? size : *last + 1) : size};
+  const AskedRange asked{number(header.substr(0, dash)), number(header.substr(dash + 1))};
+  const bool wrong = (!asked.first && (dash > 0 || !asked.last)) || (!asked.last && dash + 1 < header.size()) ||
+                     (asked.first && asked.last && *asked.last < *asked.first);
+  return wrong ? std::nullopt : std::optional{asked};
+}
+
+Range within(const AskedRange& asked, std::uint64_t size) {
+  if (!asked.first) return {size - std::min(size, *asked.last), size};
+  return {*asked.first, asked.last && *asked.last < size ? *asked.last + 1 : size};
 }
 
 std::string attachment(std::string_view name) {
@@ -74,19 +82,27 @@ std::string attachment(std::string_view name) {
 
 }  // namespace
 
-Result<Response> file_response(Fd file, std::string_view name, std::optional<std::string_view> range) {
-  struct stat found {};
-  if (::fstat(file.get(), &found) != 0) return fail(errno_error("cannot read the file"));
-  if (!S_ISREG(found.st_mode)) return fail(Code::not_found, fmt::format("\"{}\" is not a file", printable(name)));
-
-  const auto size = static_cast<std::uint64_t>(found.st_size);
-  const auto part = range ? parse_range(*range, size) : std::nullopt;
+Response attachment_response(std::string_view name) {
   Response response;
   response.type = "application/octet-stream";
   response.headers = {{"Content-Disposition", attachment(name)},
                       {"Content-Security-Policy", "sandbox; default-src 'none'"},
                       {"X-Frame-Options", "DENY"},
                       {"Accept-Ranges", "bytes"}};
+  return response;
+}
+
+bool is_single_range(std::string_view header) { return parse_range(header).has_value(); }
+
+Result<Response> file_response(Fd file, std::string_view name, std::optional<std::string_view> range) {
+  struct stat found {};
+  if (::fstat(file.get(), &found) != 0) return fail(errno_error("cannot read the file"));
+  if (!S_ISREG(found.st_mode)) return fail(Code::not_found, fmt::format("\"{}\" is not a file", printable(name)));
+
+  const auto size = static_cast<std::uint64_t>(found.st_size);
+  const auto asked = range ? parse_range(*range) : std::nullopt;
+  const auto part = asked ? std::optional{within(*asked, size)} : std::nullopt;
+  auto response = attachment_response(name);
   if (part && part->begin >= part->end) {
     response.status = 416;
     response.headers.emplace_back("Content-Range", fmt::format("bytes */{}", size));

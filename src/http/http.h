@@ -49,7 +49,7 @@ class Source {
   enum class Step { more, wait, end };
   virtual ~Source() = default;
   /// Appends the next piece (up to about 256 KiB) to `out`. `wait`: nothing yet, ask again after a wake-up. Runs on the
-  /// worker pool; may read files, must not wait.
+  /// worker pool; may read files, must not wait unless its route `waits`.
   virtual Result<Step> read(std::string& out) = 0;
   /// `wake` may be called from any thread, any number of times, also after this Source is gone.
   virtual void on_wake(std::function<void()> wake) { (void)wake; }
@@ -97,6 +97,7 @@ struct Route {
   ErrorShape errors = ErrorShape::problem;
   std::size_t body_limit = std::size_t{8} << 20;
   bool in_openapi = true;
+  bool waits = false;   ///< may wait for another machine or program: runs on threads beside the worker pool
   /// OpenAPI's schemas of the body and the answer; made by json::schema<T>. Empty: any JSON.
   std::function<json::Value(json::Object& components)> body_schema = {};
   std::function<json::Value(json::Object& components)> answer_schema = {};

@@ -57,6 +57,7 @@ constexpr auto kHeartbeat = std::chrono::seconds{15};
 constexpr std::uint32_t kHeaderLimit = 32 * 1024;
 constexpr std::size_t kPiece = 256 * 1024;
 constexpr std::size_t kMostConnections = 4000;
+constexpr std::size_t kWaiters = 32;  ///< threads for routes that wait for others: cheap, since they mostly sleep
 constexpr auto kDrain = std::chrono::seconds{2};
 
 auto token_of(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
@@ -77,6 +78,7 @@ struct Shared {
   std::string own_host_name;
   asio::io_context io{1};
   asio::thread_pool pool;
+  asio::thread_pool waiters{kWaiters};
   std::optional<asio::ssl::context> tls;
   std::atomic<bool> stopping = false;
 
@@ -133,11 +135,11 @@ asio::awaitable<void> wait_for(std::shared_ptr<Signal> signal, Clock::time_point
   signal->raised = false;
 }
 
-/// Runs `work` on the worker pool and returns when it is done; what it throws comes out here.
-asio::awaitable<void> on_pool(SharedPtr shared, std::function<void()> work) {
+/// Runs the route's `work` on one of the pools and returns when it is done; what it throws comes out here.
+asio::awaitable<void> on_pool(SharedPtr shared, const Route& route, std::function<void()> work) {
   auto signal = std::make_shared<Signal>(shared);
   std::exception_ptr thrown;  // must not leave the pool's thread
-  asio::post(shared->pool, [signal, &work, &thrown] {
+  asio::post(route.waits ? shared->waiters : shared->pool, [signal, &work, &thrown] {
     try {
       work();
     } catch (...) {
@@ -462,7 +464,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
           answer = internal_error(error, call);
         }
       };
-      auto running = on_pool(shared_, std::move(work));
+      auto running = on_pool(shared_, entry->route, std::move(work));
       co_await std::move(running);
     }
     if (!answer) {
@@ -486,7 +488,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
         failure = internal_error(error, call).error();
       }
     };
-    auto opening = on_pool(shared_, std::move(open));
+    auto opening = on_pool(shared_, entry->route, std::move(open));
     co_await std::move(opening);
 
     beast::http::request_parser<beast::http::buffer_body> parser(std::move(header));
@@ -514,7 +516,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       std::function<void()> write = [&] {
         if (auto written = sink->write(bytes); !written) failure = written.error();
       };
-      auto writing = on_pool(shared_, std::move(write));
+      auto writing = on_pool(shared_, entry->route, std::move(write));
       co_await std::move(writing);
     }
     // What the client still sends is not read: after a failure the connection ends.
@@ -531,7 +533,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       else failure = finished.error();
       sink.reset();
     };
-    auto ending = on_pool(shared_, std::move(end));
+    auto ending = on_pool(shared_, entry->route, std::move(end));
     co_await std::move(ending);
     if (failure) co_return error_response(*failure, entry->route.errors);
     co_return response;
@@ -596,7 +598,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       std::string piece;
       Result<Source::Step> step = Source::Step::end;
       std::function<void()> read = [&] { step = source.read(piece); };
-      auto reading = on_pool(shared_, std::move(read));
+      auto reading = on_pool(shared_, entry_->route, std::move(read));
       co_await std::move(reading);
       if (!step) {
         log::warn("a response broke off why={}", step.error().message);
@@ -702,7 +704,9 @@ class BeastServer final : public Server {
     asio::post(shared_->io, [shared = shared_] {
       for (auto* connection : shared->connections) connection->close();
     });
+    shared_->options.interrupt();
     shared_->pool.join();
+    shared_->waiters.join();
     // The coroutines own what they use, and end by themselves now; one that waits for what never comes is abandoned.
     work_.reset();
     if (ended_.get_future().wait_for(kDrain) != std::future_status::ready) shared_->io.stop();

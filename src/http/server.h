@@ -26,6 +26,8 @@ struct ServerOptions {
   int workers = 4;  ///< threads for handlers that block
   /// Host names, beside the address itself, localhost and loopback addresses, that a Host header may name. "*" takes all.
   std::vector<std::string> allowed_hosts;
+  /// Called when the server stops and running requests had their time: ends what handlers wait for.
+  std::function<void()> interrupt = [] {};
   /// Turns credentials into who it is. Called on the I/O thread: must answer from memory. No credentials: nullopt.
   std::function<Result<Principal>(const std::optional<Credentials>&)> authenticate;
 };

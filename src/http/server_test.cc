@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -100,6 +101,7 @@ struct ServerTest : ::testing::Test {
   std::unique_ptr<Server> server;
   std::atomic<int> broken = 0;
   std::shared_ptr<TwoSteps::Control> control = std::make_shared<TwoSteps::Control>();
+  std::promise<void> interrupted;
 
   static Route route(Method method, const std::string& path, Right right) {
     Route out;
@@ -128,8 +130,15 @@ struct ServerTest : ::testing::Test {
       response.source = std::make_unique<TwoSteps>(control);
       return response;
     });
+    auto waiting = route(Method::get, "/waits", Right::open);
+    waiting.waits = true;
+    router.add(std::move(waiting), [ended = interrupted.get_future().share()](Call&) -> Result<Response> {
+      ended.wait();
+      return text_response("interrupted");
+    });
     ServerOptions options;
     options.port = 0;
+    options.interrupt = [this] { interrupted.set_value(); };
     options.authenticate = [](const std::optional<Credentials>& who) -> Result<Principal> {
       if (!who) return fail(Code::unauthenticated, "no token");
       if (who->token == "member") return Principal{1, "m", Role::member, {}};
@@ -244,6 +253,16 @@ TEST_F(ServerTest, AStreamThatWaitsDoesNotHoldUpTheEnd) {
   const auto before = std::chrono::steady_clock::now();
   server->stop(std::chrono::minutes{10});
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::minutes{1});
+}
+
+TEST_F(ServerTest, RoutesThatWaitHoldUpNoOthersAndEndWithTheServer) {
+  std::vector<std::unique_ptr<RawClient>> waiting;
+  for (int i = 0; i < 8; ++i) {  // twice as many as workers
+    waiting.push_back(std::make_unique<RawClient>(server->port()));
+    waiting.back()->send("GET /waits HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  }
+  EXPECT_EQ(status(ask("GET /open", "")), "HTTP/1.1 200");
+  server->stop(std::chrono::milliseconds{1});
 }
 
 TEST_F(ServerTest, ATakenPortIsOneSentence) {

@@ -73,7 +73,7 @@ void add_endpoint_routes(http::Router& router, Serving& serving, const std::stri
                   });
   router.add({.id = "online_endpoint_invoke", .method = Method::post, .path = base + "/{name}/invoke", .right = Right::write,
               .summary = "Sends the body to the endpoint and answers what it answers; ?deployment= picks one.",
-              .body_limit = std::size_t{64} << 20},
+              .body_limit = std::size_t{64} << 20, .waits = true},
              [&serving](Call& call) -> Result<Response> {
                auto deployment = call.query("deployment");
                if (const auto header = call.header("azureml-model-deployment"); !deployment && header)
@@ -85,7 +85,8 @@ void add_endpoint_routes(http::Router& router, Serving& serving, const std::stri
 
 void add_deployment_routes(http::Router& router, Serving& serving, const std::string& base) {
   router.add_json({.id = "online_deployment_create", .method = Method::post, .path = base, .right = Right::write,
-                   .summary = "Makes a deployment, or gives one a new model or settings; answers when it is ready or failed."},
+                   .summary = "Makes a deployment, or gives one a new model or settings; answers when it is ready or failed.",
+                   .waits = true},
                   [&serving](Call& call) -> Result<DeploymentView> {
                     LATHE_TRY(const auto body, call.json_body());
                     LATHE_TRY(const auto wish, read_wish(call));
@@ -102,7 +103,8 @@ void add_deployment_routes(http::Router& router, Serving& serving, const std::st
                    .summary = "One deployment with its state."},
                   [&serving](Call& call) { return serving.deployment(text(call, "name"), text(call, "deployment")); });
   router.add_json({.id = "online_deployment_update", .method = Method::patch, .path = base + "/{deployment}",
-                   .right = Right::write, .summary = "Changes model or settings; the old model answers until the new one is ready."},
+                   .right = Right::write, .summary = "Changes model or settings; the old model answers until the new one is ready.",
+                   .waits = true},
                   [&serving](Call& call) -> Result<DeploymentView> {
                     LATHE_TRY(const auto body, call.json_body());
                     LATHE_TRY(const auto wish, read_wish(call));
