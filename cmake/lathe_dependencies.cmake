@@ -9,6 +9,7 @@ find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(tl-expected REQUIRED)
 find_package(simdjson REQUIRED)
+find_package(pugixml REQUIRED)
 
 # Boost 1.81's headers cannot be installed beside Debian's scipy (which pulls in 1.74's), so they are unpacked from
 # the Debian package below build/ (see docs/decisions/boost-headers.md).

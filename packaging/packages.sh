@@ -11,9 +11,9 @@ set -euo pipefail
 declare -A packages=(
   [build]="g++ cmake ninja-build ccache
     libssl-dev libsqlite3-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
-    libexpected-dev libsimdjson-dev libxgboost-dev libarchive-dev libzstd-dev libgtest-dev"
+    libexpected-dev libsimdjson-dev libpugixml-dev libxgboost-dev libarchive-dev libzstd-dev libgtest-dev"
   [run]="python3 python3-numpy python3-sklearn python3-xgboost ca-certificates curl"
-  [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml git openssl"
+  [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl"
   [bench]="libbenchmark-dev wrk"
   [npm]="npm"
 )

@@ -73,6 +73,8 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   if ((name == "port" || name.ends_with("_port")) && !is_port(value)) return wrong("a port number from 0 to 65535");
   if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
+  if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
+    return wrong("auto, true or false");
   if (name == "log_format" && value != "text" && value != "json") return wrong("text or json");
   if (name == "log_level" && value != "debug" && value != "info" && value != "warn" && value != "error")
     return wrong("debug, info, warn or error");
@@ -84,6 +86,10 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
 const std::vector<Setting>& settings() {
   static const std::vector<Setting> kSettings = {
       {"data", "", "folder that holds everything (default: $XDG_DATA_HOME/lathe, else ~/.local/share/lathe)"},
+      {"artifacts", "", "where artifacts go: s3://BUCKET/PREFIX, or a folder (default: the folder artifacts in the data folder)"},
+      {"artifacts_endpoint", "", "an S3 server other than AWS: http://HOST:PORT (default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL)"},
+      {"artifacts_region", "", "S3's region (default: AWS_REGION, the profile's, else us-east-1)"},
+      {"artifacts_path_style", "auto", "true: the bucket goes into the path, not the host's name; auto: where an endpoint is given"},
       {"host", "127.0.0.1", "address to listen on; beyond loopback TLS is used"},
       {"port", "8080", "port of the API; 0 lets the system choose"},
       {"infer_port", "8081", "port of the predictions' REST API; 0 lets the system choose"},

@@ -67,14 +67,15 @@ class App {
     LATHE_TRY(const auto first_token, auth_->first_start());
     if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
-    LATHE_TRY(artifacts_, storage::Storage::open(data / "artifacts"));
-    models_ = std::make_unique<assets::Models>(*assets_, job_origin);
+    LATHE_TRY(artifacts_, open_artifacts());
+    models_ = std::make_unique<assets::Models>(*assets_, *artifacts_, job_origin);
     serving_ = std::make_unique<serving::Serving>(*db_, *models_, data_plane_options());
     LATHE_CHECK(serving_->begin());
     http::ServerOptions options;
     options.host = config_.text("host");
     options.port = config_.port("port");
     options.allowed_hosts = config_.list("allowed_hosts");
+    options.interrupt = [this] { artifacts_->interrupt(); };
     options.authenticate = [this](const std::optional<http::Credentials>& who) { return auth_->authenticate(who); };
     LATHE_CHECK(choose_tls(config_, options));
 
@@ -88,7 +89,7 @@ class App {
     assets::add_routes(router_, *assets_);
     assets::add_routes(router_, *models_);
     compute::add_routes(router_, *compute_);
-    jobs::add_routes(router_, *jobs_);
+    jobs::add_routes(router_, *jobs_, *artifacts_);
     mlflow::add_routes(router_, *db_, *artifacts_);
     serving::add_routes(router_, *serving_);
 
@@ -126,6 +127,21 @@ class App {
     std::error_code ignored;
     const auto own = std::filesystem::read_symlink("/proc/self/exe", ignored);
     return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port")};
+  }
+
+  Result<std::unique_ptr<storage::Storage>> open_artifacts() const {
+    const auto& where = config_.text("artifacts");
+    if (where.empty()) return storage::open_folder(config_.data() / "artifacts");
+    if (where.find("://") == std::string::npos) return storage::open_folder(std::filesystem::absolute(where));
+    if (!where.starts_with("s3://"))
+      return fail(Code::invalid, fmt::format("artifacts must be s3://BUCKET/PREFIX or a folder, not \"{}\" (from {})", where,
+                                             config_.origin("artifacts")));
+    LATHE_TRY(auto place, storage::parse_s3(where));
+    place.endpoint = config_.text("artifacts_endpoint");
+    place.region = config_.text("artifacts_region");
+    if (const auto& style = config_.text("artifacts_path_style"); style != "auto") place.path_style = style == "true";
+    place.journal = config_.data() / "uploads";
+    return storage::open_s3(std::move(place), [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
   }
 
   /// A server that listens on all addresses is reached from this machine by loopback.

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <system_error>
 
+#include "assets/artifact_files.h"
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/text.h"
@@ -21,14 +22,30 @@ json::Value parsed(const std::string& text) {
   return value ? std::move(*value) : json::Value(json::Object{});
 }
 
-/// The flavors that MLmodel names, or nullopt without such a file.
-std::optional<json::Value> read_flavors(const fs::path& folder) {
-  const auto text = read_file(folder / "MLmodel", std::size_t{4} << 20);
-  if (!text) return std::nullopt;
-  auto document = json::parse_yaml(*text, "MLmodel");
-  if (!document || !document->value.is_object()) return std::nullopt;
-  const auto* flavors = json::find(document->value.get_object(), "flavors");
-  return flavors != nullptr ? *flavors : json::Value(json::Object{});
+/// The flavors that the tree's MLmodel names, or nullopt without such a file.
+std::optional<json::Value> read_flavors(const BlobStore& blobs, const Tree& tree) {
+  for (const auto& file : tree.files) {
+    if (file.path != "MLmodel") continue;
+    const auto text = read_file(blobs.path_of(file.sha256), std::size_t{4} << 20);
+    if (!text) return std::nullopt;
+    auto document = json::parse_yaml(*text, "MLmodel");
+    if (!document || !document->value.is_object()) return std::nullopt;
+    const auto* flavors = json::find(document->value.get_object(), "flavors");
+    return flavors != nullptr ? *flavors : json::Value(json::Object{});
+  }
+  return std::nullopt;
+}
+
+/// What is to be kept of a tree whose files are blobs.
+Result<ModelContent> content_of(const BlobStore& blobs, const Tree& tree) {
+  if (tree.files.empty()) return fail(Code::invalid, "the folder is empty: a model has at least one file");
+  const auto flavors = read_flavors(blobs, tree);
+  ModelContent content;
+  LATHE_TRY(content.tree, blobs.put_tree(tree));
+  content.type = flavors ? "mlflow_model" : "custom_model";
+  content.flavors = flavors.value_or(json::Object{});
+  content.size_bytes = tree.size_bytes();
+  return content;
 }
 
 Result<std::int64_t> read_version(const std::string& field, const std::string& text) {
@@ -80,8 +97,7 @@ json::Value known_or_unknown(const std::optional<std::string>& text) {
 }  // namespace
 
 struct Models::Source {
-  fs::path path;            ///< a folder or a file
-  bool ours = false;        ///< written by this server, which never changes a file in place
+  fs::path path;            ///< a folder or a file; empty for what is among the artifacts
   std::string artifact_uri; ///< where MLflow's clients find it; empty: not among the artifacts
   std::string run_id;
 };
@@ -91,45 +107,42 @@ Result<Models::Source> Models::locate(const Reference& reference, const http::Pr
     LATHE_TRY(const auto run, assets_.db().read([&](db::Connection& c) { return tracking::find_run(c, of_run->run); }));
     if (!run.artifact_uri.starts_with(kArtifacts))
       return fail(Code::invalid, "the artifacts of run \"" + of_run->run + "\" are not kept by this server");
-    Source source;
-    source.ours = true;
-    source.run_id = run.run_id;
-    source.artifact_uri = run.artifact_uri + (of_run->path.empty() ? "" : "/" + of_run->path);
-    source.path = assets_.data_folder() / "artifacts" / source.artifact_uri.substr(kArtifacts.size());
-    std::error_code ignored;
-    if (!fs::exists(source.path, ignored))
-      return fail(Code::not_found, "run \"" + of_run->run + "\" has no artifact \"" + of_run->path + "\"");
-    return source;
+    return Source{{}, run.artifact_uri + (of_run->path.empty() ? "" : "/" + of_run->path), run.run_id};
   }
   if (std::holds_alternative<Url>(reference))
     return fail(Code::invalid, "the server fetches nothing from elsewhere: download the model and give its folder");
   if (std::holds_alternative<NamedVersion>(reference) || std::holds_alternative<NamedLabel>(reference))
     return fail(Code::invalid, "must be a folder or a file, or lead into a job's outputs, not to another asset");
   LATHE_TRY(const auto found, assets_.resolve_content(reference, who, local));
-  return Source{found.local, false, {}, {}};
+  return Source{found.local, {}, {}};
 }
 
+/// `ours`: written by this server, which never changes a file in place.
 Result<ModelContent> Models::take(const fs::path& path, bool ours) {
-  ModelContent content;
   const auto& blobs = assets_.blobs();
   Tree tree;
   if (fs::is_directory(path)) {
     LATHE_TRY(auto scan, scan_data(path, assets_.digests(), ours ? Reach::no_links : Reach::everything));
     tree = std::move(scan.tree);
-    LATHE_TRY(content.tree, blobs.take_folder(path, tree, ours));
-    const auto flavors = read_flavors(path);
-    content.type = flavors ? "mlflow_model" : "custom_model";
-    content.flavors = flavors.value_or(json::Object{});
+    LATHE_CHECK(blobs.take_folder(path, tree, ours));
   } else {
     LATHE_TRY(const auto known, assets_.digests().digest_of(path, false));
     LATHE_TRY(tree, make_tree({{path.filename().string(), known.sha256, known.size, false}}));
-    LATHE_TRY(content.tree, blobs.take_folder(path.parent_path(), tree, ours));
-    content.type = "custom_model";
-    content.flavors = json::Object{};
+    LATHE_CHECK(blobs.take_folder(path.parent_path(), tree, ours));
   }
-  if (tree.files.empty()) return fail(Code::invalid, "the folder is empty: a model has at least one file");
-  content.size_bytes = tree.size_bytes();
-  return content;
+  return content_of(blobs, tree);
+}
+
+/// A folder or a file at a path among the artifacts. Errors: `not_found`.
+Result<ModelContent> Models::take_artifacts(const std::string& path) {
+  LATHE_CHECK(storage::check_path(path));
+  if (const auto folder = artifacts_.folder()) {
+    std::error_code ignored;
+    if (!fs::exists(*folder / path, ignored)) return fail(Code::not_found, "there is no artifact \"" + path + "\"");
+    return take(*folder / path, true);
+  }
+  LATHE_TRY(const auto tree, fetch_artifacts(artifacts_, path, assets_.blobs()));
+  return content_of(assets_.blobs(), tree);
 }
 
 Result<json::Value> Models::create(const json::Object& document, const http::Principal& who, bool local, bool strict) {
@@ -162,7 +175,7 @@ Result<json::Value> Models::create(const json::Object& document, const http::Pri
   if (!reference) return fail_in("path", reference.error());
   const auto source = locate(*reference, who, local);
   if (!source) return fail_in("path", source.error());
-  auto content = take(source->path, source->ours);
+  auto content = source->path.empty() ? take_artifacts(source->artifact_uri.substr(kArtifacts.size())) : take(source->path, false);
   if (!content) return fail_in("path", content.error());
   if (type == "mlflow_model" && content->type != "mlflow_model")
     return fail(Code::invalid, "type: is mlflow_model, but the folder holds no file named MLmodel");
@@ -173,11 +186,10 @@ Result<json::Value> Models::create(const json::Object& document, const http::Pri
   spec.artifact_uri = source->artifact_uri;
   spec.run_id = source->run_id;
   if (spec.artifact_uri.empty()) {
-    // Among the artifacts, so that MLflow's clients can download it too; links, not copies.
+    // Among the artifacts, so that MLflow's clients can download it too.
     const std::string place = "0/models/m-" + random_hex(16) + "/artifacts";
     LATHE_TRY(const auto tree, assets_.blobs().tree(content->tree));
-    LATHE_CHECK(make_folder(assets_.data_folder() / "artifacts"));
-    LATHE_CHECK(assets_.blobs().lay_out(tree, assets_.data_folder() / "artifacts" / place));
+    LATHE_CHECK(lay_out_artifacts(artifacts_, place, assets_.blobs(), tree));
     spec.artifact_uri = std::string(kArtifacts) + place;
   }
   spec.source = spec.artifact_uri;
@@ -235,14 +247,9 @@ Result<ModelContent> Models::content(const registry::Version& version) {
   const auto uri = version.artifact_uri.empty() ? version.source : version.artifact_uri;
   if (!uri.starts_with(kArtifacts))
     return fail(Code::invalid, what + " lies at " + printable(uri) + ", outside this server: register it from a folder");
-  fs::path path = assets_.data_folder() / "artifacts";
-  for (const auto part : split(std::string_view(uri).substr(kArtifacts.size()), '/')) {
-    if (part == "..") return fail(Code::invalid, what + " names a path that leads outside the artifacts");
-    if (!part.empty()) path /= part;
-  }
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return fail(Code::not_found, "the files of " + what + " are gone from " + uri);
-  auto taken = take(path, true);
+  auto taken = take_artifacts(uri.substr(kArtifacts.size()));
+  if (!taken && taken.error().code == Code::not_found)
+    return fail(Code::not_found, "the files of " + what + " are gone from " + uri);
   if (!taken) return fail_in(what, taken.error());
   LATHE_CHECK(assets_.db().write(
       [&](db::Connection& c) { return keep_content(c, version.name, version.version, *taken); }));

@@ -8,6 +8,7 @@
 
 #include "assets/assets.h"
 #include "registry/registry.h"
+#include "storage/storage.h"
 
 /// Azure's side of the model registry: model files by digest, and where each model came from. A version made through
 /// MLflow is the same version here.
@@ -42,7 +43,8 @@ struct ModelContent {
 
 class Models {
  public:
-  Models(Assets& assets, FindJobOrigin find_job) : assets_(assets), find_job_(std::move(find_job)) {}
+  Models(Assets& assets, storage::Storage& artifacts, FindJobOrigin find_job)
+      : assets_(assets), artifacts_(artifacts), find_job_(std::move(find_job)) {}
 
   /// The answer is the version as `show` gives it, with the report.
   Result<json::Value> create(const json::Object& document, const http::Principal& who, bool local, bool strict);
@@ -69,9 +71,11 @@ class Models {
   struct Source;
   Result<Source> locate(const Reference& reference, const http::Principal& who, bool local);
   Result<ModelContent> take(const std::filesystem::path& path, bool ours);
+  Result<ModelContent> take_artifacts(const std::string& path);
   Result<json::Value> triple(const registry::Version& version);
 
   Assets& assets_;
+  storage::Storage& artifacts_;
   FindJobOrigin find_job_;
 };
 

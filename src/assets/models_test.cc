@@ -18,6 +18,7 @@ struct ModelsTest : ::testing::Test {
   fs::path folder = fs::temp_directory_path() / ("lathe-models-test-" + random_hex(4));
   std::unique_ptr<db::Database> db;
   std::unique_ptr<Assets> assets;
+  std::unique_ptr<storage::Storage> artifacts;
   std::optional<JobOrigin> origin;
   std::unique_ptr<Models> models;
 
@@ -27,7 +28,8 @@ struct ModelsTest : ::testing::Test {
     EXPECT_TRUE(write_file(folder / "model" / "model.ubj", "bytes", 0644));
     db = db::open_sqlite((folder / "data" / "lathe.db").string(), db::migrations()).value();
     assets = Assets::open(*db, folder / "data").value();
-    models = std::make_unique<Models>(*assets, [this](db::Connection&, const std::string& job) {
+    artifacts = storage::open_folder(folder / "data" / "artifacts").value();
+    models = std::make_unique<Models>(*assets, *artifacts, [this](db::Connection&, const std::string& job) {
       return Result<std::optional<JobOrigin>>(job == "job1" ? origin : std::nullopt);
     });
   }

@@ -19,6 +19,7 @@
 #include "jobs/plan.h"
 #include "process/log_follow.h"
 #include "process/watch.h"
+#include "storage/storage.h"
 
 /// Jobs: a command with code, data and an environment, run on a compute target, each a run of an experiment.
 namespace lathe::jobs {
@@ -111,7 +112,8 @@ class Jobs {
   std::unique_ptr<process::Watch> watch_;
 };
 
-void add_routes(http::Router& router, Jobs& jobs);
+/// `artifacts`: where what jobs logged lies.
+void add_routes(http::Router& router, Jobs& jobs, storage::Storage& artifacts);
 
 }  // namespace lathe::jobs
 

@@ -76,7 +76,10 @@ Result<Wanted> wanted_of(const Call& call) {
   return wanted;
 }
 
-/// Where each part of what a job leaves lies, by its name outside.
+/// What the job's run logged, among the artifacts.
+std::string artifacts_of(const Job& job) { return fmt::format("{}/{}/artifacts", job.experiment_id, job.name); }
+
+/// Where each part of what a job leaves on this machine lies, by its name outside.
 struct Root {
   std::string prefix;
   Fd held;
@@ -96,12 +99,11 @@ std::vector<Root> roots_of(Jobs& jobs, const Job& job) {
   // Azure keeps these two of the working folder without being asked.
   add("artifacts/outputs/", own, "work/code/outputs");
   add("artifacts/logs/", own, "work/code/logs");
-  add("artifacts/", jobs.launcher().data() / "artifacts", fmt::format("{}/{}/artifacts", job.experiment_id, job.name));
   out.push_back({"logs/", {}, jobs.launcher().attempt_folder(job.name, job.attempt)});
   return out;
 }
 
-Result<JobFiles> list_files(Jobs& jobs, const std::string& name) {
+Result<JobFiles> list_files(Jobs& jobs, storage::Storage& artifacts, const std::string& name) {
   LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
   JobFiles out;
   for (const auto& root : roots_of(jobs, job)) {
@@ -120,11 +122,14 @@ Result<JobFiles> list_files(Jobs& jobs, const std::string& name) {
       out.value.push_back({root.prefix + path, static_cast<std::int64_t>(it->file_size(ignored))});
     }
   }
+  LATHE_TRY(const auto logged, artifacts.files(artifacts_of(job)));
+  for (const auto& file : logged)
+    if (is_utf8(file.path)) out.value.push_back({"artifacts/" + file.path, static_cast<std::int64_t>(file.size)});
   std::sort(out.value.begin(), out.value.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   return out;
 }
 
-Result<Response> send_file(Jobs& jobs, const std::string& name, const std::string& path, std::optional<std::string_view> range) {
+Result<Response> send_file(Jobs& jobs, storage::Storage& artifacts, const std::string& name, const std::string& path, std::optional<std::string_view> range) {
   LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
   if (path == "logs/user_logs/std_log.txt") {
     Response response;
@@ -138,6 +143,10 @@ Result<Response> send_file(Jobs& jobs, const std::string& name, const std::strin
     auto file = open_beneath(root.folder, std::string_view(path).substr(root.prefix.size()), O_RDONLY | O_NONBLOCK);
     if (!file) continue;
     if (auto response = http::file_response(std::move(*file), path.substr(path.rfind('/') + 1), range)) return response;
+  }
+  if (path.starts_with("artifacts/")) {
+    auto response = artifacts.download(artifacts_of(job) + path.substr(path.find('/')), range);
+    if (response || response.error().code == Code::unavailable) return response;
   }
   return fail(Code::not_found, fmt::format("the job {} has no file \"{}\"; `lathe job download` fetches what there is", name, printable(path)));
 }
@@ -157,7 +166,7 @@ std::string name_of_call(const Call& call) { return std::string(call.param("name
 
 }  // namespace
 
-void add_routes(http::Router& router, Jobs& jobs) {
+void add_routes(http::Router& router, Jobs& jobs, storage::Storage& artifacts) {
   router.add_json({.id = "job_create", .method = Method::post, .path = "/api/v1/jobs", .right = Right::write,
                    .summary = "Submit a job: an Azure command-job document. With strict=true nothing is substituted or ignored."},
                   [&](const Call& call) -> Result<JobAnswer> {
@@ -206,10 +215,10 @@ void add_routes(http::Router& router, Jobs& jobs) {
                return response;
              });
   router.add_json({.id = "job_files", .method = Method::get, .path = "/api/v1/jobs/{name}/files", .right = Right::read,
-                   .summary = "What the job left: outputs, artifacts, its log."},
-                  [&](const Call& call) { return list_files(jobs, name_of_call(call)); });
-  router.add({.id = "job_file", .method = Method::get, .path = "/api/v1/jobs/{name}/files/{path*}", .right = Right::read, .summary = "One of those files."},
-             [&](Call& call) { return send_file(jobs, name_of_call(call), std::string(call.param("path")), call.header("range")); });
+                   .summary = "What the job left: outputs, artifacts, its log.", .waits = true},
+                  [&](const Call& call) { return list_files(jobs, artifacts, name_of_call(call)); });
+  router.add({.id = "job_file", .method = Method::get, .path = "/api/v1/jobs/{name}/files/{path*}", .right = Right::read, .summary = "One of those files.", .waits = true},
+             [&](Call& call) { return send_file(jobs, artifacts, name_of_call(call), std::string(call.param("path")), call.header("range")); });
 }
 
 }  // namespace lathe::jobs

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "base/text.h"
 #include "mlflow/places.h"
 #include "mlflow/table.h"
@@ -21,6 +23,15 @@ std::string path_of(const Call& call) {
 
 std::optional<std::string_view> range_of(const Call& call) {
   return call.header("range");
+}
+
+/// How long the body is, when the client says so.
+std::optional<std::uint64_t> length_of(const Call& call) {
+  const auto text = call.header("content-length").value_or("");
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
 }
 
 Result<Response> listing(storage::Storage& artifacts, const std::string& path) {
@@ -77,28 +88,19 @@ Result<Response> file_of_version(db::Database& db, storage::Storage& artifacts, 
   return artifacts.download(file, range_of(call));
 }
 
-Result<Response> multipart(const Call& call) {
-  LATHE_CHECK(storage::check_path(path_of(call)));
-  auto response = http::json_response(
-      json::Object{{"error_code", "NOT_IMPLEMENTED"},
-                   {"message", "Multipart uploads are not needed here: PUT takes files of any size"}});
-  response.status = 501;
-  return response;
-}
-
 }  // namespace
 
 void add_artifact_routes(Table& table, storage::Storage& artifacts) {
   auto& db = table.db();
-  table.add("artifact_list", Method::get, "/mlflow/artifacts/list", Right::read,
+  table.add_waiting("artifact_list", Method::get, "/mlflow/artifacts/list", Right::read,
             "What a folder of a run's artifacts holds.", [&](Call& call) { return list_of_run(db, artifacts, call); });
-  table.add("artifact_list_path", Method::get, "/mlflow-artifacts/artifacts", Right::read,
+  table.add_waiting("artifact_list_path", Method::get, "/mlflow-artifacts/artifacts", Right::read,
             "What a folder of artifacts holds.", [&](Call& call) -> Result<Response> {
               const auto path = call.query("path").value_or("");
               LATHE_CHECK(parse_place(path));
               return listing(artifacts, path);
             });
-  table.add("artifact_get", Method::get, "/mlflow-artifacts/artifacts/{path*}", Right::read, "An artifact's bytes.",
+  table.add_waiting("artifact_get", Method::get, "/mlflow-artifacts/artifacts/{path*}", Right::read, "An artifact's bytes.",
             [&](Call& call) -> Result<Response> {
               const auto path = path_of(call);
               LATHE_CHECK(parse_place(path));
@@ -110,9 +112,9 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
                      LATHE_TRY(const auto place, parse_place(path));
                      if (place.whole) return fail(Code::invalid, fmt::format("Invalid path: '{}' is the folder of all artifacts", printable(path)));
                      LATHE_CHECK(db.read([&](db::Connection& c) { return check_may_write(c, call.principal, place); }));
-                     return artifacts.upload(path);
+                     return artifacts.upload(path, length_of(call));
                    });
-  table.add("artifact_delete", Method::del, "/mlflow-artifacts/artifacts/{path*}", Right::track,
+  table.add_waiting("artifact_delete", Method::del, "/mlflow-artifacts/artifacts/{path*}", Right::track,
             "Remove an artifact, or a folder of them.", [&](Call& call) -> Result<Response> {
               const auto path = path_of(call);
               LATHE_TRY(const auto place, parse_place(path));
@@ -120,10 +122,6 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
               LATHE_CHECK(artifacts.remove(path));
               return http::json_response(json::Object{});
             });
-  for (const auto* step : {"create", "complete", "abort"})
-    table.add(std::string("artifact_mpu_") + step, Method::post,
-              std::string("/mlflow-artifacts/mpu/") + step + "/{path*}", Right::track, "Not needed here.", multipart);
-
   // What MLflow's web app downloads by.
   const auto download = [&](const char* id, const char* path, const char* summary, http::Router::Plain handler) {
     http::Route route;
@@ -135,6 +133,7 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
     route.jobs = true;
     route.errors = http::ErrorShape::mlflow;
     route.in_openapi = false;
+    route.waits = true;
     table.router().add(std::move(route), std::move(handler));
   };
   download("mlflow_get_artifact", "/get-artifact", "A file of a run.",

@@ -168,11 +168,11 @@ void add_logged_model_routes(Table& table, storage::Storage& artifacts) {
   table.write("logged_model_tags", Method::patch, one + "/tags", Right::track, "Set tags.", set_tags);
   table.write("logged_model_delete_tag", Method::del, one + "/tags/{key}", Right::track, "Remove a tag.", delete_tag);
   auto& db = table.db();
-  table.add("logged_model_list", Method::get, one + "/artifacts/directories", Right::read,
-            "What a folder of the model's artifacts holds.",
-            [&](http::Call& call) { return list_artifacts(db, artifacts, call); });
-  table.add("logged_model_file", Method::get, one + "/artifacts/files", Right::read, "A file of the model.",
-            [&](http::Call& call) { return file_of_model(db, artifacts, call); });
+  table.add_waiting("logged_model_list", Method::get, one + "/artifacts/directories", Right::read,
+                    "What a folder of the model's artifacts holds.",
+                    [&](http::Call& call) { return list_artifacts(db, artifacts, call); });
+  table.add_waiting("logged_model_file", Method::get, one + "/artifacts/files", Right::read, "A file of the model.",
+                    [&](http::Call& call) { return file_of_model(db, artifacts, call); });
 }
 
 }  // namespace lathe::mlflow

@@ -40,6 +40,7 @@ void add_routes(http::Router& router, db::Database& db, storage::Storage& artifa
   add_registered_model_routes(table);
   add_model_version_routes(table);
   add_artifact_routes(table, artifacts);
+  add_direct_routes(table, artifacts);
 }
 
 }  // namespace lathe::mlflow

@@ -30,9 +30,17 @@ void Table::add(std::string id, http::Method method, const std::string& path, ht
             [&](http::Route route) { router_.add(std::move(route), handler); });
 }
 
+void Table::add_waiting(std::string id, http::Method method, const std::string& path, http::Right right,
+                        std::string summary, http::Router::Plain handler) {
+  auto route = route_of(std::move(id), method, right, std::move(summary));
+  route.waits = true;
+  each_root(path, route, [&](http::Route each) { router_.add(std::move(each), handler); });
+}
+
 void Table::add_upload(std::string id, const std::string& path, std::string summary, http::Router::Upload handler) {
-  each_root(path, route_of(std::move(id), http::Method::put, http::Right::track, std::move(summary)),
-            [&](http::Route route) { router_.add_upload(std::move(route), handler); });
+  auto route = route_of(std::move(id), http::Method::put, http::Right::track, std::move(summary));
+  route.waits = true;
+  each_root(path, route, [&](http::Route each) { router_.add_upload(std::move(each), handler); });
 }
 
 void Table::read(std::string id, http::Method method, const std::string& path, std::string summary, Handler handler) {

@@ -67,6 +67,9 @@ class Table {
 
   void add(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
            http::Router::Plain handler);
+  /// For handlers that may wait for another machine, as all do that touch artifacts.
+  void add_waiting(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
+                   http::Router::Plain handler);
   void add_upload(std::string id, const std::string& path, std::string summary, http::Router::Upload handler);
 
   http::Router& router() { return router_; }
@@ -87,6 +90,7 @@ void add_logged_model_routes(Table& table, storage::Storage& artifacts);
 void add_registered_model_routes(Table& table);
 void add_model_version_routes(Table& table);
 void add_artifact_routes(Table& table, storage::Storage& artifacts);
+void add_direct_routes(Table& table, storage::Storage& artifacts);
 
 /// "ACTIVE_ONLY", ...; absent: active only.
 Result<tracking::View> view_of(const Message& message, std::string_view name);

@@ -3,6 +3,7 @@
 import pytest
 
 from lathe_server import Server
+from s3_server import S3
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +17,13 @@ def server():
 def fresh_server():
     """A running `lathe serve` for one test: one that kills it, fills it, or needs it empty."""
     with Server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """A running S3 server."""
+    with S3() as running:
         yield running
 
 

@@ -1,14 +1,15 @@
-"""Artifacts: streamed both ways, whole or not at all, and never outside their folder."""
+"""Artifacts: streamed both ways, whole or not at all, and never outside their place. All of it for both places."""
 
 import hashlib
 import os
 import pathlib
 import socket
+from urllib.parse import quote
 
 import pytest
 
-from lathe_server import wait_for
-from mlflow_rest import DENIED
+from lathe_server import Server, wait_for
+from mlflow_rest import DENIED, Rest
 
 ROOT = "/api/2.0/mlflow-artifacts/artifacts"
 # AddressSanitizer holds freed memory back, 256 MiB of it, before it is used again.
@@ -30,10 +31,31 @@ def raw(server, method, target, body=b"", headers=()):
     return int(head.split()[1]), rest
 
 
-def stored(server):
-    """All files below the artifact folder, uploads in progress included."""
-    root = server.data / "artifacts"
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+class Folder:
+    """The place of artifacts when nothing else is said."""
+
+    flags, env = (), {}
+
+    def stored(self):
+        """All files of the server, uploads in progress included."""
+        root = self.server.data / "artifacts"
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def server(request):
+    place = request.getfixturevalue("s3").place() if request.param == "s3" else Folder()
+    with Server(*place.flags, env=place.env) as running:
+        running.place = place
+        place.server = running
+        yield running
+
+
+@pytest.fixture
+def folder_server(fresh_server):
+    fresh_server.place = Folder()
+    fresh_server.place.server = fresh_server
+    return fresh_server
 
 
 def test_a_file_goes_up_and_comes_back(server, rest):
@@ -118,13 +140,17 @@ def test_query_paths_that_lead_elsewhere_are_bad_requests(server, rest, attack):
     for target in targets:
         status, body = raw(server, "GET", target)
         assert status == 400, (target, body)
-    status, _ = raw(server, "POST", f"/api/2.0/mlflow-artifacts/mpu/create/{attack}",
-                    headers=["Content-Type: application/json"])
-    assert status == 400
+    body = b'{"path": "x", "num_parts": 1, "upload_id": "u", "parts": [{"part_number": 1, "etag": "e"}]}'
+    for step in ("create", "complete", "abort"):
+        status, _ = raw(server, "POST", f"/api/2.0/mlflow-artifacts/mpu/{step}/{attack}", body,
+                        headers=["Content-Type: application/json"])  # fmt: skip
+        assert status == 400, step
+    assert raw(server, "GET", f"/api/2.0/mlflow-artifacts/presigned/{attack}")[0] == 400
 
 
-def test_links_inside_the_folder_are_not_followed(server, rest):
-    run_id = rest.run()
+def test_links_inside_the_folder_are_not_followed(folder_server):
+    server = folder_server
+    run_id = Rest(server).run()
     place = f"{ROOT}/0/{run_id}/artifacts"
     server.put(f"{place}/a", data=b"x")
     folder = server.data / "artifacts/0" / run_id / "artifacts"
@@ -146,9 +172,19 @@ def test_html_is_never_shown_by_a_browser(server, rest):
         assert headers["X-Frame-Options"] == "DENY"
 
 
-def test_multipart_uploads_are_not_spoken(server, rest):
-    answer = server.post(f"/api/2.0/mlflow-artifacts/mpu/create/0/{rest.run()}/artifacts/x", json={})
-    assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+def test_clients_are_told_to_upload_to_the_server_itself(folder_server):
+    """In words by which MLflow's client falls back to a plain PUT."""
+    run_id = Rest(folder_server).run()
+    calls = [("POST", f"/api/2.0/mlflow-artifacts/mpu/{step}/0/{run_id}/artifacts") for step in
+             ("create", "complete", "abort")] + [
+             ("GET", f"/api/2.0/mlflow-artifacts/presigned/0/{run_id}/artifacts/x"),
+             ("POST", "/api/2.0/mlflow/artifacts/presigned-upload-url")]  # fmt: skip
+    for method, path in calls:
+        answer = folder_server.request(method, path, json={"path": "x", "num_parts": 1, "run_id": run_id})
+        assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED"), path
+        if "/mpu/" in path:
+            assert answer.json()["message"].startswith(
+                "Multipart upload is not supported for the current artifact repository")  # fmt: skip
 
 
 def half_an_upload(server, run_id):
@@ -161,25 +197,23 @@ def half_an_upload(server, run_id):
     return connection
 
 
-def test_a_broken_upload_leaves_nothing(server, rest):
-    run_id = rest.run()
-    before = stored(server)
+def test_a_broken_upload_leaves_nothing(folder_server):
+    server = folder_server
+    run_id = Rest(server).run()
     with half_an_upload(server, run_id):
-        wait_for(lambda: stored(server) != before, what="the upload's temporary file")
-    wait_for(lambda: stored(server) == before, what="the temporary file's removal")
+        wait_for(server.place.stored, what="the upload's temporary file")
+    wait_for(lambda: server.place.stored() == [], what="the temporary file's removal")
     assert server.get(f"{ROOT}/0/{run_id}/artifacts/half").status_code == 404
     assert not (server.data / "artifacts/0" / run_id).exists()
 
 
-def test_an_upload_that_was_killed_leaves_nothing(fresh_server):
-    from mlflow_rest import Rest
-
-    run_id = Rest(fresh_server).run()
-    with half_an_upload(fresh_server, run_id):
-        wait_for(lambda: stored(fresh_server), what="the upload's temporary file")
-        fresh_server.kill9()
-    fresh_server.restart()
-    assert stored(fresh_server) == []
+def test_an_upload_that_was_killed_leaves_nothing(folder_server):
+    run_id = Rest(folder_server).run()
+    with half_an_upload(folder_server, run_id):
+        wait_for(folder_server.place.stored, what="the upload's temporary file")
+        folder_server.kill9()
+    folder_server.restart()
+    assert folder_server.place.stored() == []
 
 
 def peak_memory(server):
@@ -212,6 +246,34 @@ def up_and_down(server, rest, megabytes):
 
 def test_a_large_artifact_streams_with_flat_memory(server, rest):
     up_and_down(server, rest, 512 if HELD_BACK else 256)
+
+
+def test_a_part_of_a_large_artifact_is_read_alone(server, rest):
+    path = f"{ROOT}/0/{rest.run()}/artifacts/parts.bin"
+    content = os.urandom(20 << 20)
+    assert server.put(path, data=content).status_code == 200
+    for first, last in ((0, 0), (8 << 20, (8 << 20) + 9), ((8 << 20) - 5, (16 << 20) + 5), (len(content) - 3, len(content) - 1)):
+        part = server.get(path, headers={"Range": f"bytes={first}-{last}"})
+        assert (part.status_code, part.content) == (206, content[first : last + 1])
+        assert part.headers["Content-Range"] == f"bytes {first}-{last}/{len(content)}"
+    assert server.get(path, headers={"Range": "bytes=-7"}).content == content[-7:]
+    beyond = server.get(path, headers={"Range": f"bytes={len(content)}-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{len(content)}")
+    assert server.get(path, headers={"Range": "bytes=0-1,4-5"}).status_code == 200
+
+
+def test_folders_of_any_size_are_listed_and_removed(server, rest):
+    place = f"0/{rest.run()}/artifacts"
+    names = sorted([f"f{number:02}.txt" for number in range(45)] + ["a b+c%.txt", "é.txt", "~&<'.txt"])
+    for name in names:
+        assert server.put(f"{ROOT}/{place}/many/{quote(name)}", data=b"x").status_code == 200
+    server.put(f"{ROOT}/{place}/many-more", data=b"x")
+    server.put(f"{ROOT}/{place}/many/deep/er/x", data=b"x")
+    listed = server.get(ROOT, params={"path": f"{place}/many"}).json()["files"]
+    assert [file["path"] for file in listed] == sorted([*names, "deep"], key=lambda name: name.encode())
+    assert server.delete(f"{ROOT}/{place}/many").status_code == 200
+    listed = server.get(ROOT, params={"path": place}).json()["files"]
+    assert [file["path"] for file in listed] == ["many-more"]
 
 
 @pytest.mark.long

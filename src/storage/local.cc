@@ -7,38 +7,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
-#include <climits>
 
+#include "base/file.h"
 #include "base/ids.h"
 #include "base/text.h"
-#include "base/utf8.h"
 #include "http/file_response.h"
+#include "storage/path.h"
 
 namespace lathe::storage {
 namespace {
 
-constexpr std::size_t kMostPath = 1024;  ///< bytes, as S3 has it
 constexpr std::string_view kUploads = ".uploads";  // beside the artifacts, so that a rename suffices
-
-Error no_such(std::string_view path) {
-  return {Code::not_found, fmt::format("there is no artifact \"{}\"", printable(path)), {}};
-}
-
-/// The folder's part and the last part of a path.
-std::pair<std::string, std::string> split_last(const std::string& path) {
-  const auto slash = path.rfind('/');
-  if (slash == std::string::npos) return {"", path};
-  return {path.substr(0, slash), path.substr(slash + 1)};
-}
-
-/// Without empty and "." parts.
-std::string tidy(std::string_view path) {
-  std::string out;
-  for (const auto part : split(path, '/'))
-    if (!part.empty() && part != ".") out.append(out.empty() ? "" : "/").append(part);
-  return out;
-}
 
 /// Opens a folder beneath `base`, making what is missing of it; each new name is synced to disk.
 Result<Fd> make_folders_beneath(const std::filesystem::path& base, const std::string& relative) {
@@ -116,41 +95,42 @@ Result<void> empty_folder(int folder) {
   return {};
 }
 
-}  // namespace
-
-Result<void> check_path(std::string_view path) {
-  const auto refuse = [&] {
-    return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path.substr(0, 300))));
-  };
-  if (path.size() > kMostPath || !is_utf8(path)) return refuse();
-  std::string now(path);
-  for (int round = 0; round < 8; ++round) {
-    if (now.starts_with('/') || now.find_first_of("#\\") != std::string::npos) return refuse();
-    if (std::any_of(now.begin(), now.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) return refuse();
-    if (now.size() >= 2 && std::isalpha(static_cast<unsigned char>(now[0])) != 0 && now[1] == ':') return refuse();
-    if (now.find("://") != std::string::npos || now.starts_with("file:")) return refuse();
-    for (const auto part : split(now, '/'))
-      if (part == ".." || part.size() > NAME_MAX) return refuse();
-    auto decoded = url_decode(now);
-    if (decoded == now) return {};
-    now = std::move(decoded);
+/// Adds what lies below `folder` at any depth, links aside.
+Result<void> gather(int folder, const std::string& prefix, std::vector<File>& out) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(folder), ::closedir);
+  if (!entries) return fail(errno_error("cannot list the artifacts"));
+  while (const auto* entry = ::readdir(entries.get())) {
+    const std::string name = entry->d_name;
+    struct stat found {};
+    if (name == "." || name == ".." || (prefix.empty() && name == kUploads)) continue;
+    if (::fstatat(folder, entry->d_name, &found, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone meanwhile
+    if (S_ISREG(found.st_mode)) out.push_back({prefix + name, static_cast<std::uint64_t>(found.st_size)});
+    if (!S_ISDIR(found.st_mode)) continue;
+    const int inner = ::openat(folder, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (inner >= 0) LATHE_CHECK(gather(inner, prefix + name + "/", out));
   }
-  return refuse();
+  return {};
 }
 
-Result<std::unique_ptr<Storage>> Storage::open(const std::filesystem::path& folder) {
-  LATHE_CHECK(make_folder(folder));
-  std::error_code error;
-  std::filesystem::remove_all(folder / kUploads, error);
-  LATHE_CHECK(make_folder(folder / kUploads));
-  return std::unique_ptr<Storage>(new Storage(folder));
-}
+class FolderStorage final : public Storage {
+ public:
+  explicit FolderStorage(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-Result<std::unique_ptr<http::Sink>> Storage::upload(const std::string& path) {
+  Result<std::unique_ptr<http::Sink>> upload(const std::string& path, std::optional<std::uint64_t> size) override;
+  Result<http::Response> download(const std::string& path, std::optional<std::string_view> range) override;
+  Result<std::vector<Entry>> list(const std::string& path) override;
+  Result<std::vector<File>> files(const std::string& path) override;
+  Result<void> remove(const std::string& path) override;
+  std::optional<std::filesystem::path> folder() const override { return folder_; }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+Result<std::unique_ptr<http::Sink>> FolderStorage::upload(const std::string& path, std::optional<std::uint64_t>) {
   LATHE_CHECK(check_path(path));
   auto clean = tidy(path);
-  if (clean.empty() || path.ends_with('/') || clean.starts_with(kUploads))
-    return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path)));
+  if (clean.empty() || path.ends_with('/') || clean.starts_with(kUploads)) return fail(bad_path(path));
   LATHE_TRY(auto uploads, open_beneath(folder_, kUploads, O_RDONLY | O_DIRECTORY));
   auto temporary = random_hex(16);
   Fd file{::openat(uploads.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
@@ -159,7 +139,7 @@ Result<std::unique_ptr<http::Sink>> Storage::upload(const std::string& path) {
                                       std::move(file));
 }
 
-Result<http::Response> Storage::download(const std::string& path, std::optional<std::string_view> range) {
+Result<http::Response> FolderStorage::download(const std::string& path, std::optional<std::string_view> range) {
   LATHE_CHECK(check_path(path));
   const auto clean = tidy(path);
   auto opened = open_beneath(folder_, clean, O_RDONLY | O_NONBLOCK);
@@ -171,7 +151,7 @@ Result<http::Response> Storage::download(const std::string& path, std::optional<
   return response;
 }
 
-Result<std::vector<Entry>> Storage::list(const std::string& path) {
+Result<std::vector<Entry>> FolderStorage::list(const std::string& path) {
   LATHE_CHECK(check_path(path));
   std::vector<Entry> out;
   auto opened = open_beneath(folder_, tidy(path), O_RDONLY | O_DIRECTORY);
@@ -194,11 +174,21 @@ Result<std::vector<Entry>> Storage::list(const std::string& path) {
   return out;
 }
 
-Result<void> Storage::remove(const std::string& path) {
+Result<std::vector<File>> FolderStorage::files(const std::string& path) {
+  LATHE_CHECK(check_path(path));
+  std::vector<File> out;
+  auto folder = open_beneath(folder_, tidy(path), O_RDONLY | O_DIRECTORY);
+  if (!folder && folder.error().code == Code::not_found) return out;
+  if (!folder) return fail(folder.error());
+  LATHE_CHECK(gather(folder->release(), "", out));
+  std::sort(out.begin(), out.end(), [](const File& a, const File& b) { return a.path < b.path; });
+  return out;
+}
+
+Result<void> FolderStorage::remove(const std::string& path) {
   LATHE_CHECK(check_path(path));
   const auto clean = tidy(path);
-  if (clean.empty() || clean.starts_with(kUploads))
-    return fail(Code::invalid, fmt::format("Invalid path: '{}'", printable(path)));
+  if (clean.empty() || clean.starts_with(kUploads)) return fail(bad_path(path));
   const auto [parent, name] = split_last(clean);
   auto opened = open_beneath(folder_, parent, O_RDONLY | O_DIRECTORY);
   if (!opened && opened.error().code == Code::not_found) return fail(no_such(path));
@@ -213,6 +203,16 @@ Result<void> Storage::remove(const std::string& path) {
   }
   if (::unlinkat(holder.get(), name.c_str(), AT_REMOVEDIR) != 0) return fail(errno_error("cannot remove the artifact"));
   return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Storage>> open_folder(const std::filesystem::path& folder) {
+  LATHE_CHECK(make_folder(folder));
+  std::error_code error;
+  std::filesystem::remove_all(folder / kUploads, error);
+  LATHE_CHECK(make_folder(folder / kUploads));
+  return std::make_unique<FolderStorage>(folder);
 }
 
 }  // namespace lathe::storage

@@ -12,7 +12,7 @@ namespace {
 
 struct StorageTest : ::testing::Test {
   std::filesystem::path base = std::filesystem::temp_directory_path() / ("lathe-storage-test-" + random_hex(4));
-  std::unique_ptr<Storage> store = Storage::open(base / "artifacts").value();
+  std::unique_ptr<Storage> store = open_folder(base / "artifacts").value();
 
   ~StorageTest() override { std::filesystem::remove_all(base); }
 
@@ -33,7 +33,7 @@ struct StorageTest : ::testing::Test {
   }
   std::size_t uploads() {
     return static_cast<std::size_t>(
-        std::distance(std::filesystem::directory_iterator(store->folder() / ".uploads"), {}));
+        std::distance(std::filesystem::directory_iterator(*store->folder() / ".uploads"), {}));
   }
 };
 
@@ -54,12 +54,12 @@ TEST_F(StorageTest, ABrokenUploadLeavesNothing) {
     EXPECT_EQ(uploads(), 1u);
   }
   EXPECT_EQ(uploads(), 0u);
-  EXPECT_FALSE(std::filesystem::exists(store->folder() / "1"));
+  EXPECT_FALSE(std::filesystem::exists(*store->folder() / "1"));
 }
 
 TEST_F(StorageTest, UploadsOfACrashedServerAreClearedAway) {
-  std::ofstream(store->folder() / ".uploads" / "left") << "x";
-  store = Storage::open(base / "artifacts").value();
+  std::ofstream(*store->folder() / ".uploads" / "left") << "x";
+  store = open_folder(base / "artifacts").value();
   EXPECT_EQ(uploads(), 0u);
 }
 
@@ -86,6 +86,19 @@ TEST_F(StorageTest, AFolderListsItsFilesAndFolders) {
   EXPECT_TRUE(store->list("nothing")->empty());
 }
 
+TEST_F(StorageTest, AllFilesOfAFolderAreGatheredAtAnyDepth) {
+  ASSERT_TRUE(put("r/b", "12"));
+  ASSERT_TRUE(put("r/a/x/y", "1"));
+  std::filesystem::create_symlink("b", *store->folder() / "r" / "link");
+  const auto files = store->files("r").value();
+  ASSERT_EQ(files.size(), 2u);
+  EXPECT_EQ(files[0].path, "a/x/y");
+  EXPECT_EQ(files[1].path, "b");
+  EXPECT_EQ(files[1].size, 2u);
+  EXPECT_TRUE(store->files("r/b")->empty());
+  EXPECT_TRUE(store->files("nothing")->empty());
+}
+
 TEST_F(StorageTest, RemovingAFolderTakesAllItHolds) {
   ASSERT_TRUE(put("r/a/b/c", "1"));
   ASSERT_TRUE(put("r/d", "1"));
@@ -105,9 +118,9 @@ TEST_F(StorageTest, AFileAndAFolderDoNotReplaceEachOther) {
 
 TEST_F(StorageTest, LinksThatLeadOutsideAreNotFollowed) {
   std::ofstream(base / "secret") << "secret";
-  std::filesystem::create_directories(store->folder() / "r");
-  std::filesystem::create_symlink(base / "secret", store->folder() / "r" / "link");
-  std::filesystem::create_directory_symlink(base, store->folder() / "r" / "out");
+  std::filesystem::create_directories(*store->folder() / "r");
+  std::filesystem::create_symlink(base / "secret", *store->folder() / "r" / "link");
+  std::filesystem::create_directory_symlink(base, *store->folder() / "r" / "out");
   EXPECT_EQ(store->download("r/link", std::nullopt).error().code, Code::invalid);
   EXPECT_EQ(store->download("r/out/secret", std::nullopt).error().code, Code::invalid);
   EXPECT_FALSE(put("r/out/new", "1"));
