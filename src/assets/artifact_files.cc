@@ -9,7 +9,8 @@
 namespace lathe::assets {
 namespace {
 
-Result<TreeFile> fetch_file(storage::Storage& artifacts, const std::string& from, std::string as, const BlobStore& blobs) {
+Result<TreeFile> fetch_file(storage::Storage& artifacts, const std::string& from, std::string as,
+                            const BlobStore& blobs) {
   LATHE_TRY(const auto response, artifacts.download(from, std::nullopt));
   LATHE_TRY(auto writer, blobs.start());
   TreeFile out{std::move(as), {}, 0, false};
@@ -24,7 +25,8 @@ Result<TreeFile> fetch_file(storage::Storage& artifacts, const std::string& from
   return out;
 }
 
-Result<void> send_file(storage::Storage& artifacts, const std::string& to, const BlobStore& blobs, const TreeFile& file) {
+Result<void> send_file(storage::Storage& artifacts, const std::string& to, const BlobStore& blobs,
+                       const TreeFile& file) {
   const Fd in{::open(blobs.path_of(file.sha256).c_str(), O_RDONLY | O_CLOEXEC)};
   if (!in) return fail(errno_error("cannot read " + file.path));
   LATHE_TRY(const auto sink, artifacts.upload(to, static_cast<std::uint64_t>(file.size)));

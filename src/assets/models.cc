@@ -241,8 +241,9 @@ Result<registry::Version> Models::find(const std::string& text) {
 
 Result<ModelContent> Models::content(const registry::Version& version) {
   LATHE_TRY(auto known, assets_.db().read([&](db::Connection& c) { return find_content(c, version.name, version.version); }));
-  if (known) return std::move(*known);
+  if (known && assets_.blobs().has(known->tree)) return std::move(*known);
 
+  // Nobody asked yet, or the store came to another data folder: the artifacts have the files.
   const std::string what = "model \"" + version.name + ":" + std::to_string(version.version) + "\"";
   const auto uri = version.artifact_uri.empty() ? version.source : version.artifact_uri;
   if (!uri.starts_with(kArtifacts))
@@ -251,6 +252,9 @@ Result<ModelContent> Models::content(const registry::Version& version) {
   if (!taken && taken.error().code == Code::not_found)
     return fail(Code::not_found, "the files of " + what + " are gone from " + uri);
   if (!taken) return fail_in(what, taken.error());
+  if (known && taken->tree != known->tree)
+    return fail(Code::conflict, "the files of " + what + " at " + uri + " are not those that were registered");
+  if (known) return std::move(*known);
   LATHE_CHECK(assets_.db().write(
       [&](db::Connection& c) { return keep_content(c, version.name, version.version, *taken); }));
   return taken;

@@ -109,6 +109,25 @@ TEST_F(ModelsTest, AVersionMadeThroughMlflowIsTheSameModelAndKeepsItsFiles) {
   EXPECT_EQ(read_file(models->folder(version).value() / "model.ubj").value(), "trained");
 }
 
+TEST_F(ModelsTest, AnotherDataFolderGetsTheFilesFromTheArtifactsAgain) {
+  const auto made = create({{"name", "m"}, {"path", (folder / "model").string()}});
+  ASSERT_TRUE(made) << made.error().message;
+  const auto version = models->find("azureml:m:1").value();
+  fs::create_directories(folder / "other");
+  const auto other = Assets::open(*db, folder / "other").value();
+  Models again(*other, *artifacts, [](db::Connection&, const std::string&) { return Result<std::optional<JobOrigin>>(std::nullopt); });
+  EXPECT_EQ(read_file(again.folder(version).value() / "model.ubj").value(), "bytes");
+
+  fs::remove_all(folder / "other");
+  fs::create_directories(folder / "other");
+  const auto third = Assets::open(*db, folder / "other").value();
+  Models changed(*third, *artifacts, [](db::Connection&, const std::string&) { return Result<std::optional<JobOrigin>>(std::nullopt); });
+  const auto file = *artifacts->folder() / version.source.substr(std::string("mlflow-artifacts:/").size()) / "model.ubj";
+  fs::remove(file);
+  ASSERT_TRUE(write_file(file, "forged", 0644));
+  EXPECT_EQ(changed.content(version).error().code, Code::conflict);
+}
+
 TEST_F(ModelsTest, WhatCannotBeAModelIsRefusedWithItsField) {
   fs::create_directories(folder / "empty");
   const auto path = (folder / "model").string();

@@ -15,19 +15,18 @@ using http::Method;
 using http::Response;
 using http::Right;
 
-constexpr std::int64_t kMostParts = 10'000;              // S3's own limit
-constexpr std::int64_t kMostLives = 7 * 24 * 60 * 60;    // seconds, likewise
-constexpr std::int64_t kDownloadLives = 5 * 60;          // MLflow's defaults
+constexpr std::int64_t kMostParts = 10'000;            // S3's own limit
+constexpr std::int64_t kMostLives = 7 * 24 * 60 * 60;  // seconds, likewise
+constexpr std::int64_t kDownloadLives = 5 * 60;        // MLflow's defaults
 constexpr std::int64_t kUploadLives = 15 * 60;
 
-/// The client falls back to a plain PUT when the message begins as MLflow's does.
-constexpr std::string_view kNoMultipart = "Multipart upload is not supported for the current artifact repository";
-constexpr std::string_view kNoPresigned = "Presigned URLs are not supported for the current artifact repository";
+constexpr std::string_view kInAFolder = "the artifacts lie in a folder of the server, which a plain PUT or GET serves";
 
-Response not_implemented(std::string_view why) {
-  auto response = http::json_response(json::Object{
-      {"error_code", "NOT_IMPLEMENTED"},
-      {"message", fmt::format("{}: the artifacts lie in a folder of the server, which a plain PUT or GET serves", why)}});
+/// Clients fall back to a plain PUT or GET when the message begins as MLflow's does.
+Response not_implemented(std::string_view what, std::string_view why) {
+  auto response = http::json_response(
+      json::Object{{"error_code", "NOT_IMPLEMENTED"},
+                   {"message", fmt::format("{} is not supported for the current artifact repository: {}", what, why)}});
   response.status = 501;
   return response;
 }
@@ -41,15 +40,17 @@ std::string path_of(const Call& call) {
 Result<std::chrono::seconds> lives_of(const std::optional<std::int64_t>& asked, std::int64_t absent) {
   const auto seconds = asked.value_or(absent);
   if (seconds < 1 || seconds > kMostLives)
-    return fail(Code::invalid, fmt::format("Invalid value {} for parameter 'expiration' supplied. It must be from 1 to {} seconds.",
-                                           seconds, kMostLives));
+    return fail(Code::invalid,
+                fmt::format("Invalid value {} for parameter 'expiration' supplied. It must be from 1 to {} seconds.",
+                            seconds, kMostLives));
   return std::chrono::seconds{seconds};
 }
 
 /// That the caller may write what lies at a path.
 Result<void> check_write(db::Database& db, const Call& call, const std::string& path) {
   LATHE_TRY(const auto place, parse_place(path));
-  if (place.whole) return fail(Code::invalid, fmt::format("Invalid path: '{}' is the folder of all artifacts", printable(path)));
+  if (place.whole)
+    return fail(Code::invalid, fmt::format("Invalid path: '{}' is the folder of all artifacts", printable(path)));
   return db.read([&](db::Connection& c) { return check_may_write(c, call.principal, place); });
 }
 
@@ -63,15 +64,19 @@ Result<std::string> file_of(db::Database& db, const Call& call, const Message& f
 }
 
 Result<Response> begin(db::Database& db, storage::Direct& direct, const Call& call) {
+  // MLflow 2.10 names the folder without the run here, and rightly in a plain PUT.
+  if (!parse_place(path_of(call) + "/x")) return not_implemented("Multipart upload", "the path names no run");
   LATHE_TRY(const auto fields, Message::read(call));
   LATHE_TRY(const auto path, file_of(db, call, fields));
   LATHE_TRY(const auto parts, fields.integer("num_parts"));
   if (!parts || *parts < 1 || *parts > kMostParts)
-    return fail(Code::invalid, fmt::format("Invalid value for parameter 'num_parts' supplied. It must be from 1 to {}.", kMostParts));
+    return fail(Code::invalid,
+                fmt::format("Invalid value for parameter 'num_parts' supplied. It must be from 1 to {}.", kMostParts));
   LATHE_TRY(const auto begun, direct.begin(path, static_cast<int>(*parts)));
   json::Array credentials;
   for (const auto& url : begun.urls)
-    credentials.push_back(json::Object{{"url", url}, {"part_number", credentials.size() + 1}, {"headers", json::Object{}}});
+    credentials.push_back(
+        json::Object{{"url", url}, {"part_number", credentials.size() + 1}, {"headers", json::Object{}}});
   return http::json_response(json::Object{{"upload_id", begun.upload_id}, {"credentials", std::move(credentials)}});
 }
 
@@ -85,7 +90,9 @@ Result<Response> complete(db::Database& db, storage::Direct& direct, const Call&
     LATHE_TRY(const auto number, each.integer("part_number"));
     LATHE_TRY(auto etag, each.need("etag"));
     if (!number || *number < 1 || *number > kMostParts)
-      return fail(Code::invalid, fmt::format("Invalid value for parameter 'part_number' supplied. It must be from 1 to {}.", kMostParts));
+      return fail(
+          Code::invalid,
+          fmt::format("Invalid value for parameter 'part_number' supplied. It must be from 1 to {}.", kMostParts));
     parts.push_back({static_cast<int>(*number), std::move(etag)});
   }
   if (parts.empty()) return fail(Code::invalid, "Missing value for required parameter 'parts'.");
@@ -146,7 +153,7 @@ void add_direct_routes(Table& table, storage::Storage& artifacts) {
     table.add_waiting("artifact_mpu_" + name, Method::post, "/mlflow-artifacts/mpu/" + name + "/{path*}", Right::track,
                       summary, [&db, direct, handler](Call& call) -> Result<Response> {
                         LATHE_CHECK(storage::check_path(path_of(call)));
-                        if (direct == nullptr) return not_implemented(kNoMultipart);
+                        if (direct == nullptr) return not_implemented("Multipart upload", kInAFolder);
                         return handler(db, *direct, call);
                       });
   };
@@ -156,12 +163,12 @@ void add_direct_routes(Table& table, storage::Storage& artifacts) {
   table.add_waiting("artifact_presigned", Method::get, "/mlflow-artifacts/presigned/{path*}", Right::read,
                     "An address to download an artifact from.", [direct](Call& call) -> Result<Response> {
                       LATHE_CHECK(parse_place(path_of(call)));
-                      if (direct == nullptr) return not_implemented(kNoPresigned);
+                      if (direct == nullptr) return not_implemented("Multipart download", kInAFolder);
                       return download_url(*direct, call);
                     });
   table.add_waiting("artifact_presigned_upload", Method::post, "/mlflow/artifacts/presigned-upload-url", Right::track,
                     "An address to upload an artifact to.", [&db, direct](Call& call) -> Result<Response> {
-                      if (direct == nullptr) return not_implemented(kNoPresigned);
+                      if (direct == nullptr) return not_implemented("Presigned upload", kInAFolder);
                       return upload_url(db, *direct, call);
                     });
 }

@@ -64,8 +64,10 @@ std::string foreign_way(const Section& section) {
 
 Result<void> check_complete(const AwsProfile& profile) {
   if (profile.credentials.access_key.empty() == profile.credentials.secret_key.empty()) return {};
-  return fail(Code::invalid, fmt::format("{} gives only half of the S3 credentials: an access key id and a secret access "
-                                         "key go together", profile.origin));
+  return fail(Code::invalid,
+              fmt::format("{} gives only half of the S3 credentials: an access key id and a secret access "
+                          "key go together",
+                          profile.origin));
 }
 
 }  // namespace
@@ -101,11 +103,14 @@ Result<AwsProfile> aws_profile(Environment environment) {
     if (!out.credentials.access_key.empty()) return out;
   }
   if (const auto way = first_of({foreign_way(config), foreign_way(keys)}); !way.empty())
-    return fail(Code::invalid, fmt::format("the profile \"{}\" gets its credentials by {}, which Lathe does not follow: "
-                                           "put a key into {}, or into the environment", name, way,
-                                           credentials_file.string()));
-  return fail(Code::invalid, fmt::format("there are no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-                                         "write the profile \"{}\" into {}", name, credentials_file.string()));
+    return fail(Code::invalid,
+                fmt::format("the profile \"{}\" gets its credentials by {}, which Lathe does not follow: "
+                            "put a key into {}, or into the environment",
+                            name, way, credentials_file.string()));
+  return fail(Code::invalid,
+              fmt::format("there are no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                          "write the profile \"{}\" into {}",
+                          name, credentials_file.string()));
 }
 
 CredentialsOf::CredentialsOf(AwsProfile profile, Environment environment)

@@ -33,9 +33,13 @@ struct AwsProfileTest : ::testing::Test {
 
 TEST_F(AwsProfileTest, TheEnvironmentComesBeforeTheFiles) {
   write("credentials", "[default]\naws_access_key_id = F\naws_secret_access_key = f\n");
-  variables.insert({{"AWS_ACCESS_KEY_ID", "E"}, {"AWS_SECRET_ACCESS_KEY", "e"}, {"AWS_SESSION_TOKEN", "t"},
-                    {"AWS_DEFAULT_REGION", "later"}, {"AWS_REGION", "eu-north-1"},
-                    {"AWS_ENDPOINT_URL", "http://all"}, {"AWS_ENDPOINT_URL_S3", "http://s3"}});
+  variables.insert({{"AWS_ACCESS_KEY_ID", "E"},
+                    {"AWS_SECRET_ACCESS_KEY", "e"},
+                    {"AWS_SESSION_TOKEN", "t"},
+                    {"AWS_DEFAULT_REGION", "later"},
+                    {"AWS_REGION", "eu-north-1"},
+                    {"AWS_ENDPOINT_URL", "http://all"},
+                    {"AWS_ENDPOINT_URL_S3", "http://s3"}});
   const auto found = aws_profile(environment).value();
   EXPECT_EQ(found.credentials.access_key, "E");
   EXPECT_EQ(found.credentials.secret_key, "e");
@@ -48,8 +52,9 @@ TEST_F(AwsProfileTest, AProfileIsReadFromBothFiles) {
   write("credentials",
         "# keys\n[default]\naws_access_key_id=D\naws_secret_access_key=d\n\n"
         "[ team ]\naws_access_key_id = T\naws_secret_access_key = a=b/c+d\n");
-  write("config", "[default]\nregion = us-west-2\n[profile team]\nregion = eu-west-1\ns3 =\n  region = inner\n"
-                  "endpoint_url = https://minio.example:9000\n");
+  write("config",
+        "[default]\nregion = us-west-2\n[profile team]\nregion = eu-west-1\ns3 =\n  region = inner\n"
+        "endpoint_url = https://minio.example:9000\n");
   EXPECT_EQ(aws_profile(environment)->credentials.access_key, "D");
   EXPECT_EQ(aws_profile(environment)->region, "us-west-2");
   variables["AWS_PROFILE"] = "team";

@@ -17,12 +17,14 @@
 namespace lathe::storage {
 namespace {
 
-constexpr std::size_t kMostKey = 1024;       ///< bytes, S3's own limit
+constexpr std::size_t kMostKey = 1024;        ///< bytes, S3's own limit
 constexpr std::size_t kMostDeletions = 1000;  ///< in one request, likewise
 constexpr int kMostBreaks = 3;                ///< without a byte between them
 constexpr std::chrono::hours kPartLives{1};
 
-std::string shown(std::string_view path) { return "\"" + printable(path) + "\""; }
+std::string shown(std::string_view path) {
+  return "\"" + printable(path) + "\"";
+}
 
 std::uint64_t number(const std::string& text) {
   std::uint64_t out = 0;
@@ -60,7 +62,8 @@ class S3Source final : public http::Source {
       if (out.size() > before) return Step::more;
       if (more && *more) continue;
       const auto why = more ? "the answer was too short" : more.error().message;
-      if (++breaks_ > kMostBreaks) return fail(Code::unavailable, fmt::format("{} broke off {}: {}", client_.name(), shown(key_), why));
+      if (++breaks_ > kMostBreaks)
+        return fail(Code::unavailable, fmt::format("{} broke off {}: {}", client_.name(), shown(key_), why));
       LATHE_CHECK(resume());
     }
   }
@@ -71,7 +74,8 @@ class S3Source final : public http::Source {
   Result<void> resume() {
     const auto range = fmt::format("bytes={}-{}", begin_ + got_, begin_ + length_ - 1);
     exchange_.reset();
-    LATHE_TRY(exchange_, client_.open({.method = "GET", .key = key_, .headers = {{"if-match", etag_}, {"range", range}}}));
+    LATHE_TRY(exchange_,
+              client_.open({.method = "GET", .key = key_, .headers = {{"if-match", etag_}, {"range", range}}}));
     if (exchange_->status() == 206) return {};
     return fail(Code::unavailable, fmt::format("{} changed while it was read", shown(key_)));
   }
@@ -80,7 +84,7 @@ class S3Source final : public http::Source {
   std::string key_;
   std::unique_ptr<Exchange> exchange_;
   std::string etag_;
-  std::uint64_t begin_;   ///< of the part in the object
+  std::uint64_t begin_;  ///< of the part in the object
   std::uint64_t length_;
   std::uint64_t got_ = 0;
   int breaks_ = 0;
@@ -113,7 +117,8 @@ class S3Storage final : public Storage, public Direct {
   Result<std::string> file_key(const std::string& path) const {
     LATHE_CHECK(check_path(path));
     const auto clean = tidy(path);
-    if (clean.empty() || path.ends_with('/') || journal_->prefix().size() + clean.size() > kMostKey) return fail(bad_path(path));
+    if (clean.empty() || path.ends_with('/') || journal_->prefix().size() + clean.size() > kMostKey)
+      return fail(bad_path(path));
     return journal_->prefix() + clean;
   }
   /// What the keys of a folder's files begin with. Errors: `invalid`.
@@ -205,7 +210,8 @@ Result<std::vector<File>> S3Storage::files(const std::string& path) {
   do {
     LATHE_TRY(const auto found, page("list " + shown(path), {{"prefix", folder}}, token));
     for (const auto& each : found.objects)
-      if (each.key.starts_with(folder) && !each.key.ends_with('/')) out.push_back({each.key.substr(folder.size()), each.size});
+      if (each.key.starts_with(folder) && !each.key.ends_with('/'))
+        out.push_back({each.key.substr(folder.size()), each.size});
     token = found.next;
   } while (!token.empty());
   std::sort(out.begin(), out.end(), [](const File& a, const File& b) { return a.path < b.path; });
@@ -220,7 +226,8 @@ Result<void> S3Storage::remove_all(const std::string& path, const std::vector<S3
   LATHE_TRY(const auto answer, client_->ask(request));
   if (!answer.good()) return fail(client_->trouble("remove " + shown(path), answer));
   if (const auto failed = failed_deletion(answer.body); !failed.empty())
-    return fail(Code::unavailable, fmt::format("cannot remove {}: {} says {}", shown(path), client_->name(), printable(failed)));
+    return fail(Code::unavailable,
+                fmt::format("cannot remove {}: {} says {}", shown(path), client_->name(), printable(failed)));
   return {};
 }
 
@@ -236,7 +243,8 @@ Result<void> S3Storage::remove(const std::string& path) {
   }
   // From the front each time: what was removed is not listed again.
   for (;;) {
-    LATHE_TRY(const auto found, page("remove " + shown(path), {{"prefix", key + "/"}, {"max-keys", std::to_string(kMostDeletions)}}, ""));
+    LATHE_TRY(const auto found,
+              page("remove " + shown(path), {{"prefix", key + "/"}, {"max-keys", std::to_string(kMostDeletions)}}, ""));
     if (found.objects.empty()) break;
     any = true;
     LATHE_CHECK(remove_all(path, found.objects));
@@ -247,7 +255,8 @@ Result<void> S3Storage::remove(const std::string& path) {
 
 Result<Direct::Begun> S3Storage::begin(const std::string& path, int parts) {
   LATHE_TRY(const auto key, file_key(path));
-  LATHE_TRY(const auto answer, client_->ask({.method = "POST", .key = key, .query = {{"uploads", ""}}, .repeatable = false}));
+  LATHE_TRY(const auto answer,
+            client_->ask({.method = "POST", .key = key, .query = {{"uploads", ""}}, .repeatable = false}));
   if (!answer.good()) return fail(client_->trouble("begin an upload of " + shown(path), answer));
   Begun out{element_text(answer.body, "UploadId"), {}};
   if (out.upload_id.empty()) return fail(Code::unavailable, client_->name() + " began no upload");
@@ -258,7 +267,8 @@ Result<Direct::Begun> S3Storage::begin(const std::string& path, int parts) {
   return out;
 }
 
-Result<void> S3Storage::complete(const std::string& path, const std::string& upload_id, const std::vector<Part>& parts) {
+Result<void> S3Storage::complete(const std::string& path, const std::string& upload_id,
+                                 const std::vector<Part>& parts) {
   LATHE_TRY(const auto key, file_key(path));
   std::vector<std::pair<int, std::string>> sent;
   for (const auto& part : parts) sent.emplace_back(part.number, part.etag);
@@ -267,7 +277,8 @@ Result<void> S3Storage::complete(const std::string& path, const std::string& upl
   const auto refusal = parse_refusal(answer.body);
   if (answer.good() && refusal.code.empty()) return {};
   // What the client sent wrongly; the rest is between S3 and us.
-  for (const auto* wrong : {"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML", "InvalidArgument"})
+  for (const auto* wrong :
+       {"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML", "InvalidArgument"})
     if (refusal.code == wrong)
       return fail(Code::invalid, fmt::format("the upload of {} cannot be completed: {} ({})", shown(path),
                                              printable(refusal.message), refusal.code));
@@ -277,7 +288,8 @@ Result<void> S3Storage::complete(const std::string& path, const std::string& upl
 Result<void> S3Storage::abort(const std::string& path, const std::string& upload_id) {
   LATHE_TRY(const auto key, file_key(path));
   LATHE_TRY(const auto answer, client_->ask({"DELETE", key, {{"uploadId", upload_id}}}));
-  if (!answer.good() && answer.status != 404) return fail(client_->trouble("abort the upload of " + shown(path), answer));
+  if (!answer.good() && answer.status != 404)
+    return fail(client_->trouble("abort the upload of " + shown(path), answer));
   return {};
 }
 
@@ -295,7 +307,8 @@ Result<std::string> S3Storage::upload_url(const std::string& path, std::chrono::
 
 /// Errors: `unavailable` — S3 is away; `invalid` — it is there and refuses us.
 Result<void> check_bucket(S3Client& client, const std::string& prefix) {
-  LATHE_TRY(const auto answer, client.ask({"GET", std::nullopt, {{"list-type", "2"}, {"prefix", prefix}, {"max-keys", "1"}}}));
+  LATHE_TRY(const auto answer,
+            client.ask({"GET", std::nullopt, {{"list-type", "2"}, {"prefix", prefix}, {"max-keys", "1"}}}));
   if (answer.status >= 500) return fail(client.trouble("use the bucket", answer));
   if (answer.good()) {
     const auto listed = parse_listing(answer.body);
@@ -319,8 +332,10 @@ Result<S3Place> parse_s3(const std::string& text) {
                              return std::isdigit(c) != 0 || (c >= 'a' && c <= 'z') || c == '.' || c == '-';
                            });
   if (!good_bucket || (!out.prefix.empty() && (!check_path(out.prefix) || tidy(out.prefix) != out.prefix)))
-    return fail(Code::invalid, fmt::format("artifacts: \"{}\" is not s3://BUCKET/PREFIX; a bucket's name has 3 to 63 lower-case "
-                                           "letters, digits, dots and hyphens", printable(text)));
+    return fail(Code::invalid,
+                fmt::format("artifacts: \"{}\" is not s3://BUCKET/PREFIX; a bucket's name has 3 to 63 lower-case "
+                            "letters, digits, dots and hyphens",
+                            printable(text)));
   return out;
 }
 

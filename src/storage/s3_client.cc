@@ -15,9 +15,13 @@ constexpr int kAttempts = 3;
 constexpr std::chrono::milliseconds kFirstPause{200};
 constexpr std::size_t kMostAnswer = std::size_t{64} << 20;
 
-void pause_after(int attempt) { std::this_thread::sleep_for(kFirstPause * (1 << (2 * (attempt - 1)))); }
+void pause_after(int attempt) {
+  std::this_thread::sleep_for(kFirstPause * (1 << (2 * (attempt - 1))));
+}
 
-bool may_pass(int status) { return status >= 500 || status == 429; }
+bool may_pass(int status) {
+  return status >= 500 || status == 429;
+}
 
 /// The endpoint as scheme and host. Errors: `invalid`.
 Result<std::pair<std::string, std::string>> split_endpoint(std::string endpoint) {
@@ -26,8 +30,8 @@ Result<std::pair<std::string, std::string>> split_endpoint(std::string endpoint)
   const auto scheme = start == std::string::npos ? "" : to_lower(endpoint.substr(0, start + 3));
   auto host = start == std::string::npos ? "" : endpoint.substr(start + 3);
   if ((scheme != "http://" && scheme != "https://") || host.empty() || host.find_first_of("/?#@ ") != std::string::npos)
-    return fail(Code::invalid,
-                fmt::format("\"{}\" is not an S3 endpoint: expected http://HOST:PORT or https://HOST", printable(endpoint)));
+    return fail(Code::invalid, fmt::format("\"{}\" is not an S3 endpoint: expected http://HOST:PORT or https://HOST",
+                                           printable(endpoint)));
   // The scheme's own port is not in the Host header, and so not in what is signed.
   for (const auto* port : {":80", ":443"})
     if (host.ends_with(port) && (scheme == "http://") == (std::string_view(port) == ":80"))
@@ -59,7 +63,8 @@ S3Client::S3Client(const S3Place& place, AwsProfile profile, const char* (*envir
       region_(place.region),
       path_style_(*place.path_style),
       origin_(profile.origin),
-      name_(fmt::format("s3://{}{}{} at {}", place.bucket, place.prefix.empty() ? "" : "/", place.prefix, place.endpoint)),
+      name_(fmt::format("s3://{}{}{} at {}", place.bucket, place.prefix.empty() ? "" : "/", place.prefix,
+                        place.endpoint)),
       credentials_(profile, environment),
       connections_(profile.ca_bundle) {
   const auto endpoint = split_endpoint(place.endpoint).value();
@@ -79,7 +84,8 @@ ExchangeRequest S3Client::signed_request(const S3Request& request) {
   auto headers = request.headers;
   const auto added = signer.headers(signed_part, sha256_hex(request.body), now());
   headers.insert(headers.end(), added.begin(), added.end());
-  if (!request.body.empty() || request.method == "PUT") headers.emplace_back("content-type", "application/octet-stream");
+  if (!request.body.empty() || request.method == "PUT")
+    headers.emplace_back("content-type", "application/octet-stream");
   ExchangeRequest out{request.method, scheme_ + host_ + signed_part.path, {}, request.body};
   if (!request.query.empty()) out.url += "?" + canonical_query(request.query);
   for (const auto& [name, value] : headers) out.headers.push_back(name + ": " + value);
@@ -125,17 +131,23 @@ std::string S3Client::presigned(const S3Request& request, std::chrono::seconds l
 Error S3Client::trouble(const std::string& doing, const S3Answer& answer) const {
   const auto refusal = parse_refusal(answer.body);
   const auto& code = refusal.code;
-  const auto because = [&](const std::string& why) { return Error{Code::unavailable, "cannot " + doing + ": " + why, {}}; };
+  const auto because = [&](const std::string& why) {
+    return Error{Code::unavailable, "cannot " + doing + ": " + why, {}};
+  };
   if (code == "NoSuchBucket") return because(fmt::format("{}: there is no such bucket; make it first", name_));
   if (code == "NoSuchKey") return {Code::not_found, "cannot " + doing + ": it is not there", {}};
-  if (code == "SignatureDoesNotMatch" || code == "InvalidAccessKeyId" || code == "ExpiredToken" || code == "InvalidToken")
-    return because(fmt::format("{} does not accept the credentials from {} ({}): check the access key, its secret and the region \"{}\"",
-                               name_, origin_, code, region_));
+  if (code == "SignatureDoesNotMatch" || code == "InvalidAccessKeyId" || code == "ExpiredToken" ||
+      code == "InvalidToken")
+    return because(fmt::format(
+        "{} does not accept the credentials from {} ({}): check the access key, its secret and the region \"{}\"",
+        name_, origin_, code, region_));
   if (code == "AccessDenied")
-    return because(fmt::format("{} does not allow this to the credentials from {} ({}: {})", name_, origin_, code, refusal.message));
+    return because(fmt::format("{} does not allow this to the credentials from {} ({}: {})", name_, origin_, code,
+                               refusal.message));
   if (code == "RequestTimeTooSkewed")
     return because(fmt::format("{} finds that this machine's clock is wrong ({}): set it", name_, code));
-  if (code == "PermanentRedirect" || code == "AuthorizationHeaderMalformed" || answer.status == 301 || answer.status == 307)
+  if (code == "PermanentRedirect" || code == "AuthorizationHeaderMalformed" || answer.status == 301 ||
+      answer.status == 307)
     return because(fmt::format("{} is not in the region \"{}\"{}: set artifacts_region", name_, region_,
                                refusal.region.empty() ? "" : ", but in \"" + refusal.region + "\""));
   if (code == "QuotaExceeded" || answer.status == 507)

@@ -16,9 +16,9 @@ struct S3Request {
   std::string method;
   std::optional<std::string> key;  ///< nullopt: the bucket itself
   Pairs query = {};
-  Pairs headers = {};              ///< names in lower case; signed
+  Pairs headers = {};  ///< names in lower case; signed
   std::string_view body = {};
-  bool repeatable = true;          ///< asking twice does no harm
+  bool repeatable = true;  ///< asking twice does no harm
 };
 
 struct S3Answer {
@@ -56,11 +56,11 @@ class S3Client {
   ExchangeRequest signed_request(const S3Request& request);
 
   std::string bucket_;
-  std::string scheme_;   ///< "https://"
-  std::string host_;     ///< with the port and, not path_style, the bucket
+  std::string scheme_;  ///< "https://"
+  std::string host_;    ///< with the port and, not path_style, the bucket
   std::string region_;
   bool path_style_;
-  std::string origin_;   ///< of the credentials
+  std::string origin_;  ///< of the credentials
   std::string name_;
   CredentialsOf credentials_;
   Connections connections_;

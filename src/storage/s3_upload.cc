@@ -17,9 +17,9 @@ namespace lathe::storage {
 namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
-constexpr std::uint64_t kPart = 8 * kMiB;   ///< also the most that goes in one request
-constexpr int kMostParts = 10'000;          ///< S3's own limit
-constexpr std::size_t kAhead = 2;           ///< parts of one upload that are on their way at once
+constexpr std::uint64_t kPart = 8 * kMiB;  ///< also the most that goes in one request
+constexpr int kMostParts = 10'000;         ///< S3's own limit
+constexpr std::size_t kAhead = 2;          ///< parts of one upload that are on their way at once
 constexpr std::chrono::hours kStale{24};
 
 /// Parts that are on their way beside the callers' own threads, of all uploads: bounds threads and memory.
@@ -77,10 +77,12 @@ class S3Upload final : public http::Sink {
  private:
   Result<void> begin() {
     LATHE_TRY(note_, journal_.add(key_));
-    LATHE_TRY(const auto answer, client_.ask({.method = "POST", .key = key_, .query = {{"uploads", ""}}, .repeatable = false}));
+    LATHE_TRY(const auto answer,
+              client_.ask({.method = "POST", .key = key_, .query = {{"uploads", ""}}, .repeatable = false}));
     if (!answer.good()) return fail(client_.trouble(doing_, answer));
     id_ = element_text(answer.body, "UploadId");
-    if (id_.empty()) return fail(Code::unavailable, fmt::format("cannot {}: {} began no upload", doing_, client_.name()));
+    if (id_.empty())
+      return fail(Code::unavailable, fmt::format("cannot {}: {} began no upload", doing_, client_.name()));
     return {};
   }
 
@@ -88,8 +90,8 @@ class S3Upload final : public http::Sink {
   Result<void> pass_on() {
     if (note_.empty()) LATHE_CHECK(begin());
     if (++count_ > kMostParts)
-      return fail(Code::invalid, fmt::format("cannot {}: more than {} GiB need their Content-Length said beforehand", doing_,
-                                             part_bytes_ * kMostParts >> 30));
+      return fail(Code::invalid, fmt::format("cannot {}: more than {} GiB need their Content-Length said beforehand",
+                                             doing_, part_bytes_ * kMostParts >> 30));
     LATHE_CHECK(settle(kAhead - 1));
     const auto send = [this, number = count_](const std::string& body) {
       return send_part(client_, key_, id_, number, body, doing_);
@@ -102,10 +104,10 @@ class S3Upload final : public http::Sink {
       return {};
     }
     on_their_way_.emplace_back(count_, std::async(std::launch::async, [send, body = std::exchange(part_, {})] {
-      auto sent = send(body);
-      parts_ahead.release();
-      return sent;
-    }));
+                                 auto sent = send(body);
+                                 parts_ahead.release();
+                                 return sent;
+                               }));
     return {};
   }
 
@@ -133,7 +135,8 @@ class S3Upload final : public http::Sink {
 
   bool there() {
     const auto found = client_.open({.method = "GET", .key = key_, .headers = {{"range", "bytes=0-0"}}});
-    return found && (*found)->status() == 206 && (*found)->header("etag").ends_with(fmt::format("-{}\"", etags_.size()));
+    return found && (*found)->status() == 206 &&
+           (*found)->header("etag").ends_with(fmt::format("-{}\"", etags_.size()));
   }
 
   void abort() {
@@ -191,8 +194,8 @@ std::vector<UploadJournal::Left> UploadJournal::left() {
   std::vector<Left> out;
   any_left_ = false;
   std::error_code error;
-  for (std::filesystem::directory_iterator entry(folder_, error); !error && entry != std::filesystem::directory_iterator{};
-       entry.increment(error)) {
+  for (std::filesystem::directory_iterator entry(folder_, error);
+       !error && entry != std::filesystem::directory_iterator{}; entry.increment(error)) {
     const auto note = entry->path().filename().string();
     const std::lock_guard lock(mutex_);
     if (running_.contains(note)) continue;
@@ -212,7 +215,8 @@ Result<void> abort_stale_uploads(S3Client& client, UploadJournal& journal) {
   S3Uploads page;
   do {
     Pairs query{{"uploads", ""}, {"prefix", journal.prefix()}, {"encoding-type", "url"}};
-    if (!page.next_key.empty()) query.insert(query.end(), {{"key-marker", page.next_key}, {"upload-id-marker", page.next_id}});
+    if (!page.next_key.empty())
+      query.insert(query.end(), {{"key-marker", page.next_key}, {"upload-id-marker", page.next_id}});
     LATHE_TRY(const auto answer, client.ask({"GET", std::nullopt, query}));
     if (!answer.good()) return fail(client.trouble(doing, answer));
     LATHE_TRY(page, parse_uploads(answer.body));

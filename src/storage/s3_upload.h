@@ -36,7 +36,8 @@ class UploadJournal {
   bool any_left() const { return any_left_; }
 
  private:
-  UploadJournal(std::filesystem::path folder, std::string prefix) : folder_(std::move(folder)), prefix_(std::move(prefix)) {}
+  UploadJournal(std::filesystem::path folder, std::string prefix)
+      : folder_(std::move(folder)), prefix_(std::move(prefix)) {}
 
   std::filesystem::path folder_;
   std::string prefix_;

@@ -77,10 +77,9 @@ Pairs Signer::headers(const Signable& request, const std::string& payload_sha256
   all.emplace_back("host", request.host);
   all.insert(all.end(), out.begin(), out.end());
   std::sort(all.begin(), all.end());
-  out.emplace_back("authorization",
-                   fmt::format("{} Credential={}/{}, SignedHeaders={}, Signature={}", kAlgorithm,
-                               credentials_.access_key, scope(stamp), names_of(all),
-                               signature(request, all, payload_sha256, stamp)));
+  out.emplace_back("authorization", fmt::format("{} Credential={}/{}, SignedHeaders={}, Signature={}", kAlgorithm,
+                                                credentials_.access_key, scope(stamp), names_of(all),
+                                                signature(request, all, payload_sha256, stamp)));
   return out;
 }
 
@@ -88,14 +87,12 @@ std::string Signer::presigned_query(const Signable& request, std::chrono::second
   const auto stamp = stamp_of(at);
   const Pairs host{{"host", request.host}};
   auto whole = request;
-  whole.query.insert(whole.query.end(),
-                     {{"X-Amz-Algorithm", std::string(kAlgorithm)},
-                      {"X-Amz-Credential", credentials_.access_key + "/" + scope(stamp)},
-                      {"X-Amz-Date", stamp},
-                      {"X-Amz-Expires", std::to_string(lives.count())},
-                      {"X-Amz-SignedHeaders", names_of(host)}});
-  if (!credentials_.session_token.empty())
-    whole.query.emplace_back("X-Amz-Security-Token", credentials_.session_token);
+  whole.query.insert(whole.query.end(), {{"X-Amz-Algorithm", std::string(kAlgorithm)},
+                                         {"X-Amz-Credential", credentials_.access_key + "/" + scope(stamp)},
+                                         {"X-Amz-Date", stamp},
+                                         {"X-Amz-Expires", std::to_string(lives.count())},
+                                         {"X-Amz-SignedHeaders", names_of(host)}});
+  if (!credentials_.session_token.empty()) whole.query.emplace_back("X-Amz-Security-Token", credentials_.session_token);
   return canonical_query(whole.query) + "&X-Amz-Signature=" + signature(whole, host, "UNSIGNED-PAYLOAD", stamp);
 }
 

@@ -22,10 +22,10 @@ struct Credentials {
 /// What a signature covers of a request.
 struct Signable {
   std::string method;
-  std::string host;     ///< as the Host header says it
-  std::string path;     ///< percent-encoded, from '/'
-  Pairs query = {};     ///< decoded
-  Pairs headers = {};   ///< beside host and x-amz-*; names in lower case
+  std::string host;    ///< as the Host header says it
+  std::string path;    ///< percent-encoded, from '/'
+  Pairs query = {};    ///< decoded
+  Pairs headers = {};  ///< beside host and x-amz-*; names in lower case
 };
 
 class Signer {

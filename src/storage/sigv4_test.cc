@@ -34,7 +34,10 @@ TEST(SigV4, APartOfAnObjectIsSignedAsAwsSignsIt) {
 }
 
 TEST(SigV4, AnUploadIsSignedAsAwsSignsIt) {
-  const Signable request{"PUT", kHost, "/test%24file.text", {},
+  const Signable request{"PUT",
+                         kHost,
+                         "/test%24file.text",
+                         {},
                          {{"date", "Fri, 24 May 2013 00:00:00 GMT"}, {"x-amz-storage-class", "REDUCED_REDUNDANCY"}}};
   EXPECT_EQ(signature_of(request, "Welcome to Amazon S3."),
             "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
@@ -60,8 +63,9 @@ TEST(SigV4, ASessionsTokenIsSignedToo) {
   const auto headers = session.headers({"GET", kHost, "/"}, sha256_hex(""), kMay24);
   EXPECT_EQ(value_of(headers, "x-amz-security-token"), "to/ken");
   EXPECT_NE(value_of(headers, "authorization").find(";x-amz-security-token,"), std::string::npos);
-  EXPECT_NE(session.presigned_query({"GET", kHost, "/"}, std::chrono::hours{1}, kMay24).find("X-Amz-Security-Token=to%2Fken"),
-            std::string::npos);
+  EXPECT_NE(
+      session.presigned_query({"GET", kHost, "/"}, std::chrono::hours{1}, kMay24).find("X-Amz-Security-Token=to%2Fken"),
+      std::string::npos);
 }
 
 TEST(SigV4, QueriesAreSortedByTheirEncodedNames) {

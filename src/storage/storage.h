@@ -29,8 +29,8 @@ struct File {
 /// control characters, also behind any number of percent-encodings. Errors: `invalid`.
 Result<void> check_path(std::string_view path);
 
-/// What clients do with the artifacts' place by themselves, with addresses that are signed for them. Whoever has such an
-/// address may use it until it expires. Thread-safe; blocks.
+/// What clients do with the artifacts' place by themselves, with addresses that are signed for them. Whoever has such
+/// an address may use it until it expires. Thread-safe; blocks.
 class Direct {
  public:
   virtual ~Direct() = default;
@@ -62,8 +62,8 @@ class Direct {
   virtual Result<std::string> upload_url(const std::string& path, std::chrono::seconds lives) = 0;
 };
 
-/// A place of artifacts, addressed by relative paths. Thread-safe; all functions block, on a disk or on another machine.
-/// Errors of all: `invalid` — a bad path; `unavailable` — the other machine is away or refuses us.
+/// A place of artifacts, addressed by relative paths. Thread-safe; all functions block, on a disk or on another
+/// machine. Errors of all: `invalid` — a bad path; `unavailable` — the other machine is away or refuses us.
 class Storage {
  public:
   virtual ~Storage() = default;

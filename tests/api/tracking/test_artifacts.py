@@ -175,16 +175,15 @@ def test_html_is_never_shown_by_a_browser(server, rest):
 def test_clients_are_told_to_upload_to_the_server_itself(folder_server):
     """In words by which MLflow's client falls back to a plain PUT."""
     run_id = Rest(folder_server).run()
-    calls = [("POST", f"/api/2.0/mlflow-artifacts/mpu/{step}/0/{run_id}/artifacts") for step in
-             ("create", "complete", "abort")] + [
-             ("GET", f"/api/2.0/mlflow-artifacts/presigned/0/{run_id}/artifacts/x"),
-             ("POST", "/api/2.0/mlflow/artifacts/presigned-upload-url")]  # fmt: skip
-    for method, path in calls:
+    calls = [("POST", f"/api/2.0/mlflow-artifacts/mpu/{step}/0/{run_id}/artifacts", "Multipart upload")
+             for step in ("create", "complete", "abort")]  # fmt: skip
+    calls += [("GET", f"/api/2.0/mlflow-artifacts/presigned/0/{run_id}/artifacts/x", "Multipart download"),
+              ("POST", "/api/2.0/mlflow/artifacts/presigned-upload-url", "Presigned upload")]  # fmt: skip
+    for method, path, what in calls:
         answer = folder_server.request(method, path, json={"path": "x", "num_parts": 1, "run_id": run_id})
         assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED"), path
-        if "/mpu/" in path:
-            assert answer.json()["message"].startswith(
-                "Multipart upload is not supported for the current artifact repository")  # fmt: skip
+        said = f"{what} is not supported for the current artifact repository"
+        assert answer.json()["message"].startswith(said), path
 
 
 def half_an_upload(server, run_id):

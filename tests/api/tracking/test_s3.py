@@ -12,6 +12,7 @@ import time
 import pytest
 import requests
 
+from job_helpers import run
 from lathe_server import Server, bin_folder, wait_for
 from mlflow_rest import Rest
 from s3_server import ACCESS_KEY, SECRET, Wire
@@ -272,6 +273,14 @@ def test_an_upload_in_parts_needs_a_name_and_their_number(server_for_refusals, f
     assert (refused.status_code, refused.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
 
 
+def test_a_client_that_forgets_the_run_is_told_to_upload_to_the_server(server_for_refusals):
+    """MLflow's client of 2.10 does so; it falls back to a plain PUT at these words."""
+    server, _ = server_for_refusals
+    answer = server.post(f"{MPU}/create/models", json={"path": "/home/me/model.bin", "num_parts": 2})
+    assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+    assert answer.json()["message"].startswith("Multipart upload is not supported for the current artifact repository")
+
+
 @pytest.fixture(scope="module")
 def server_for_refusals(s3):
     with start(s3.place()) as running:
@@ -435,6 +444,7 @@ def test_the_main_job_works_on_s3(s3):
     with start(s3.place()) as server:
         example = repository / "examples" / "main-job"
         lathe = lambda *args: server.cli(*args, cwd=example, limit_s=170)  # noqa: E731
+        assert "AWS_" not in run(server, "env")[1]
         lathe("compute", "create", "-f", "compute.yml")
         lathe("job", "create", "-f", "job.yml", "--name", "main", "--stream")
         model = lathe("model", "show", "-n", "cancer-classifier", "--label", "latest").json()
