@@ -220,8 +220,10 @@ Result<void> check_right(const Principal& who, const Route& route) {
 }
 
 ErrorShape shape_for(std::string_view path) {
-  const bool mlflow = path.starts_with("/api/2.0/") || path.starts_with("/api/3.0/") || path.starts_with("/ajax-api/");
-  return mlflow ? ErrorShape::mlflow : ErrorShape::problem;
+  for (const std::string_view start :
+       {"/api/2.0", "/api/3.0", "/ajax-api/", "/v1/", "/graphql", "/get-artifact", "/model-versions/", "/gateway/"})
+    if (path.starts_with(start)) return ErrorShape::mlflow;
+  return ErrorShape::problem;
 }
 
 Response not_routed(const Router::Match& match, const Call& call) {

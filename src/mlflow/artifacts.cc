@@ -79,11 +79,11 @@ Result<Response> file_of_run(db::Database& db, storage::Storage& artifacts, cons
 Result<Response> file_of_version(db::Database& db, storage::Storage& artifacts, const Call& call) {
   LATHE_TRY(const auto fields, Message::read(call));
   LATHE_TRY(const auto name, fields.need("name"));
-  LATHE_TRY(const auto number, fields.integer("version"));
+  LATHE_TRY(const auto number, version_of(fields));
   LATHE_TRY(const auto path, fields.need("path"));
   LATHE_CHECK(storage::check_path(path));
   LATHE_TRY(const auto version,
-            db.read([&](db::Connection& c) { return registry::find_version(c, name, number.value_or(0)); }));
+            db.read([&](db::Connection& c) { return registry::find_version(c, name, number); }));
   LATHE_TRY(const auto file, below(version.artifact_uri, path));
   return artifacts.download(file, range_of(call));
 }

@@ -52,12 +52,11 @@ Result<json::Object> get(db::Connection& c, const Asked& asked) {
 }
 
 Result<std::string> status_of(const Message& fields) {
-  static constexpr std::string_view kNames[] = {"", "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY",
+  static constexpr std::string_view kNames[] = {"LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY",
                                                 "LOGGED_MODEL_UPLOAD_FAILED"};
-  const auto* value = json::find(fields.fields(), "status");
-  if (value != nullptr && value->is_int64() && value->get_int64() > 0 && value->get_int64() < 4)
-    return std::string(kNames[static_cast<std::size_t>(value->get_int64())]);
-  return fields.need("status");
+  LATHE_CHECK(fields.check_there("status"));
+  LATHE_TRY(const auto status, fields.choice("status", {kNames[0], kNames[1], kNames[2]}));
+  return std::string(kNames[status.value_or(1) - 1]);
 }
 
 Result<json::Object> finalize(db::Connection& c, const Asked& asked) {
@@ -95,6 +94,7 @@ Result<json::Object> delete_tag(db::Connection& c, const Asked& asked) {
 
 Result<json::Object> search(db::Connection& c, const Asked& asked) {
   tracking::ModelSearch search;
+  LATHE_CHECK(asked.fields.check_there("experiment_ids"));
   LATHE_TRY(const auto experiments, asked.fields.texts("experiment_ids"));
   for (const auto& text : experiments) {
     const auto id = tracking::parse_experiment_id(text);
@@ -112,6 +112,13 @@ Result<json::Object> search(db::Connection& c, const Asked& asked) {
     LATHE_TRY(order.dataset_name, item.text("dataset_name"));
     LATHE_TRY(order.dataset_digest, item.text("dataset_digest"));
     search.order_by.push_back(std::move(order));
+  }
+  LATHE_TRY(const auto datasets, asked.fields.list("datasets"));
+  for (const auto& item : datasets) {
+    tracking::ModelDataset dataset;
+    LATHE_TRY(dataset.name, item.text("dataset_name"));
+    LATHE_TRY(dataset.digest, item.text("dataset_digest"));
+    search.datasets.push_back(std::move(dataset));
   }
   LATHE_TRY(const auto page, tracking::search_logged_models(c, search));
   json::Array models;
@@ -148,6 +155,8 @@ Result<http::Response> list_artifacts(db::Database& db, storage::Storage& artifa
 }
 
 Result<http::Response> file_of_model(db::Database& db, storage::Storage& artifacts, const http::Call& call) {
+  if (call.query("artifact_file_path").value_or("").empty())
+    return fail(Error{Code::invalid, "Request must include the \"artifact_file_path\" query parameter.", "BAD_REQUEST"});
   LATHE_TRY(const auto place, place_of(db, call, "artifact_file_path"));
   return artifacts.download(place.first, call.header("range"));
 }

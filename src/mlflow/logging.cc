@@ -74,6 +74,11 @@ Result<void> check_count(std::string_view what, std::size_t count, std::size_t m
 
 Result<Entries> parse_batch(const Message& fields) {
   Entries out;
+  constexpr std::size_t kMostBytes = 1'000'000;
+  if (fields.size_bytes() > kMostBytes)
+    return fail(Code::invalid,
+                fmt::format("Batched logging API requests must be at most {} bytes, got a request of size {}.",
+                            kMostBytes, fields.size_bytes()));
   LATHE_TRY(out.run_id, fields.run_id());
   LATHE_TRY(const auto metrics, fields.list("metrics"));
   LATHE_TRY(auto params, fields.pairs("params"));
@@ -120,7 +125,7 @@ Result<json::Object> log_model(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto text, asked.fields.need("model_json"));
   auto model = json::parse_object(text);
   if (!model)
-    return fail(Code::invalid, fmt::format("Malformed model info. \n {} \n is not valid JSON.", text.substr(0, 300)));
+    return fail(Code::invalid, fmt::format("Malformed model info. \n {} \n is not a valid JSON.", text.substr(0, 300)));
   for (const auto* key : {"artifact_path", "flavors", "utc_time_created", "run_id"})
     if (!model->contains(key))
       return fail(Code::invalid, fmt::format("Model json is missing mandatory fields: ['{}']", key));

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace lathe::mlflow {
 namespace {
@@ -23,13 +26,13 @@ json::Object fields_of_query(const http::Call& call) {
   return out;
 }
 
-/// "name[]" of older clients' query strings is not known to MLflow either; here only JSON bodies are left.
 Result<json::Object> fields_of_body(const http::Call& call) {
   if (trim(call.body).empty() && call.method != http::Method::post) return json::Object{};
-  const auto type = to_lower(call.header("content-type").value_or(""));
+  const auto header = call.header("content-type");
+  if (!header) return fail(Code::invalid, "Bad Request. Content-Type header is missing.");
   // Also the guard against forged cross-site posts: a browser cannot send this type without asking first.
-  if (!type.starts_with("application/json"))
-    return fail(Error{Code::invalid, "Bad Request. Content-Type must be one of ['application/json'].", "BAD_REQUEST"});
+  if (to_lower(trim(header->substr(0, header->find(';')))) != "application/json")
+    return fail(Code::invalid, "Bad Request. Content-Type must be one of ['application/json'].");
   if (trim(call.body).empty()) return json::Object{};
   LATHE_TRY(auto value, json::parse(call.body));
   if (value.is_string()) {  // old clients send their JSON as a JSON string
@@ -45,9 +48,12 @@ Result<json::Object> fields_of_body(const http::Call& call) {
 }  // namespace
 
 Result<Message> Message::read(const http::Call& call) {
-  if (call.method == http::Method::get || call.method == http::Method::head) return Message(fields_of_query(call));
+  const bool asks = call.method == http::Method::get || call.method == http::Method::head;
+  if (asks && (!call.queries.empty() || trim(call.body).empty())) return Message(fields_of_query(call));
   LATHE_TRY(auto fields, fields_of_body(call));
-  return Message(std::move(fields));
+  Message out(std::move(fields));
+  out.size_bytes_ = call.body.size();
+  return out;
 }
 
 Error Message::missing(std::string_view name) const {
@@ -66,8 +72,17 @@ Error Message::wrong(std::string_view name, const json::Value& value, std::strin
 Result<std::string> Message::text(std::string_view name) const {
   const auto* value = json::find(fields_, name);
   if (value == nullptr) return std::string{};
+  if (value->is_int64() && name == "experiment_id") return fmt::to_string(value->get_int64());
   if (!value->is_string()) return fail(wrong(name, *value, "a string"));
-  return std::string(json::view(value->get_string()));
+  return checked(name, *value);
+}
+
+/// A text that the store can hold: a query may be anything, and JSON may hold NUL.
+Result<std::string> Message::checked(std::string_view name, const json::Value& value) const {
+  const auto text = json::view(value.get_string());
+  if (text.find('\0') != std::string_view::npos || !is_utf8(text))
+    return fail(wrong(name, value, "UTF-8 without NUL"));
+  return std::string(text);
 }
 
 Result<std::string> Message::need(std::string_view name) const {
@@ -108,15 +123,43 @@ Result<std::vector<std::string>> Message::texts(std::string_view name) const {
   const auto* value = json::find(fields_, name);
   if (value == nullptr) return out;
   if (value->is_string()) {  // in a query, a list of one looks so
-    out.emplace_back(json::view(value->get_string()));
+    LATHE_TRY(auto text, checked(name, *value));
+    out.push_back(std::move(text));
     return out;
   }
   if (!value->is_array()) return fail(wrong(name, *value, "a list of strings"));
   for (const auto& item : value->get_array()) {
+    if (item.is_int64() && name == "experiment_ids") {
+      out.push_back(fmt::to_string(item.get_int64()));
+      continue;
+    }
     if (!item.is_string()) return fail(wrong(name, *value, "a list of strings"));
-    out.emplace_back(json::view(item.get_string()));
+    LATHE_TRY(auto text, checked(name, item));
+    out.push_back(std::move(text));
   }
   return out;
+}
+
+Result<std::optional<std::size_t>> Message::choice(std::string_view name,
+                                                   std::initializer_list<std::string_view> names) const {
+  const auto* value = json::find(fields_, name);
+  if (value == nullptr) return std::nullopt;
+  const auto refuse = [&] {
+    return fail(wrong(name, *value, fmt::format("one of {}", fmt::join(names.begin(), names.end(), ", "))));
+  };
+  if (const auto* text = value->if_string(); text != nullptr) {
+    if (text->empty()) return std::nullopt;
+    const auto found = std::find(names.begin(), names.end(), json::view(*text));
+    if (found != names.end()) return static_cast<std::size_t>(found - names.begin()) + 1;
+  }
+  const auto number = json::get_int(fields_, name);
+  if (!number || !*number || **number < 1 || **number > static_cast<std::int64_t>(names.size())) return refuse();
+  return static_cast<std::size_t>(**number);
+}
+
+Result<void> Message::check_there(std::string_view name) const {
+  if (!has(name)) return fail(missing(name));
+  return {};
 }
 
 Result<std::vector<Message>> Message::list(std::string_view name) const {

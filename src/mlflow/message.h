@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,7 +22,7 @@ class Message {
   explicit Message(json::Object fields, std::string path = {}) : fields_(std::move(fields)), path_(std::move(path)) {}
 
   bool has(std::string_view name) const { return json::find(fields_, name) != nullptr; }
-  /// Absent: empty.
+  /// Absent: empty. `experiment_id` may be a number, as clients before 1.0 send it.
   Result<std::string> text(std::string_view name) const;
   /// Absent or empty: "Missing value for required parameter 'name'."
   Result<std::string> need(std::string_view name) const;
@@ -32,20 +33,28 @@ class Message {
   Result<std::optional<double>> number(std::string_view name) const;
   Result<bool> flag(std::string_view name, bool absent = false) const;
   Result<std::vector<std::string>> texts(std::string_view name) const;
+  /// One of `names` by its place, counted from 1 as protobuf's enums here are: clients send the name or the number.
+  Result<std::optional<std::size_t>> choice(std::string_view name, std::initializer_list<std::string_view> names) const;
   /// The objects of a list, each with its own path in error texts ("metrics[0].key").
   Result<std::vector<Message>> list(std::string_view name) const;
   /// Absent: an empty one.
   Result<Message> object(std::string_view name) const;
+  /// That the field is there, whatever it holds.
+  Result<void> check_there(std::string_view name) const;
   /// A list of {"key", "value"}; the key must be there.
   Result<std::vector<Pair>> pairs(std::string_view name) const;
 
   const json::Object& fields() const { return fields_; }
+  /// Of the body that the message was read from.
+  std::size_t size_bytes() const { return size_bytes_; }
 
  private:
+  Result<std::string> checked(std::string_view name, const json::Value& value) const;
   Error missing(std::string_view name) const;
   Error wrong(std::string_view name, const json::Value& value, std::string_view expected) const;
 
   json::Object fields_;
+  std::size_t size_bytes_ = 0;
   std::string path_;  ///< "metrics[0]." inside a list
 };
 

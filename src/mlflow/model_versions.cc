@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
+
 #include "mlflow/places.h"
 #include "mlflow/table.h"
 
@@ -17,15 +20,40 @@ struct Named {
 Result<Named> named(const Message& fields) {
   Named out;
   LATHE_TRY(out.name, fields.need("name"));
-  if (!fields.has("version")) LATHE_CHECK(fields.need("version"));
-  LATHE_TRY(const auto version, fields.integer("version"));
-  out.version = *version;
+  LATHE_TRY(out.version, version_of(fields));
   return out;
 }
 
 Result<json::Object> version_answer(db::Connection& c, const Named& named) {
   LATHE_TRY(const auto version, registry::find_version(c, named.name, named.version));
   return json::Object{{"model_version", to_wire(version)}};
+}
+
+bool is_prompt(const std::vector<Pair>& tags) {
+  return std::any_of(tags.begin(), tags.end(), [](const Pair& tag) { return tag.key == "mlflow.prompt.is_prompt"; });
+}
+
+/// Where the version's files are, and whose. A prompt has no files: its source is a word, and its text is in a tag.
+Result<Source> source_of(db::Connection& c, const Asked& asked, const std::string& source, const std::string& run_id,
+                         bool prompt) {
+  const bool word = std::all_of(source.begin(), source.end(),
+                                [](unsigned char ch) { return std::isalnum(ch) != 0 || ch == '-' || ch == '_'; });
+  if (!prompt || !word) return resolve_source(c, asked.who(), source, run_id);
+  if (asked.who().run) return fail(Code::forbidden, "a job's token registers models from its own runs, and no prompts");
+  return Source{source, run_id, {}};
+}
+
+/// A logged model says in a tag which versions were made of it: MLflow's clients and pages read that.
+Result<void> note_version(db::Connection& c, const std::string& model_id, const registry::Version& version, Time now) {
+  static constexpr std::string_view kVersions = "mlflow.modelVersions";
+  constexpr std::size_t kMost = 7900;
+  LATHE_TRY(const auto model, tracking::find_logged_model(c, model_id));
+  std::string list;
+  for (const auto& tag : model.tags)
+    if (tag.key == kVersions && tag.value.size() > 2) list = tag.value.substr(1, tag.value.size() - 2) + ", ";
+  list += fmt::format("{{\"name\": {}, \"version\": {}}}", json::print(json::Value(version.name)), version.version);
+  if (list.size() > kMost) return {};
+  return tracking::set_model_tags(c, model_id, {{std::string(kVersions), "[" + list + "]"}}, now);
 }
 
 Result<json::Object> create(db::Connection& c, const Asked& asked) {
@@ -37,16 +65,20 @@ Result<json::Object> create(db::Connection& c, const Asked& asked) {
   LATHE_TRY(spec.description, asked.fields.text("description"));
   LATHE_TRY(spec.model_id, asked.fields.text("model_id"));
   LATHE_TRY(auto tags, asked.fields.pairs("tags"));
+  LATHE_TRY(auto source, source_of(c, asked, spec.source, run_id, is_prompt(tags)));
   for (auto& tag : tags) spec.tags.push_back({std::move(tag.key), std::move(tag.value)});
-  LATHE_TRY(auto source, resolve_source(c, asked.who(), spec.source, run_id));
   spec.artifact_uri = std::move(source.artifact_uri);
   spec.run_id = std::move(source.run_id);
-  if (spec.model_id.empty())
+  const bool of_model = !spec.model_id.empty();
+  if (of_model) {
+    LATHE_TRY(const auto model, tracking::writable_logged_model(c, asked.who(), spec.model_id));
+    if (spec.run_id.empty()) spec.run_id = model.source_run_id;
+  } else {
     spec.model_id = std::move(source.model_id);
-  else
-    LATHE_CHECK(tracking::writable_logged_model(c, asked.who(), spec.model_id));
+  }
   spec.created_by = asked.who().user;
   LATHE_TRY(const auto version, registry::create_version(c, spec, asked.now));
+  if (of_model) LATHE_CHECK(note_version(c, spec.model_id, version, asked.now));
   return json::Object{{"model_version", to_wire(version)}};
 }
 
@@ -101,14 +133,14 @@ Result<json::Object> set_tag(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto which, named(asked.fields));
   LATHE_TRY(auto key, asked.fields.need("key"));
   LATHE_TRY(auto value, asked.fields.text("value"));
-  LATHE_CHECK(registry::set_version_tag(c, which.name, which.version, {std::move(key), std::move(value)}, asked.now));
+  LATHE_CHECK(registry::set_version_tag(c, which.name, which.version, {std::move(key), std::move(value)}));
   return json::Object{};
 }
 
 Result<json::Object> delete_tag(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto which, named(asked.fields));
   LATHE_TRY(const auto key, asked.fields.need("key"));
-  LATHE_CHECK(registry::delete_version_tag(c, which.name, which.version, key, asked.now));
+  LATHE_CHECK(registry::delete_version_tag(c, which.name, which.version, key));
   return json::Object{};
 }
 

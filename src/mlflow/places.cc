@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 
 #include "base/text.h"
@@ -16,14 +17,18 @@ namespace {
 
 constexpr std::size_t kSourceLimit = 500;
 
-Error bad_source(const std::string& source) {
+Error bad_source(const std::string& source, std::string_view why) {
   return {Code::invalid,
-          fmt::format("Invalid model version source: '{}'. It must be "
-                      "mlflow-artifacts:/<experiment>/<run>/artifacts/..., runs:/<run>/..., "
-                      "models:/... or s3://..., without relative parts",
-                      printable(source.substr(0, 300))),
+          fmt::format("Invalid model version source: '{}'. {}", printable(source.substr(0, 300)), why),
           {}};
 }
+constexpr std::string_view kRelative =
+    "If supplying a source as an http, https, local file path, ftp, objectstore, or mlflow-artifacts uri, an absolute "
+    "path must be provided without relative path references present. Please provide an absolute path.";
+constexpr std::string_view kLocal =
+    "To use a local path as a model version source, the run_id request parameter has to be specified and the local "
+    "path has to be contained within the artifact directory of the run specified by the run_id. This server keeps "
+    "artifacts itself: log the model, and name it by mlflow-artifacts:/, runs:/ or models:/.";
 
 /// The part after a "scheme:/", when the source has that scheme.
 std::optional<std::string> after(const std::string& source, std::string_view scheme) {
@@ -42,15 +47,19 @@ Result<Source> of_place(db::Connection& c, const std::string& source, const std:
   return out;
 }
 
-Result<Source> of_run(db::Connection& c, const std::string& rest) {
+/// A run that is not known here may be another server's: the source stays as it was given.
+Result<Source> of_run(db::Connection& c, const std::string& source, const std::string& rest) {
   const auto slash = rest.find('/');
-  LATHE_TRY(const auto run, tracking::find_run(c, rest.substr(0, slash)));
+  LATHE_CHECK(tracking::check_run_id(rest.substr(0, slash)));
+  const auto run = tracking::find_run(c, rest.substr(0, slash));
+  if (!run && run.error().code == Code::not_found) return Source{source, {}, {}};
+  if (!run) return fail(run.error());
   const auto inner = slash == std::string::npos ? "" : rest.substr(slash);
-  return Source{run.artifact_uri + inner, run.run_id, {}};
+  return Source{run->artifact_uri + inner, run->run_id, {}};
 }
 
 /// models:/m-<id>, models:/NAME/VERSION or models:/NAME@ALIAS
-Result<Source> of_model(db::Connection& c, const std::string& rest) {
+Result<Source> of_model(db::Connection& c, const std::string& source, const std::string& rest) {
   if (rest.starts_with("m-") && rest.find('/') == std::string::npos) {
     LATHE_TRY(const auto model, tracking::find_logged_model(c, rest));
     return Source{model.artifact_uri, model.source_run_id, model.model_id};
@@ -61,28 +70,47 @@ Result<Source> of_model(db::Connection& c, const std::string& rest) {
   }
   const auto slash = rest.find('/');
   std::int64_t number = 0;
-  if (slash == std::string::npos) return fail(bad_source("models:/" + rest));
-  const auto digits = rest.substr(slash + 1);
+  const auto digits = slash == std::string::npos ? "" : rest.substr(slash + 1);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  if (error != std::errc{} || end != digits.data() + digits.size()) return fail(bad_source("models:/" + rest));
+  if (digits.empty() || error != std::errc{} || end != digits.data() + digits.size())
+    return fail(bad_source(source, "A model is named as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID."));
   LATHE_TRY(const auto version, registry::find_version(c, rest.substr(0, slash), number));
   return Source{version.artifact_uri, version.run_id, version.model_id};
 }
 
+/// "s3" of "s3://bucket/key"; empty where there is no scheme, as in a path, or in "C:/x".
+std::string scheme_of(const std::string& source) {
+  const auto colon = source.find(':');
+  if (colon == std::string::npos || colon < 2) return {};
+  auto scheme = to_lower(source.substr(0, colon));
+  const bool plain = std::all_of(scheme.begin(), scheme.end(), [](unsigned char ch) {
+    return std::isalnum(ch) != 0 || ch == '+' || ch == '-' || ch == '.';
+  });
+  return plain && std::isalpha(static_cast<unsigned char>(scheme[0])) != 0 ? scheme : "";
+}
+
+bool is_of_this_machine(std::string_view host) {
+  return host == "." || host.starts_with("localhost") || host.starts_with("127.") || host.starts_with("[");
+}
+
 Result<Source> resolve(db::Connection& c, const std::string& source) {
+  const auto scheme = scheme_of(source);
+  if (scheme.empty() || scheme == "file") return fail(bad_source(source, kLocal));
   // The same suspicion for all: nothing relative, also behind percent-encodings, no queries and no fragments.
-  const auto colon = source.find(":/");
-  if (source.size() > kSourceLimit || colon == std::string::npos || source.find('?') != std::string::npos)
-    return fail(bad_source(source));
-  auto rest = std::string_view(source).substr(colon + 1);
+  auto rest = std::string_view(source).substr(scheme.size() + 1);
+  if (source.size() > kSourceLimit || !rest.starts_with('/') || rest.find('?') != std::string_view::npos)
+    return fail(bad_source(source, kRelative));
+  const bool with_host = rest.starts_with("//");
   while (rest.starts_with('/')) rest.remove_prefix(1);
-  if (!storage::check_path(rest)) return fail(bad_source(source));
+  const auto host = with_host ? rest.substr(0, rest.find('/')) : std::string_view{};
+  if (rest.empty() || !storage::check_path(rest)) return fail(bad_source(source, kRelative));
 
   if (const auto path = artifact_path(source)) return of_place(c, source, *path);
-  if (const auto run = after(source, "runs:/")) return of_run(c, *run);
-  if (const auto model = after(source, "models:/")) return of_model(c, *model);
-  if (source.starts_with("s3://") && source.size() > 5) return Source{source, {}, {}};
-  return fail(bad_source(source));
+  if (const auto run = after(source, "runs:/")) return of_run(c, source, *run);
+  if (const auto model = after(source, "models:/")) return of_model(c, source, *model);
+  if (!with_host && scheme != "dbfs") return fail(bad_source(source, kRelative));
+  if (is_of_this_machine(host)) return fail(bad_source(source, kLocal));
+  return Source{source, {}, {}};  // elsewhere: clients fetch it, this server never does
 }
 
 }  // namespace
@@ -147,7 +175,6 @@ Result<Source> resolve_source(db::Connection& c, const http::Principal& who, con
   LATHE_TRY(auto out, resolve(c, source));
   if (!run_id.empty()) {
     LATHE_CHECK(tracking::check_run_id(run_id));
-    LATHE_CHECK(tracking::find_run(c, run_id));
     const bool copied =
         source.starts_with("models:/") && out.model_id.empty();  // of another version, whose run it names
     if (!out.run_id.empty() && out.run_id != run_id && out.model_id.empty() && !copied)

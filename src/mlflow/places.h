@@ -37,9 +37,9 @@ struct Source {
   std::string model_id;
 };
 
-/// Checks the source that a client names for a model version: mlflow-artifacts:/, runs:/, models:/ or s3://, and
-/// nothing on the server's own disk. A job's token may name only what its own runs made. Errors: `invalid`,
-/// `not_found`, `forbidden`.
+/// Checks the source that a client names for a model version: mlflow-artifacts:/, runs:/, models:/, or a place elsewhere
+/// (s3://, dbfs:/, https://, ...), and nothing on this machine's own disk. A run that is not known here stays a name. A
+/// job's token may name only what its own runs made. Errors: `invalid`, `not_found`, `forbidden`.
 Result<Source> resolve_source(db::Connection& c, const http::Principal& who, const std::string& source,
                               const std::string& run_id);
 

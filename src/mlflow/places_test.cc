@@ -74,7 +74,16 @@ TEST_F(Sources, OfAnotherRunAreRefused) {
   const auto mine = make_run();
   const auto other = make_run();
   EXPECT_EQ(resolve("runs:/" + other.run_id + "/model", mine.run_id).error().code, Code::invalid);
-  EXPECT_EQ(resolve("runs:/nobody/model").error().code, Code::not_found);
+  EXPECT_EQ(resolve("mlflow-artifacts:/0/nobody/artifacts").error().code, Code::not_found);
+}
+
+TEST_F(Sources, ElsewhereAreNames) {
+  EXPECT_EQ(resolve("runs:/nobody/model", "nobody")->artifact_uri, "runs:/nobody/model");
+  for (const auto* source : {"s3://b/k", "S3A://b/k", "dbfs:/x", "https://host:8443/x", "wasbs://c@a.host/k"})
+    EXPECT_EQ(resolve(source)->artifact_uri, source);
+  for (const auto* source : {"http://localhost/x", "http://127.0.0.1:8080/x", "http://[::1]/x", "FILE:///etc", "x:/y",
+                             "s3:/b/k", "s3:b", "models:/a@", "runs:/a b/x", "https://h/a?b"})
+    EXPECT_FALSE(resolve(source)) << source;
 }
 
 TEST_F(Sources, OfAJobAreItsOwn) {

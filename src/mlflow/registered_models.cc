@@ -21,12 +21,6 @@ Result<std::vector<registry::Tag>> tags_of_model(const Message& fields) {
   return out;
 }
 
-Result<std::int64_t> version_number(const Message& fields) {
-  if (!fields.has("version")) LATHE_CHECK(fields.need("version"));
-  LATHE_TRY(const auto version, fields.integer("version"));
-  return *version;
-}
-
 Result<json::Object> create(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
   LATHE_TRY(const auto tags, tags_of_model(asked.fields));
@@ -93,29 +87,29 @@ Result<json::Object> set_tag(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
   LATHE_TRY(auto key, asked.fields.need("key"));
   LATHE_TRY(auto value, asked.fields.text("value"));
-  LATHE_CHECK(registry::set_model_tag(c, name, {std::move(key), std::move(value)}, asked.now));
+  LATHE_CHECK(registry::set_model_tag(c, name, {std::move(key), std::move(value)}));
   return json::Object{};
 }
 
 Result<json::Object> delete_tag(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
   LATHE_TRY(const auto key, asked.fields.need("key"));
-  LATHE_CHECK(registry::delete_model_tag(c, name, key, asked.now));
+  LATHE_CHECK(registry::delete_model_tag(c, name, key));
   return json::Object{};
 }
 
 Result<json::Object> set_alias(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
   LATHE_TRY(const auto alias, asked.fields.need("alias"));
-  LATHE_TRY(const auto version, version_number(asked.fields));
-  LATHE_CHECK(registry::set_alias(c, name, alias, version, asked.now));
+  LATHE_TRY(const auto version, version_of(asked.fields));
+  LATHE_CHECK(registry::set_alias(c, name, alias, version));
   return json::Object{};
 }
 
 Result<json::Object> delete_alias(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
   LATHE_TRY(const auto alias, asked.fields.need("alias"));
-  LATHE_CHECK(registry::delete_alias(c, name, alias, asked.now));
+  LATHE_CHECK(registry::delete_alias(c, name, alias));
   return json::Object{};
 }
 

@@ -49,16 +49,11 @@ struct Update {
 Result<Update> parse_update(const Message& fields) {
   Update out;
   LATHE_TRY(out.run_id, fields.run_id());
-  LATHE_TRY(const auto status, fields.text("status"));
+  LATHE_TRY(const auto status, fields.choice("status", {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"}));
+  if (status) out.change.status = static_cast<tracking::RunStatus>(*status - 1);  // in the same order
   LATHE_TRY(out.change.end_ms, fields.integer("end_time"));
   LATHE_TRY(const auto name, fields.text("run_name"));
   if (!name.empty()) out.change.run_name = name;
-  if (status.empty()) return out;
-  out.change.status = tracking::parse_status(status);
-  if (!out.change.status)
-    return fail(Code::invalid, fmt::format("Invalid value \"{}\" for parameter 'status' supplied. It must be RUNNING, "
-                                           "SCHEDULED, FINISHED, FAILED or KILLED.",
-                                           status));
   return out;
 }
 
@@ -180,6 +175,7 @@ Result<json::Object> log_inputs(db::Connection& c, const Asked& asked) {
 
 Result<json::Object> log_outputs(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto id, asked.fields.run_id());
+  LATHE_CHECK(asked.fields.check_there("models"));
   LATHE_TRY(const auto models, links_of(asked.fields));
   LATHE_TRY(const auto run, tracking::writable_run(c, asked.who(), id));
   LATHE_CHECK(tracking::log_run_models(c, run, tracking::ModelRole::output, models));

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
+
 namespace lathe::mlflow {
 
 http::Route Table::route_of(std::string id, http::Method method, http::Right right, std::string summary) {
@@ -31,9 +33,10 @@ void Table::add(std::string id, http::Method method, const std::string& path, ht
 }
 
 void Table::add_waiting(std::string id, http::Method method, const std::string& path, http::Right right,
-                        std::string summary, http::Router::Plain handler) {
+                        std::string summary, http::Router::Plain handler, std::optional<std::size_t> body_limit) {
   auto route = route_of(std::move(id), method, right, std::move(summary));
   route.waits = true;
+  route.body_limit = body_limit.value_or(route.body_limit);
   each_root(path, route, [&](http::Route each) { router_.add(std::move(each), handler); });
 }
 
@@ -65,14 +68,8 @@ void Table::write(std::string id, http::Method method, const std::string& path, 
 }
 
 Result<tracking::View> view_of(const Message& message, std::string_view name) {
-  LATHE_TRY(const auto view, message.text(name));
-  if (view.empty() || view == "ACTIVE_ONLY") return tracking::View::active_only;
-  if (view == "DELETED_ONLY") return tracking::View::deleted_only;
-  if (view == "ALL") return tracking::View::all;
-  return fail(
-      Code::invalid,
-      fmt::format("Invalid value \"{}\" for parameter '{}' supplied. It must be ACTIVE_ONLY, DELETED_ONLY or ALL.",
-                  view, name));
+  LATHE_TRY(const auto view, message.choice(name, {"ACTIVE_ONLY", "DELETED_ONLY", "ALL"}));
+  return static_cast<tracking::View>(view.value_or(1) - 1);  // in the same order
 }
 
 Result<std::size_t> limit_of(const Message& message, std::size_t absent) {
@@ -81,8 +78,16 @@ Result<std::size_t> limit_of(const Message& message, std::size_t absent) {
   if (*limit < 1)
     return fail(
         Code::invalid,
-        fmt::format("Invalid value {} for parameter 'max_results' supplied. It must be a positive integer.", *limit));
+        fmt::format("Invalid value {} for parameter 'max_results' supplied. It must be a positive integer", *limit));
   return static_cast<std::size_t>(*limit);
+}
+
+Result<std::int64_t> version_of(const Message& message) {
+  LATHE_CHECK(message.check_there("version"));
+  if (const auto number = message.integer("version"); number) return **number;
+  LATHE_TRY(const auto text, message.need("version"));
+  return fail(Code::invalid, fmt::format("Parameter 'version' must be an integer, got '{}'.",
+                                         printable(text.substr(0, 300))));
 }
 
 std::vector<tracking::Tag> tags_of(std::vector<Pair> pairs) {

@@ -36,8 +36,7 @@ class Table {
   /// Result<json::Object>) runs on the writer with the next commit; the answer follows when that commit is on disk.
   template <class Parse, class Work>
   void commit(std::string id, const std::string& path, std::string summary, Parse parse, Work work) {
-    auto route = route_of(std::move(id), http::Method::post, http::Right::track, std::move(summary));
-    route.body_limit = std::size_t{1} << 20;  // MLflow's own limit is 1,000,000 bytes
+    const auto route = route_of(std::move(id), http::Method::post, http::Right::track, std::move(summary));
     const auto handler = [&db = db_, parse, work](http::Call call, http::Reply reply) {
       const auto message = Message::read(call);
       if (!message) return reply(fail(message.error()));
@@ -69,7 +68,7 @@ class Table {
            http::Router::Plain handler);
   /// For handlers that may wait for another machine, as all do that touch artifacts.
   void add_waiting(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
-                   http::Router::Plain handler);
+                   http::Router::Plain handler, std::optional<std::size_t> body_limit = std::nullopt);
   void add_upload(std::string id, const std::string& path, std::string summary, http::Router::Upload handler);
 
   http::Router& router() { return router_; }
@@ -91,11 +90,14 @@ void add_registered_model_routes(Table& table);
 void add_model_version_routes(Table& table);
 void add_artifact_routes(Table& table, storage::Storage& artifacts);
 void add_direct_routes(Table& table, storage::Storage& artifacts);
+void add_web_app_routes(Table& table, storage::Storage& artifacts);
 
 /// "ACTIVE_ONLY", ...; absent: active only.
 Result<tracking::View> view_of(const Message& message, std::string_view name);
 /// `max_results`, at least 1. Errors: `invalid`.
 Result<std::size_t> limit_of(const Message& message, std::size_t absent);
+/// `version`: a whole number, which clients send as a text. Errors: `invalid`.
+Result<std::int64_t> version_of(const Message& message);
 std::vector<tracking::Tag> tags_of(std::vector<Pair> pairs);
 
 }  // namespace lathe::mlflow

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "registry/rows.h"
 #include "tracking/validation.h"
@@ -21,7 +23,7 @@ Result<void> check_name(const std::string& name) {
     return fail(Code::invalid, fmt::format("Invalid model name: '{}'. Names must not hold slashes, colons or control "
                                            "characters, and must not be '.' or '..'",
                                            printable(name)));
-  return tracking::check_length("Registered model name", name, 256);
+  return tracking::check_length("name", name, 256);
 }
 
 Result<void> touch(db::Connection& c, const std::string& name, Time now) {
@@ -40,12 +42,31 @@ Result<void> write_tag(db::Connection& c, const std::string& name, const Tag& ta
   return {};
 }
 
+bool is_prompt(const std::vector<Tag>& tags) {
+  return std::any_of(tags.begin(), tags.end(), [](const Tag& tag) { return tag.key == kIsPrompt; });
+}
+
+Error already_taken(const std::string& name, bool taken_by_prompt, bool asked_by_prompt) {
+  if (taken_by_prompt == asked_by_prompt)
+    return {Code::conflict,
+            fmt::format("{} (name={}) already exists.", asked_by_prompt ? "Prompt" : "Registered Model", name),
+            {}};
+  const auto kind = [](bool prompt) { return prompt ? "prompt" : "registered model"; };
+  return {Code::conflict,
+          fmt::format("Tried to create a {} with name '{}', but the name is already taken by a {}. MLflow does not "
+                      "allow creating a model and a prompt with the same name.",
+                      kind(asked_by_prompt), name, kind(taken_by_prompt)),
+          {}};
+}
+
 }  // namespace
 
 Result<void> check_tag(const Tag& tag) {
   LATHE_CHECK(tracking::check_key("tag", tag.key));
   LATHE_CHECK(tracking::check_text("tag", tag.value));
-  return tracking::check_length("Registered model value", tag.value, kTagValueLimit);
+  if (tag.key == "mlflow.prompt.text" && tracking::count_characters(tag.value) > kTagValueLimit)
+    return fail(Code::invalid, fmt::format("Prompt text exceeds max length of {} characters.", kTagValueLimit));
+  return tracking::check_length("value", tag.value, kTagValueLimit);
 }
 
 Model read_model(const db::Row& row) {
@@ -77,7 +98,10 @@ Result<void> create_model(db::Connection& c, const std::string& name, const std:
   LATHE_CHECK(check_name(name));
   LATHE_CHECK(tracking::check_text("description", description));
   LATHE_TRY(const auto made, db::run(c, kSql, name, description, created_by, micros(now)));
-  if (made == 0) return fail(Code::conflict, fmt::format("Registered Model (name={}) already exists.", name));
+  if (made == 0) {
+    LATHE_TRY(const auto taken, find_model(c, name));
+    return fail(already_taken(name, is_prompt(taken.tags), is_prompt(tags)));
+  }
   for (const auto& tag : tags) LATHE_CHECK(write_tag(c, name, tag));
   return {};
 }
@@ -124,13 +148,15 @@ Result<void> delete_model(db::Connection& c, const std::string& name) {
   return {};
 }
 
-Result<void> set_model_tag(db::Connection& c, const std::string& name, const Tag& tag, Time now) {
-  LATHE_CHECK(touch(c, name, now));
+Result<void> set_model_tag(db::Connection& c, const std::string& name, const Tag& tag) {
+  LATHE_TRY(const bool exists, model_exists(c, name));
+  if (!exists) return fail(no_such_model(name));
   return write_tag(c, name, tag);
 }
 
-Result<void> delete_model_tag(db::Connection& c, const std::string& name, const std::string& key, Time now) {
-  LATHE_CHECK(touch(c, name, now));
+Result<void> delete_model_tag(db::Connection& c, const std::string& name, const std::string& key) {
+  LATHE_TRY(const bool exists, model_exists(c, name));
+  if (!exists) return fail(no_such_model(name));
   LATHE_CHECK(db::run(c, "DELETE FROM registered_model_tag WHERE model = $1 AND key = $2", name, key));
   return {};
 }

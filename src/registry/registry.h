@@ -64,8 +64,8 @@ Result<void> describe_model(db::Connection& c, const std::string& name, const st
 Result<void> rename_model(db::Connection& c, const std::string& name, const std::string& new_name, Time now);
 /// With all its versions. Errors: `not_found`.
 Result<void> delete_model(db::Connection& c, const std::string& name);
-Result<void> set_model_tag(db::Connection& c, const std::string& name, const Tag& tag, Time now);
-Result<void> delete_model_tag(db::Connection& c, const std::string& name, const std::string& key, Time now);
+Result<void> set_model_tag(db::Connection& c, const std::string& name, const Tag& tag);
+Result<void> delete_model_tag(db::Connection& c, const std::string& name, const std::string& key);
 Result<std::vector<std::string>> model_names(db::Connection& c);
 
 struct VersionSpec {
@@ -96,10 +96,9 @@ Result<void> set_archived(db::Connection& c, const std::string& name, std::int64
 Result<void> describe_version(db::Connection& c, const std::string& name, std::int64_t version,
                               const std::string& description, Time now);
 Result<void> delete_version(db::Connection& c, const std::string& name, std::int64_t version, Time now);
-Result<void> set_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const Tag& tag,
-                             Time now);
+Result<void> set_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const Tag& tag);
 Result<void> delete_version_tag(db::Connection& c, const std::string& name, std::int64_t version,
-                                const std::string& key, Time now);
+                                const std::string& key);
 /// `stage` in any case: None, Staging, Production, Archived. `archive_others`: the versions that were in that stage go
 /// to Archived. Errors: `not_found`; `invalid` — no such stage.
 Result<void> move_to_stage(db::Connection& c, const std::string& name, std::int64_t version, const std::string& stage,
@@ -109,10 +108,9 @@ Result<std::vector<Version>> latest_versions(db::Connection& c, const std::strin
                                              const std::vector<std::string>& stages);
 
 /// Moves the alias here when another version has it. Errors: `not_found`; `invalid` — a reserved or bad alias.
-Result<void> set_alias(db::Connection& c, const std::string& name, const std::string& alias, std::int64_t version,
-                       Time now);
+Result<void> set_alias(db::Connection& c, const std::string& name, const std::string& alias, std::int64_t version);
 /// An alias that is not there is no error. Errors: `not_found` — no such model.
-Result<void> delete_alias(db::Connection& c, const std::string& name, const std::string& alias, Time now);
+Result<void> delete_alias(db::Connection& c, const std::string& name, const std::string& alias);
 /// Errors: `not_found`.
 Result<Version> find_version_by_alias(db::Connection& c, const std::string& name, const std::string& alias);
 

@@ -88,23 +88,23 @@ TEST_F(Registry, LatestIsTheHighestThatIsNotArchived) {
 TEST_F(Registry, AnAliasNamesOneVersion) {
   version("a");
   version("a");
-  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "champion", 1, now()); }));
-  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "champion", 2, now()); }));
+  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "champion", 1); }));
+  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "champion", 2); }));
   EXPECT_EQ(db->read([](db::Connection& c) { return find_version_by_label(c, "a", "champion"); })->version, 2);
   EXPECT_EQ(db->read([](db::Connection& c) { return find_version(c, "a", 2); })->aliases,
             std::vector<std::string>{"champion"});
   for (const auto* alias : {"latest", "LATEST", "v1", "V22", "", "a b", "a/b"})
-    EXPECT_EQ(write([&](db::Connection& c) { return set_alias(c, "a", alias, 1, now()); }).error().code, Code::invalid)
+    EXPECT_EQ(write([&](db::Connection& c) { return set_alias(c, "a", alias, 1); }).error().code, Code::invalid)
         << alias;
-  ASSERT_TRUE(write([](db::Connection& c) { return delete_alias(c, "a", "champion", now()); }));
+  ASSERT_TRUE(write([](db::Connection& c) { return delete_alias(c, "a", "champion"); }));
   EXPECT_EQ(db->read([](db::Connection& c) { return find_version_by_label(c, "a", "champion"); }).error().code,
             Code::not_found);
 }
 
 TEST_F(Registry, RenamingMovesVersionsTagsAndAliases) {
   version("a");
-  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "x", 1, now()); }));
-  ASSERT_TRUE(write([](db::Connection& c) { return set_version_tag(c, "a", 1, {"k", "v"}, now()); }));
+  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "x", 1); }));
+  ASSERT_TRUE(write([](db::Connection& c) { return set_version_tag(c, "a", 1, {"k", "v"}); }));
   ASSERT_TRUE(write([](db::Connection& c) { return rename_model(c, "a", "b", now()); }));
   const auto moved = db->read([](db::Connection& c) { return find_version(c, "b", 1); }).value();
   EXPECT_EQ(moved.aliases.size(), 1u);
@@ -114,7 +114,7 @@ TEST_F(Registry, RenamingMovesVersionsTagsAndAliases) {
 
 TEST_F(Registry, DeletingAModelTakesEverythingAlong) {
   version("a");
-  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "x", 1, now()); }));
+  ASSERT_TRUE(write([](db::Connection& c) { return set_alias(c, "a", "x", 1); }));
   ASSERT_TRUE(write([](db::Connection& c) { return delete_model(c, "a"); }));
   EXPECT_FALSE(db->read([](db::Connection& c) { return find_version(c, "a", 1); }));
   EXPECT_EQ(version("a").version, 1);
@@ -136,12 +136,12 @@ TEST_F(Registry, MovingToAStageArchivesOthersWhenAsked) {
 TEST_F(Registry, SearchesByNameTagAndRun) {
   version("apple");
   version("banana");
-  ASSERT_TRUE(write([](db::Connection& c) { return set_model_tag(c, "apple", {"team", "red"}, now()); }));
+  ASSERT_TRUE(write([](db::Connection& c) { return set_model_tag(c, "apple", {"team", "red"}); }));
   EXPECT_EQ(names({}), "apple banana ");
   EXPECT_EQ(names({.filter = "name LIKE 'b%'"}), "banana ");
   EXPECT_EQ(names({.filter = "name ILIKE 'A%' AND tags.team = 'red'"}), "apple ");
   EXPECT_EQ(names({.order_by = {"name DESC"}}), "banana apple ");
-  EXPECT_EQ(names({.filter = "run_id = 'x'"}), "Invalid attribute key 'run_id' specified. Valid keys are 'name'");
+  EXPECT_EQ(names({.filter = "run_id = 'x'"}), "Invalid attribute key 'run_id' specified. Valid keys are '{'name'}'");
   const auto found = [&](const std::string& filter) {
     const auto page = db->read([&](db::Connection& c) { return search_versions(c, {.filter = filter}); });
     return page ? static_cast<int>(page->items.size()) : -1;

@@ -5,6 +5,9 @@
 /// How rows of models and versions are read: shared by the files of this folder.
 namespace lathe::registry {
 
+/// Prompts are kept as registered models with this tag: MLflow 3's clients ask for them, or for all but them.
+constexpr std::string_view kIsPrompt = "mlflow.prompt.is_prompt";
+
 /// The columns that `read_model` reads, of a table that the statement calls m.
 #define LATHE_MODEL_COLUMNS "m.name, m.description, m.created_by, m.created_us, m.updated_us"
 Model read_model(const db::Row& row);

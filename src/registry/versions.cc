@@ -15,10 +15,24 @@ Error no_such_version(const std::string& name, std::int64_t version) {
   return {Code::not_found, fmt::format("Model Version (name={}, version={}) not found", printable(name), version), {}};
 }
 
-Result<void> touch(db::Connection& c, const std::string& name, std::int64_t version, Time now) {
+Result<void> check_exists(db::Connection& c, const std::string& name, std::int64_t version) {
+  LATHE_TRY(const auto found, db::first(
+                                  c, "SELECT 1 FROM model_version WHERE model = $1 AND version = $2",
+                                  [](const db::Row&) { return true; }, name, version));
+  if (!found) return fail(no_such_version(name, version));
+  return {};
+}
+
+Result<void> touch_version(db::Connection& c, const std::string& name, std::int64_t version, Time now) {
   LATHE_TRY(const auto changed, db::run(c, "UPDATE model_version SET updated_us = $3 WHERE model = $1 AND version = $2",
                                         name, version, micros(now)));
   if (changed == 0) return fail(no_such_version(name, version));
+  return {};
+}
+
+/// With its model. Descriptions and tags are not news of the model, nor are tags and aliases of the version: so MLflow.
+Result<void> touch(db::Connection& c, const std::string& name, std::int64_t version, Time now) {
+  LATHE_CHECK(touch_version(c, name, version, now));
   LATHE_CHECK(db::run(c, "UPDATE registered_model SET updated_us = $2 WHERE name = $1", name, micros(now)));
   return {};
 }
@@ -51,7 +65,10 @@ Result<void> check_alias(const std::string& alias) {
         fmt::format("Invalid alias name: '{}'. Names may only contain alphanumerics, underscores (_), and dashes (-).",
                     printable(alias)));
   LATHE_CHECK(tracking::check_text("alias", alias));
-  LATHE_CHECK(tracking::check_length("Registered model alias name", alias, 255));
+  return tracking::check_length("Registered model alias name", alias, 255);
+}
+
+Result<void> check_not_reserved(const std::string& alias) {
   if (to_lower(alias) == "latest") return fail(Code::invalid, "'latest' alias name (case insensitive) is reserved.");
   const bool like_a_version =
       alias.size() > 1 && (alias[0] == 'v' || alias[0] == 'V') &&
@@ -147,6 +164,14 @@ Result<Version> find_version(db::Connection& c, const std::string& name, std::in
 Result<Version> find_version_by_alias(db::Connection& c, const std::string& name, const std::string& alias) {
   LATHE_TRY(const bool exists, model_exists(c, name));
   if (!exists) return fail(Code::not_found, fmt::format("Registered Model with name={} not found", printable(name)));
+  LATHE_CHECK(check_alias(alias));
+  if (to_lower(alias) == "latest") {
+    static constexpr auto kLatest = "SELECT " LATHE_VERSION_COLUMNS
+                                    " FROM model_version v WHERE v.model = $1 ORDER BY v.version DESC LIMIT 1";
+    LATHE_TRY(auto latest, db::first(c, kLatest, read_version, name));
+    if (!latest) return fail(Code::not_found, fmt::format("Latest version not found for model {}.", name));
+    return with_details(c, std::move(*latest));
+  }
   LATHE_TRY(const auto version, db::first(
                                     c, "SELECT version FROM model_alias WHERE model = $1 AND alias = $2",
                                     [](const db::Row& row) { return row.integer(0); }, name, alias));
@@ -192,7 +217,7 @@ Result<void> set_archived(db::Connection& c, const std::string& name, std::int64
 Result<void> describe_version(db::Connection& c, const std::string& name, std::int64_t version,
                               const std::string& description, Time now) {
   LATHE_CHECK(tracking::check_text("description", description));
-  LATHE_CHECK(touch(c, name, version, now));
+  LATHE_CHECK(touch_version(c, name, version, now));
   LATHE_CHECK(db::run(c, "UPDATE model_version SET description = $3 WHERE model = $1 AND version = $2", name, version,
                       description));
   return {};
@@ -204,15 +229,14 @@ Result<void> delete_version(db::Connection& c, const std::string& name, std::int
   return {};
 }
 
-Result<void> set_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const Tag& tag,
-                             Time now) {
-  LATHE_CHECK(touch(c, name, version, now));
+Result<void> set_version_tag(db::Connection& c, const std::string& name, std::int64_t version, const Tag& tag) {
+  LATHE_CHECK(check_exists(c, name, version));
   return write_tag(c, name, version, tag);
 }
 
 Result<void> delete_version_tag(db::Connection& c, const std::string& name, std::int64_t version,
-                                const std::string& key, Time now) {
-  LATHE_CHECK(touch(c, name, version, now));
+                                const std::string& key) {
+  LATHE_CHECK(check_exists(c, name, version));
   LATHE_CHECK(
       db::run(c, "DELETE FROM model_version_tag WHERE model = $1 AND version = $2 AND key = $3", name, version, key));
   return {};
@@ -260,22 +284,21 @@ Result<std::vector<Version>> latest_versions(db::Connection& c, const std::strin
   return out;
 }
 
-Result<void> set_alias(db::Connection& c, const std::string& name, const std::string& alias, std::int64_t version,
-                       Time now) {
+Result<void> set_alias(db::Connection& c, const std::string& name, const std::string& alias, std::int64_t version) {
   static constexpr auto kSql = R"sql(
     INSERT INTO model_alias (model, alias, version) VALUES ($1, $2, $3)
         ON CONFLICT (model, alias) DO UPDATE SET version = excluded.version)sql";
   LATHE_CHECK(check_alias(alias));
-  LATHE_CHECK(touch(c, name, version, now));
+  LATHE_CHECK(check_not_reserved(alias));
+  LATHE_CHECK(check_exists(c, name, version));
   LATHE_CHECK(db::run(c, kSql, name, alias, version));
   return {};
 }
 
-Result<void> delete_alias(db::Connection& c, const std::string& name, const std::string& alias, Time now) {
+Result<void> delete_alias(db::Connection& c, const std::string& name, const std::string& alias) {
   LATHE_CHECK(check_alias(alias));
   LATHE_CHECK(find_model(c, name));
   LATHE_CHECK(db::run(c, "DELETE FROM model_alias WHERE model = $1 AND alias = $2", name, alias));
-  LATHE_CHECK(db::run(c, "UPDATE registered_model SET updated_us = $2 WHERE name = $1", name, micros(now)));
   return {};
 }
 

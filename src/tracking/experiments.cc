@@ -23,6 +23,10 @@ Experiment read_experiment(const db::Row& row) {
   return out;
 }
 
+Error no_such_experiment(std::int64_t id) {
+  return {Code::not_found, fmt::format("No Experiment with id={} exists", id), {}};
+}
+
 Result<void> check_active(const Experiment& experiment) {
   if (experiment.stage == Stage::active) return {};
   return fail(Code::invalid,
@@ -32,7 +36,7 @@ Result<void> check_active(const Experiment& experiment) {
 Result<void> check_tag(const Tag& tag) {
   LATHE_CHECK(check_key("tag", tag.key));
   LATHE_CHECK(check_text("tag", tag.value));
-  return check_length("Tag value", tag.value, kExperimentTagValueLimit);
+  return check_length("value", tag.value, kExperimentTagValueLimit);
 }
 
 Result<void> write_tag(db::Connection& c, std::int64_t id, const Tag& tag) {
@@ -63,12 +67,10 @@ Result<std::int64_t> create_experiment(db::Connection& c, const std::string& nam
   LATHE_CHECK(check_experiment_name(name));
   LATHE_TRY(const auto taken, find_experiment_by_name(c, name));
   if (taken && taken->stage == Stage::deleted)
-    return fail(
-        Code::conflict,
-        fmt::format(
-            "Experiment '{}' already exists in deleted state. You can restore the experiment, or permanently delete "
-            "the experiment from the .trash folder before creating a new one with the same name.",
-            name));
+    return fail(Code::conflict,
+                fmt::format("Experiment(name={}) already exists. It is in deleted state: restore it, or delete it "
+                            "permanently before creating a new one with the same name.",
+                            name));
   if (taken) return fail(Code::conflict, fmt::format("Experiment(name={}) already exists.", name));
   LATHE_TRY(const auto id, db::first(c, "SELECT COALESCE(MAX(id), 0) + 1 FROM experiment",
                                      [](const db::Row& row) { return row.integer(0); }));
@@ -89,7 +91,7 @@ Result<std::int64_t> get_or_create_experiment(db::Connection& c, const std::stri
 
 Result<Experiment> find_experiment(db::Connection& c, std::int64_t id) {
   LATHE_TRY(auto found, db::first(c, kById, read_experiment, id));
-  if (!found) return fail(Code::not_found, fmt::format("No Experiment with id={} exists", id));
+  if (!found) return fail(no_such_experiment(id));
   return std::move(*found);
 }
 
@@ -109,7 +111,8 @@ Result<std::vector<Tag>> experiment_tags(db::Connection& c, std::int64_t id) {
 Result<void> rename_experiment(db::Connection& c, std::int64_t id, const std::string& name, Time now) {
   LATHE_CHECK(check_experiment_name(name));
   LATHE_TRY(const auto experiment, find_experiment(c, id));
-  if (experiment.stage != Stage::active) return fail(Code::invalid, "Cannot rename a non-active experiment.");
+  if (experiment.stage != Stage::active)
+    return fail(Error{Code::invalid, "Cannot rename a non-active experiment.", "INVALID_STATE"});
   LATHE_TRY(const auto taken, find_experiment_by_name(c, name));
   if (taken && taken->id != id) return fail(Code::conflict, fmt::format("Experiment(name={}) already exists.", name));
   LATHE_CHECK(db::run(c, "UPDATE experiment SET name = $2, updated_us = $3 WHERE id = $1", id, name, micros(now)));
@@ -118,7 +121,7 @@ Result<void> rename_experiment(db::Connection& c, std::int64_t id, const std::st
 
 Result<void> delete_experiment(db::Connection& c, std::int64_t id, Time now) {
   LATHE_TRY(const auto experiment, find_experiment(c, id));
-  LATHE_CHECK(check_active(experiment));
+  if (experiment.stage != Stage::active) return fail(no_such_experiment(id));
   LATHE_CHECK(db::run(c, "UPDATE experiment SET stage = 'deleted', updated_us = $2 WHERE id = $1", id, micros(now)));
   LATHE_CHECK(db::run(c,
                       "UPDATE run SET stage = 'deleted', deleted_us = $2 WHERE experiment_id = $1 AND stage = 'active'",
@@ -128,9 +131,7 @@ Result<void> delete_experiment(db::Connection& c, std::int64_t id, Time now) {
 
 Result<void> restore_experiment(db::Connection& c, std::int64_t id, Time now) {
   LATHE_TRY(const auto experiment, find_experiment(c, id));
-  if (experiment.stage == Stage::active)
-    return fail(Code::invalid,
-                fmt::format("The experiment {} must be in the 'deleted' state. Current state is active.", id));
+  if (experiment.stage == Stage::active) return fail(no_such_experiment(id));  // among the deleted
   // Only what went with the experiment comes back with it: runs deleted before stay deleted.
   static constexpr auto kRuns = R"sql(
     UPDATE run SET stage = 'active', deleted_us = NULL

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,18 +11,26 @@
 
 /// MLflow's search language: `metrics.loss < 0.5 AND tags."a b" LIKE '%x' AND run_id IN ('a', 'b')`.
 ///
-/// A filter is parsed once into comparisons; each subject turns those into SQL conditions whose values are parameters
-/// only. What MLflow refuses (OR, parentheses, unquoted texts, ...) is `invalid`.
+/// A filter is parsed once into comparisons; each subject looks up what its names stand for and turns them into SQL
+/// conditions with the functions below, whose values are parameters only. What MLflow refuses (OR, parentheses,
+/// unquoted texts, ...) is `invalid`, with MLflow's words.
 namespace lathe::tracking {
 
-enum class Op : std::uint8_t { eq, ne, lt, le, gt, ge, like, ilike, in, not_in, is_null, is_not_null };
+/// `other`: what MLflow reads as an operator, and no subject takes: `==`, `~`, `RLIKE`, `NOT LIKE`, ...
+enum class Op : std::uint8_t { eq, ne, lt, le, gt, ge, like, ilike, in, not_in, is_null, is_not_null, other };
 /// "=", "NOT IN", ...
 std::string_view op_name(Op op);
+using Ops = std::initializer_list<Op>;
+
+constexpr Ops kNumberOps = {Op::gt, Op::ge, Op::ne, Op::eq, Op::lt, Op::le};
+constexpr Ops kTextOps = {Op::ne, Op::eq, Op::like, Op::ilike};
+constexpr Ops kTextOrListOps = {Op::ne, Op::eq, Op::like, Op::ilike, Op::in, Op::not_in};
+constexpr Ops kTextOrNullOps = {Op::ne, Op::eq, Op::like, Op::ilike, Op::is_null, Op::is_not_null};
 
 struct Literal {
-  enum class Kind : std::uint8_t { none, number, text, list };
+  enum class Kind : std::uint8_t { none, number, text, list, word };
   Kind kind = Kind::none;
-  std::string text;  ///< of a number: as written
+  std::string text;  ///< of a text: without its quotes; of the others: as written
   double number = 0;
   std::vector<std::string> list;
 };
@@ -29,6 +39,7 @@ struct Comparison {
   std::string entity;  ///< "metrics", "tag", ...; empty when the name stands alone
   std::string key;
   Op op = Op::eq;
+  std::string op_text;  ///< in capitals: "NOT IN"
   Literal value;
 };
 
@@ -42,6 +53,9 @@ struct OrderTerm {
 
 /// "metrics.`val loss` DESC"
 Result<OrderTerm> parse_order(std::string_view text);
+Result<std::vector<OrderTerm>> parse_orders(const std::vector<std::string>& texts);
+/// For an order that names a field twice.
+Error repeated_order(const std::vector<std::string>& texts);
 
 /// Gathers the conditions and parameters of a statement.
 class Where {
@@ -58,22 +72,32 @@ class Where {
   std::vector<db::Param> params_;
 };
 
-/// The condition that a text column meets the comparison. Errors: `invalid` — another kind of value, or an operator
-/// that texts do not take: `allowed` lists those.
-Result<std::string> text_condition(Where& where, const std::string& column, const Comparison& comparison,
-                                   std::initializer_list<Op> allowed);
-/// The same for a number column: = != < <= > >=.
-Result<std::string> number_condition(Where& where, const std::string& column, const Comparison& comparison);
+/// "{'!=', '=', 'LIKE'}": how MLflow lists what it takes.
+std::string op_names(Ops ops);
+/// Errors: `invalid` with `refusal` — another operator than these.
+Result<void> check_op(const Comparison& comparison, Ops allowed, const std::string& refusal);
 
-/// The SQL of a key-value table's row for `owner`: EXISTS (SELECT 1 FROM table x WHERE x.owner_column = owner AND x.key
-/// = $n AND condition on x.value), or NOT EXISTS for IS NULL.
-Result<std::string> pair_condition(Where& where, const std::string& table, const std::string& owner_column,
-                                   const std::string& owner, const Comparison& comparison,
-                                   std::initializer_list<Op> allowed);
+/// The condition that a text column meets the comparison, whose operator was checked. Errors: `invalid` — the value is
+/// not a quoted text (or list): "`expected`. Got value 5".
+Result<std::string> text_condition(Where& where, const std::string& column, const Comparison& comparison,
+                                   std::string_view expected);
+/// The same for a number column: "`expected`. Found 'x'".
+Result<std::string> number_condition(Where& where, const std::string& column, const Comparison& comparison,
+                                     const std::string& expected);
+
+/// The condition on rows of a table of keys and values, named x: `rows` is "FROM table x WHERE x.owner = o.id".
+/// EXISTS (SELECT 1 `rows` AND x.key = $n AND ...); NOT EXISTS for IS NULL.
+Result<std::string> pair_condition(Where& where, const std::string& rows, const Comparison& comparison,
+                                   std::string_view what);
+
+/// "-1.5e3"; nullopt for what is no number.
+std::optional<double> parse_number(std::string_view text);
 
 /// Page tokens: opaque to clients.
 std::string make_page_token(std::size_t offset);
 /// Empty: 0. Errors: `invalid`.
 Result<std::size_t> parse_page_token(std::string_view token);
+/// "Invalid value 0 for parameter 'max_results' supplied. It must be a positive integer", and for more than `most`.
+Result<void> check_page_size(std::size_t size, std::size_t most);
 
 }  // namespace lathe::tracking

@@ -17,18 +17,18 @@ Result<void> check_dataset(const DatasetInput& input) {
     if (value.empty()) return fail(Code::invalid, fmt::format("Dataset {} cannot be empty", name));
     LATHE_CHECK(check_text(name, value));
   }
-  LATHE_CHECK(check_length("Dataset name", d.name, 500));
-  LATHE_CHECK(check_length("Dataset digest", d.digest, 36));
-  LATHE_CHECK(check_length("Dataset source", d.source, 65'535));
-  LATHE_CHECK(check_length("Dataset schema", d.schema.value_or(""), 1'048'575));
-  LATHE_CHECK(check_length("Dataset profile", d.profile.value_or(""), 16'777'215));
+  LATHE_CHECK(check_length("name", d.name, 500));
+  LATHE_CHECK(check_length("digest", d.digest, 36));
+  LATHE_CHECK(check_length("source", d.source, 65'535));
+  LATHE_CHECK(check_length("schema", d.schema.value_or(""), 1'048'575));
+  LATHE_CHECK(check_length("profile", d.profile.value_or(""), 16'777'215));
   LATHE_CHECK(check_text("schema", d.schema.value_or("")));
   LATHE_CHECK(check_text("profile", d.profile.value_or("")));
   for (const auto& tag : input.tags) {
     LATHE_CHECK(check_text("tag", tag.key));
     LATHE_CHECK(check_text("tag", tag.value));
-    LATHE_CHECK(check_length("Input tag key", tag.key, 255));
-    LATHE_CHECK(check_length("Input tag value", tag.value, 500));
+    LATHE_CHECK(check_length("key", tag.key, 255));
+    LATHE_CHECK(check_length("value", tag.value, 500));
   }
   return {};
 }
@@ -114,6 +114,21 @@ Result<std::map<std::int64_t, RunLineage>> load_lineages(db::Connection& c, cons
       out.emplace(run.info.number, std::move(lineage));
   }
   return out;
+}
+
+Result<std::vector<DatasetSummary>> datasets_of(db::Connection& c, std::int64_t experiment_id) {
+  static constexpr auto kSql = R"sql(
+    SELECT DISTINCT d.id, d.name, d.digest, t.value
+      FROM dataset d JOIN run_dataset rd ON rd.dataset = d.id
+      LEFT JOIN run_dataset_tag t ON t.run = rd.run AND t.dataset = d.id AND t.key = 'mlflow.data.context'
+     WHERE d.experiment_id = $1
+     ORDER BY d.id DESC LIMIT 1000)sql";
+  return db::all(
+      c, kSql,
+      [](const db::Row& row) {
+        return DatasetSummary{row.text(1), row.text(2), row.optional_text(3)};
+      },
+      experiment_id);
 }
 
 }  // namespace lathe::tracking

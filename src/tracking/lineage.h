@@ -38,6 +38,14 @@ Result<RunLineage> load_lineage(db::Connection& c, const RunInfo& run);
 /// The runs of one page at once, by run number; runs without any are left out.
 Result<std::map<std::int64_t, RunLineage>> load_lineages(db::Connection& c, const std::vector<Run>& runs);
 
+struct DatasetSummary {
+  std::string name;
+  std::string digest;
+  std::optional<std::string> context;  ///< what a run used it for: "training", ...
+};
+/// The data sets that an experiment's runs used, newest first, at most 1000.
+Result<std::vector<DatasetSummary>> datasets_of(db::Connection& c, std::int64_t experiment_id);
+
 // --- logged models ---
 
 struct LoggedModel {
@@ -89,11 +97,16 @@ struct ModelOrder {
   std::string dataset_name = {};
   std::string dataset_digest = {};
 };
+struct ModelDataset {
+  std::string name;
+  std::string digest = {};  ///< empty: any
+};
 struct ModelSearch {
   std::vector<std::int64_t> experiments = {};
   std::string filter = {};
   std::size_t limit = 100;
   std::vector<ModelOrder> order_by = {};
+  std::vector<ModelDataset> datasets = {};  ///< metrics of these only, where any is named
   std::string page_token = {};
 };
 Result<Page<LoggedModel>> search_logged_models(db::Connection& c, const ModelSearch& search);

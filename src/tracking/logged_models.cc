@@ -4,19 +4,33 @@
 
 #include "base/ids.h"
 #include "base/text.h"
-#include "tracking/filter.h"
-#include "tracking/lineage.h"
+#include "tracking/logged_model_rows.h"
 #include "tracking/run_rows.h"
 #include "tracking/validation.h"
 
 namespace lathe::tracking {
 namespace {
 
-#define LATHE_LOGGED_MODEL_COLUMNS                                                                         \
-  "m.id, m.experiment_id, m.name, m.artifact_uri, m.status, m.model_type, m.source_run_id, m.created_by, " \
-  "m.created_ms, m.updated_ms"
+Result<void> check_name(const std::string& name) {
+  LATHE_CHECK(check_text("name", name));
+  if (name.empty() || name.find_first_of("/:.%\"'") != std::string::npos || printable(name) != name)
+    return fail(
+        Code::invalid,
+        fmt::format(
+            "Invalid model name ({}) provided. Model name must be a non-empty string and cannot contain the following "
+            "characters: ('/', ':', '.', '%', '\"', \"'\")",
+            printable(name)));
+  return check_length("name", name, 500);
+}
 
-LoggedModel read_model(const db::Row& row) {
+Result<void> touch(db::Connection& c, const std::string& model_id, Time now) {
+  LATHE_CHECK(db::run(c, "UPDATE logged_model SET updated_ms = $2 WHERE id = $1", model_id, millis(now)));
+  return {};
+}
+
+}  // namespace
+
+LoggedModel read_logged_model(const db::Row& row) {
   LoggedModel out;
   out.model_id = row.text(0);
   out.experiment_id = row.integer(1);
@@ -60,91 +74,6 @@ Result<void> load_details(db::Connection& c, LoggedModel& model) {
   return {};
 }
 
-Result<void> check_name(const std::string& name) {
-  LATHE_CHECK(check_text("name", name));
-  if (name.empty() || name.find_first_of("/:.%\"'") != std::string::npos || printable(name) != name)
-    return fail(
-        Code::invalid,
-        fmt::format(
-            "Invalid model name ({}) provided. Model name must be a non-empty string and cannot contain the following "
-            "characters: ('/', ':', '.', '%', '\"', \"'\")",
-            printable(name)));
-  return check_length("Model name", name, 500);
-}
-
-Result<void> touch(db::Connection& c, const std::string& model_id, Time now) {
-  LATHE_CHECK(db::run(c, "UPDATE logged_model SET updated_ms = $2 WHERE id = $1", model_id, millis(now)));
-  return {};
-}
-
-Result<std::string> attribute_column(const std::string& key) {
-  static constexpr std::pair<std::string_view, std::string_view> kColumns[] = {
-      {"name", "m.name"},
-      {"model_id", "m.id"},
-      {"model_type", "m.model_type"},
-      {"status", "m.status"},
-      {"source_run_id", "m.source_run_id"},
-      {"creation_timestamp", "m.created_ms"},
-      {"creation_time", "m.created_ms"},
-      {"last_updated_timestamp", "m.updated_ms"},
-      {"last_updated_time", "m.updated_ms"}};
-  for (const auto& [name, column] : kColumns)
-    if (name == key) return std::string(column);
-  return fail(
-      Code::invalid,
-      fmt::format("Invalid attribute key '{}' specified. Valid keys are 'name', 'model_id', 'model_type', 'status', "
-                  "'source_run_id', 'creation_timestamp', 'last_updated_timestamp'",
-                  key));
-}
-
-bool is_attribute(const std::string& entity) {
-  return entity.empty() || entity == "attributes" || entity == "attribute";
-}
-
-Result<std::string> condition_of(Where& where, const Comparison& comparison) {
-  static constexpr auto kTexts = {Op::eq, Op::ne, Op::like, Op::ilike, Op::in, Op::not_in};
-  if (comparison.entity == "params")
-    return pair_condition(where, "logged_model_param", "model", "m.id", comparison, kTexts);
-  if (comparison.entity == "tags")
-    return pair_condition(where, "logged_model_tag", "model", "m.id", comparison, kTexts);
-  if (comparison.entity == "metrics") {
-    const auto key = where.bind(comparison.key);
-    LATHE_TRY(const auto condition, number_condition(where, "x.value", comparison));
-    return fmt::format(
-        "EXISTS (SELECT 1 FROM logged_model_metric x WHERE x.model = m.id AND x.key = {} AND x.is_nan = 0 AND {})", key,
-        condition);
-  }
-  if (!is_attribute(comparison.entity))
-    return fail(Code::invalid,
-                fmt::format("Invalid entity type '{}'. Valid values are 'metrics', 'params', 'tags', 'attributes'",
-                            comparison.entity));
-  LATHE_TRY(const auto column, attribute_column(comparison.key));
-  return column.ends_with("_ms") ? number_condition(where, column, comparison)
-                                 : text_condition(where, column, comparison, kTexts);
-}
-
-Result<std::string> order_of(Where& where, const std::vector<ModelOrder>& order_by) {
-  std::string out;
-  for (const auto& order : order_by) {
-    const auto direction = order.ascending ? "ASC" : "DESC";
-    if (!order.field.starts_with("metrics.")) {
-      LATHE_TRY(const auto column, attribute_column(order.field));
-      out += fmt::format("{} {}, ", column, direction);
-      continue;
-    }
-    std::string value = fmt::format(
-        "SELECT MAX(x.value) FROM logged_model_metric x WHERE x.model = m.id AND x.is_nan = 0 AND x.key = {}",
-        where.bind(order.field.substr(8)));
-    if (!order.dataset_name.empty()) value += fmt::format(" AND x.dataset_name = {}", where.bind(order.dataset_name));
-    if (!order.dataset_digest.empty())
-      value += fmt::format(" AND x.dataset_digest = {}", where.bind(order.dataset_digest));
-    out += fmt::format("({0}) IS NULL, ({0}) {1}, ", value, direction);
-  }
-  return out + "m.created_ms DESC, m.id";
-}
-
-}  // namespace
-
 Result<LoggedModel> create_logged_model(db::Connection& c, const LoggedModelSpec& spec, Time now) {
   static constexpr auto kInsert = R"sql(
     INSERT INTO logged_model (id, experiment_id, name, artifact_uri, status, model_type, source_run_id, created_by,
@@ -154,7 +83,7 @@ Result<LoggedModel> create_logged_model(db::Connection& c, const LoggedModelSpec
   if (experiment.stage != Stage::active)
     return fail(Code::invalid, fmt::format("The experiment {} must be in the 'active' state. Current state is deleted.",
                                            experiment.id));
-  if (!spec.source_run_id.empty()) LATHE_CHECK(find_run(c, spec.source_run_id));
+  if (!spec.source_run_id.empty()) LATHE_CHECK(check_run_id(spec.source_run_id));  // it may be another server's
   auto name = spec.name;
   if (name.empty()) {
     name = random_name();
@@ -162,7 +91,7 @@ Result<LoggedModel> create_logged_model(db::Connection& c, const LoggedModelSpec
   }
   LATHE_CHECK(check_name(name));
   LATHE_CHECK(check_text("model_type", spec.model_type));
-  LATHE_CHECK(check_length("Model type", spec.model_type, 500));
+  LATHE_CHECK(check_length("model_type", spec.model_type, 500));
   const auto id = "m-" + random_hex(16);
   const auto uri = fmt::format("{}/models/{}/artifacts", experiment.artifact_location, id);
   LATHE_CHECK(db::run(c, kInsert, id, spec.experiment_id, name, uri, spec.model_type, spec.source_run_id,
@@ -175,7 +104,7 @@ Result<LoggedModel> create_logged_model(db::Connection& c, const LoggedModelSpec
 Result<LoggedModel> find_logged_model(db::Connection& c, const std::string& model_id) {
   static constexpr auto kSql =
       "SELECT " LATHE_LOGGED_MODEL_COLUMNS " FROM logged_model m WHERE m.id = $1 AND m.stage = 'active'";
-  LATHE_TRY(auto found, db::first(c, kSql, read_model, model_id));
+  LATHE_TRY(auto found, db::first(c, kSql, read_logged_model, model_id));
   if (!found) return fail(Code::not_found, fmt::format("Logged model with ID '{}' not found.", printable(model_id)));
   LATHE_CHECK(load_details(c, *found));
   return std::move(*found);
@@ -246,35 +175,6 @@ Result<void> delete_model_tag(db::Connection& c, const std::string& model_id, co
     return fail(Code::not_found,
                 fmt::format("No tag with key '{}' found for model with ID '{}'.", printable(key), model_id));
   return touch(c, model_id, now);
-}
-
-Result<Page<LoggedModel>> search_logged_models(db::Connection& c, const ModelSearch& search) {
-  if (search.limit == 0 || search.limit > 1000)
-    return fail(
-        Code::invalid,
-        fmt::format("Invalid value {} for parameter 'max_results' supplied. It must be at most 1000", search.limit));
-  LATHE_TRY(const auto offset, parse_page_token(search.page_token));
-  LATHE_TRY(const auto filter, parse_filter(search.filter));
-  Where where;
-  std::string experiments;
-  for (const auto id : search.experiments) experiments += (experiments.empty() ? "" : ", ") + where.bind(id);
-  where.add(fmt::format("m.experiment_id IN ({}) AND m.stage = 'active'", experiments));
-  for (const auto& comparison : filter) {
-    LATHE_TRY(const auto condition, condition_of(where, comparison));
-    where.add(condition);
-  }
-  LATHE_TRY(const auto order, order_of(where, search.order_by));
-  const auto sql = fmt::format(
-      "SELECT " LATHE_LOGGED_MODEL_COLUMNS " FROM logged_model m WHERE {} ORDER BY {} LIMIT {} OFFSET {}", where.sql(),
-      order, where.bind(static_cast<std::int64_t>(search.limit + 1)), where.bind(static_cast<std::int64_t>(offset)));
-  Page<LoggedModel> page;
-  LATHE_CHECK(c.run(sql, where.params(), [&](const db::Row& row) { page.items.push_back(read_model(row)); }));
-  if (page.items.size() > search.limit) {
-    page.items.pop_back();
-    page.next = make_page_token(offset + search.limit);
-  }
-  for (auto& model : page.items) LATHE_CHECK(load_details(c, model));
-  return page;
 }
 
 }  // namespace lathe::tracking

@@ -139,13 +139,15 @@ Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metri
   return {};
 }
 
-Result<void> check_metric(const Metric& metric) {
-  LATHE_CHECK(check_key("metric", metric.key));
-  if (metric.timestamp_ms < 0)
-    return fail(Code::invalid, fmt::format("Got invalid timestamp {} for metric '{}' (value={}). Timestamp must be a "
-                                           "nonnegative long (64-bit integer) ",
-                                           metric.timestamp_ms, metric.key, metric.value));
-  return {};
+/// `list`, `index`: where it stood in the request.
+Result<void> check_metric(const Metric& metric, std::string_view list, std::size_t index) {
+  LATHE_CHECK(check_key("metric", metric.key, list, index));
+  if (metric.timestamp_ms >= 0) return {};
+  return fail(Code::invalid,
+              fmt::format("Invalid value {} for parameter '{}timestamp' supplied: metric '{}' (value={}). Timestamp must "
+                          "be a nonnegative long (64-bit integer) ",
+                          metric.timestamp_ms, list.empty() ? "" : fmt::format("{}[{}].", list, index), metric.key,
+                          metric.value));
 }
 
 /// Parameters never change: logging the same value again is fine, another is refused.
@@ -184,7 +186,8 @@ Metric read_metric(const db::Row& row) {
 
 Result<void> log_metrics(db::Connection& c, const RunInfo& run, const std::vector<Metric>& metrics) {
   if (metrics.empty()) return {};
-  for (const auto& metric : metrics) LATHE_CHECK(check_metric(metric));
+  for (std::size_t i = 0; i < metrics.size(); ++i)
+    LATHE_CHECK(check_metric(metrics[i], metrics.size() > 1 ? "metrics" : "", i));
   auto series = series_of(metrics);
   LATHE_CHECK(read_latest(c, run, series));
   for (std::size_t i = 0; i < metrics.size(); ++i)

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "base/text.h"
 #include "tracking/filter.h"
 #include "tracking/run_rows.h"
 #include "tracking/search.h"
@@ -12,7 +13,6 @@ namespace lathe::tracking {
 namespace {
 
 constexpr std::size_t kMostExperiments = 10'000;
-constexpr std::size_t kMostOrderTerms = 16;
 
 enum class Entity : std::uint8_t { metric, param, tag, attribute, dataset };
 
@@ -51,70 +51,89 @@ Result<Entity> entity_of(const std::string& name) {
   return fail(
       Code::invalid,
       fmt::format("Invalid entity type '{}'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']",
-                  name));
+                  printable(name)));
+}
+
+Error bad_attribute(const std::string& key) {
+  return {Code::invalid,
+          fmt::format("Invalid attribute key '{}' specified. Valid keys are '{{'run_id', 'run_name', 'user_id', "
+                      "'status', 'artifact_uri', 'start_time', 'end_time', 'created'}}'",
+                      printable(key)),
+          {}};
 }
 
 Result<Attribute> attribute_of(const std::string& key) {
   for (const auto& attribute : kAttributes)
     if (attribute.name == key) return attribute;
-  return fail(
-      Code::invalid,
-      fmt::format("Invalid attribute key '{}' specified. Valid keys are 'run_id', 'run_name', 'user_id', 'status', "
-                  "'artifact_uri', 'start_time', 'end_time', 'created'",
-                  key));
+  return fail(bad_attribute(key));
+}
+
+Result<void> check_op(const Comparison& comparison, Ops allowed) {
+  return check_op(comparison, allowed,
+                  fmt::format("Invalid comparator '{}' not one of '{}'", comparison.op_text, op_names(allowed)));
 }
 
 Result<std::string> metric_condition(Where& where, const Comparison& comparison) {
   // NaN equals nothing and is greater than nothing, but it is not equal to everything.
+  LATHE_CHECK(check_op(comparison, kNumberOps));
   const auto key = where.bind(comparison.key);
-  LATHE_TRY(const auto condition, number_condition(where, "x.value", comparison));
+  LATHE_TRY(const auto condition,
+            number_condition(where, "x.value", comparison, "Expected numeric value type for metric"));
   return fmt::format("EXISTS (SELECT 1 FROM metric x WHERE x.run = r.number AND x.key = {} AND {})", key,
                      comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition)
                                              : fmt::format("x.is_nan = 0 AND {}", condition));
 }
 
 Result<std::string> dataset_condition(Where& where, const Comparison& comparison) {
-  static constexpr auto kAllowed = {Op::eq, Op::ne, Op::like, Op::ilike, Op::in, Op::not_in};
+  constexpr std::string_view kExpected = "Expected a quoted string value for dataset attributes";
+  if (comparison.key != "name" && comparison.key != "digest" && comparison.key != "context")
+    return fail(Code::invalid,
+                fmt::format("Invalid dataset key '{}' specified. Valid keys are '{{'name', 'digest', 'context'}}'",
+                            printable(comparison.key)));
+  LATHE_CHECK(check_op(comparison, kTextOrListOps));
   if (comparison.key == "context") {
-    LATHE_TRY(const auto condition, text_condition(where, "t.value", comparison, kAllowed));
+    LATHE_TRY(const auto condition, text_condition(where, "t.value", comparison, kExpected));
     return fmt::format(
         "EXISTS (SELECT 1 FROM run_dataset_tag t WHERE t.run = r.number AND t.key = 'mlflow.data.context' AND {})",
         condition);
   }
-  if (comparison.key != "name" && comparison.key != "digest")
-    return fail(
-        Code::invalid,
-        fmt::format("Invalid dataset key '{}' specified. Valid keys are 'name', 'digest', 'context'", comparison.key));
-  LATHE_TRY(const auto condition, text_condition(where, "d." + comparison.key, comparison, kAllowed));
+  LATHE_TRY(const auto condition, text_condition(where, "d." + comparison.key, comparison, kExpected));
   return fmt::format(
       "EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset d ON d.id = rd.dataset WHERE rd.run = r.number AND {})",
       condition);
 }
 
+Result<std::string> attribute_condition(Where& where, const Comparison& comparison) {
+  LATHE_TRY(const auto attribute, attribute_of(comparison.key));
+  const std::string column(attribute.column);
+  if (attribute.number) {
+    LATHE_CHECK(check_op(comparison, kNumberOps));
+    return number_condition(where, column, comparison,
+                            "Expected numeric value type for numeric attribute: " + comparison.key);
+  }
+  if (comparison.value.kind == Literal::Kind::list && attribute.name != "run_id")
+    return fail(Code::invalid, "Only the 'run_id' attribute supports comparison with a list of quoted string values.");
+  LATHE_CHECK(check_op(comparison, kTextOrListOps));
+  return text_condition(where, column, comparison, "Expected a quoted string value for attributes");
+}
+
 Result<std::string> condition_of(Where& where, const Comparison& comparison) {
-  static constexpr auto kPairs = {Op::eq, Op::ne, Op::like, Op::ilike, Op::is_null, Op::is_not_null};
-  static constexpr auto kTexts = {Op::eq, Op::ne, Op::like, Op::ilike};
-  static constexpr auto kIds = {Op::eq, Op::ne, Op::like, Op::ilike, Op::in, Op::not_in};
   LATHE_TRY(const auto entity, entity_of(comparison.entity));
   switch (entity) {
     case Entity::metric:
       return metric_condition(where, comparison);
     case Entity::param:
-      return pair_condition(where, "run_param", "run", "r.number", comparison, kPairs);
+      LATHE_CHECK(check_op(comparison, kTextOrNullOps));
+      return pair_condition(where, "FROM run_param x WHERE x.run = r.number", comparison, "parameter");
     case Entity::tag:
-      return pair_condition(where, "run_tag", "run", "r.number", comparison, kPairs);
+      LATHE_CHECK(check_op(comparison, kTextOrNullOps));
+      return pair_condition(where, "FROM run_tag x WHERE x.run = r.number", comparison, "tag");
     case Entity::dataset:
       return dataset_condition(where, comparison);
     case Entity::attribute:
       break;
   }
-  LATHE_TRY(const auto attribute, attribute_of(comparison.key));
-  const std::string column(attribute.column);
-  if (attribute.number) return number_condition(where, column, comparison);
-  if (comparison.value.kind == Literal::Kind::list && attribute.name != "run_id")
-    return fail(Code::invalid, "Only the 'run_id' attribute supports comparison with a list of quoted string values.");
-  return attribute.name == "run_id" ? text_condition(where, column, comparison, kIds)
-                                    : text_condition(where, column, comparison, kTexts);
+  return attribute_condition(where, comparison);
 }
 
 struct Order {
@@ -125,16 +144,20 @@ struct Order {
 /// Runs without the value come last, whichever the direction; of metrics, NaN just before them.
 Result<Order> order_of(Where& where, const std::vector<std::string>& order_by) {
   Order out;
-  if (order_by.size() > kMostOrderTerms)
-    return fail(Code::invalid, fmt::format("order_by may hold at most {} terms", kMostOrderTerms));
   std::set<std::string> seen;
-  for (std::size_t i = 0; i < order_by.size(); ++i) {
-    LATHE_TRY(const auto term, parse_order(order_by[i]));
+  LATHE_TRY(const auto terms, parse_orders(order_by));
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    const auto& term = terms[i];
     LATHE_TRY(const auto entity, entity_of(term.entity));
     const auto direction = term.ascending ? "ASC" : "DESC";
-    if (!seen.insert(fmt::format("{}.{}", static_cast<int>(entity), term.key)).second)
-      return fail(Code::invalid, fmt::format("`order_by` contains duplicate fields: {}", order_by[i]));
-    if (entity == Entity::dataset) return fail(Code::invalid, fmt::format("Invalid identifier type '{}'", term.entity));
+    if (entity == Entity::dataset) return fail(Code::invalid, "Invalid identifier type 'dataset'");
+    if (entity == Entity::attribute && term.key.find(' ') != std::string::npos) return fail(bad_attribute(term.key));
+    std::string field = fmt::format("{}.{}", static_cast<int>(entity), term.key);
+    if (entity == Entity::attribute) {
+      LATHE_TRY(const auto attribute, attribute_of(term.key));
+      field = attribute.column;  // one column may have two names
+    }
+    if (!seen.insert(field).second) return fail(repeated_order(order_by));
     if (entity == Entity::attribute) {
       LATHE_TRY(const auto attribute, attribute_of(term.key));
       out.terms += attribute.column == "r.end_ms" ? "CASE WHEN r.end_ms IS NULL THEN 1 ELSE 0 END, " : "";
@@ -213,11 +236,7 @@ std::string stage_condition(const std::string& column, View view) {
 }
 
 Result<Page<Run>> search_runs(db::Connection& c, const RunSearch& search) {
-  if (search.limit == 0 || search.limit > kMostRunsPerPage)
-    return fail(
-        Code::invalid,
-        fmt::format("Invalid value {} for parameter 'max_results' supplied: It must be a positive integer, at most {}",
-                    search.limit, kMostRunsPerPage));
+  LATHE_CHECK(check_page_size(search.limit, kMostRunsPerPage));
   if (search.experiments.size() > kMostExperiments)
     return fail(Code::invalid, fmt::format("a search may name at most {} experiments", kMostExperiments));
   LATHE_TRY(const auto offset, parse_page_token(search.page_token));

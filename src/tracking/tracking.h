@@ -79,7 +79,7 @@ Result<std::optional<Experiment>> find_experiment_by_name(db::Connection& c, con
 Result<std::vector<Tag>> experiment_tags(db::Connection& c, std::int64_t id);
 /// Errors: `not_found`; `conflict` — the name is taken; `invalid` — deleted, or a bad name.
 Result<void> rename_experiment(db::Connection& c, std::int64_t id, const std::string& name, Time now);
-/// Marks the experiment and its runs as deleted, or takes that back. Errors: `not_found`; `invalid` — already so.
+/// Marks the experiment and its runs as deleted, or takes that back. Errors: `not_found`, also when it is so already.
 Result<void> delete_experiment(db::Connection& c, std::int64_t id, Time now);
 Result<void> restore_experiment(db::Connection& c, std::int64_t id, Time now);
 Result<void> set_experiment_tag(db::Connection& c, std::int64_t id, const Tag& tag, Time now);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "json/json.h"
 
 namespace lathe::tracking {
 namespace {
@@ -36,10 +37,13 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-std::string with_capital(std::string_view text) {
-  std::string out(text);
-  if (!out.empty()) out[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(out[0])));
-  return out;
+/// MLflow's text for a value that is none.
+Error invalid_value(std::string_view path, std::string_view value, std::string_view why) {
+  const json::Value quoted(boost::json::string_view(value.data(), value.size()));
+  return {Code::invalid,
+          fmt::format("Invalid value {} for parameter '{}' supplied{} {}", printable(json::print(quoted)), path,
+                      why.empty() ? "." : ":", why),
+          {}};
 }
 
 bool is_id(std::string_view text, std::size_t limit) {
@@ -80,36 +84,32 @@ std::string normal_path(std::string_view path) {
   return out.empty() ? "." : out;
 }
 
-Result<void> check_key(std::string_view kind, std::string_view key) {
+Result<void> check_key(std::string_view kind, std::string_view key, std::string_view list, std::size_t index) {
   LATHE_CHECK(check_text(kind, key));
+  const std::string_view field = kind == "metric" ? "name" : "key";
+  const auto path = [&] { return list.empty() ? std::string(field) : fmt::format("{}[{}].{}", list, index, field); };
+  const auto start = first_characters(key, 300);
   const bool known = std::all_of(key.begin(), key.end(), [](unsigned char c) {
     return is_word(c) || c == '-' || c == '.' || c == ' ' || c == ':' || c == '/';
   });
   if (!known)
-    return fail(
-        Code::invalid,
-        fmt::format(
-            "Invalid {} name: '{}'. Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), "
-            "spaces ( ), colon(:) and slashes (/).",
-            kind, printable(key)));
+    return fail(invalid_value(path(), start,
+                              "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces "
+                              "( ), colon(:) and slashes (/)."));
   const auto normal = normal_path(key);
   if (normal != key || normal == "." || normal.starts_with("..") || normal.starts_with("/"))
-    return fail(
-        Code::invalid,
-        fmt::format(
-            "Invalid {} name: '{}'. Names may be treated as files in certain cases, and must not resolve to other "
-            "names when treated as such. This name would resolve to '{}'",
-            kind, key, normal));
-  return check_length(with_capital(kind == "parameter" ? "param" : kind) + (kind == "metric" ? " name" : " key"), key,
-                      kKeyLimit);
+    return fail(invalid_value(path(), start,
+                              fmt::format("Names may be treated as files in certain cases, and must not resolve to "
+                                          "other names when treated as such. This name would resolve to '{}'",
+                                          first_characters(normal, 300))));
+  if (key.size() <= kKeyLimit) return {};
+  return check_length(kind == "metric" ? "Metric name" : kind == "parameter" ? "Param key" : path(), key, kKeyLimit);
 }
 
 Result<void> check_length(std::string_view what, std::string_view value, std::size_t limit) {
   if (value.size() <= limit) return {};  // bytes are at least as many as characters
-  const auto length = count_characters(value);
-  if (length <= limit) return {};
-  return fail(Code::invalid, fmt::format("{} '{}' had length {}, which exceeded length limit of {}", what,
-                                         first_characters(value, 250), length, limit));
+  if (count_characters(value) <= limit) return {};
+  return fail(Code::invalid, fmt::format("'{}' exceeds the maximum length of {} characters", what, limit));
 }
 
 Result<void> check_text(std::string_view what, std::string_view value) {
@@ -121,16 +121,13 @@ Result<void> check_text(std::string_view what, std::string_view value) {
 
 Result<void> check_run_id(std::string_view run_id) {
   if (is_id(run_id, 256)) return {};
-  return fail(Code::invalid, fmt::format("Invalid run ID: '{}'", printable(run_id.substr(0, 300))));
+  return fail(invalid_value("run_id", first_characters(run_id, 300), ""));
 }
 
 Result<void> check_experiment_name(std::string_view name) {
   if (trim(name).empty()) return fail(Code::invalid, fmt::format("Invalid experiment name: '{}'", name));
   LATHE_CHECK(check_text("experiment name", name));
-  if (count_characters(name) > kExperimentNameLimit)
-    return fail(Code::invalid,
-                fmt::format("Experiment name exceeds the maximum length of {} characters", kExperimentNameLimit));
-  return {};
+  return check_length("name", name, kExperimentNameLimit);
 }
 
 Result<std::int64_t> parse_experiment_id(std::string_view text) {

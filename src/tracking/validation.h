@@ -21,9 +21,9 @@ std::size_t count_characters(std::string_view utf8);
 std::string_view first_characters(std::string_view utf8, std::size_t limit);
 
 /// `kind` is "metric", "parameter" or "tag": letters, digits, _ - . space : / and, as a path, no other name than
-/// itself.
-Result<void> check_key(std::string_view kind, std::string_view key);
-/// "Tag key 'x' had length 251, which exceeded length limit of 250"
+/// itself. `list`, `index`: where it stood in a request, for the error: "metrics[3].name".
+Result<void> check_key(std::string_view kind, std::string_view key, std::string_view list = {}, std::size_t index = 0);
+/// "'key' exceeds the maximum length of 250 characters"
 Result<void> check_length(std::string_view what, std::string_view value, std::size_t limit);
 /// A text that the store, JSON and people can hold: UTF-8 without NUL.
 Result<void> check_text(std::string_view what, std::string_view value);

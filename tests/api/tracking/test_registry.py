@@ -110,7 +110,7 @@ def test_bad_model_names_are_refused(rest, name):
     "mlflow-artifacts:/../../etc", "dbfs:/RUN/artifacts/a%3f/../../..", "s3a://b/../..", "s3://b/../..", "s3://b/k%00",
     "mlflow-artifacts:/0/RUN/artifacts/../../x", "mlflow-artifacts:/0/RUN/artifacts/%252e%252e/x",
     "mlflow-artifacts:/0/RUN/artifacts/a?b",
-    "mlflow-artifacts:/0/RUN/artifacts/a#b", "runs:/RUN/../../x", "C:/x", "x",
+    "mlflow-artifacts:/0/RUN/artifacts/a#b", "runs:/RUN/../../x", "C:/x", "x/y", "http://127.0.0.1:8080/x",
 ])  # fmt: skip
 def test_sources_on_the_servers_disk_are_refused(rest, source, prompt):
     name = "attacked"

@@ -118,7 +118,7 @@ def test_what_is_not_spoken_is_said_in_mlflows_form(rest):
         ("experiments/create", {"name": ""}, "Missing value for required parameter 'name'."),
         ("experiments/create", {"name": 123}, "Invalid value 123 for parameter 'name' supplied"),
         ("experiments/create", {"name": "x", "tags": 5}, "Invalid value 5 for parameter 'tags' supplied"),
-        ("experiments/create", {"name": "x" * 501}, "Experiment name exceeds the maximum length of 500 characters"),
+        ("experiments/create", {"name": "x" * 501}, "'name' exceeds the maximum length of 500 characters"),
         ("experiments/create", {"name": " "}, "Invalid experiment name"),
         ("experiments/get", None, "Missing value for required parameter 'experiment_id'."),
         ("runs/get", None, "Missing value for required parameter 'run_id'."),
@@ -153,13 +153,6 @@ def test_ids_are_never_paths(server, rest, name):
     rest.get("runs/get", run_id=name, code=INVALID)
     rest.get("experiments/get", experiment_id=name, code=INVALID)
     rest.post("runs/log-metric", {"run_id": name, "key": "a", "value": 1, "timestamp": 1}, code=INVALID)
-
-
-def test_a_body_must_say_that_it_is_json(server):
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "<script>"):
-        answer = server.post("/api/2.0/mlflow/runs/create", data="{}", headers={"Content-Type": kind})
-        assert (answer.status_code, answer.json()["error_code"]) == (400, "BAD_REQUEST")
-        assert "<script>" not in answer.text
 
 
 @pytest.mark.parametrize("body", ["", "[]", "5", "{", '{"a":', "\x00", '"not json"', "[" * 10000, "nul"])
