@@ -16,6 +16,10 @@ std::string hint(std::string_view lines) {
     return fmt::format(" The environment lacks the Python module {}: install it on this machine (Debian: apt install python3-{}), or leave out its import.",
                        module, to_lower(std::string(module.substr(1, module.find_first_of("'.", 1) - 1))));
   }
+  // MLflow's client, when mlflow.set_experiment named another experiment than that of MLFLOW_RUN_ID.
+  if (lines.find("because active run ID does not match environment run ID") != std::string_view::npos)
+    return " The script calls mlflow.set_experiment, but a job is a run of its experiment already: leave the call out, and name the experiment in the job's "
+           "file (experiment_name).";
   if (lines.find("No space left on device") != std::string_view::npos) return " The disk is full: make room and submit it again.";
   return {};
 }

@@ -27,6 +27,16 @@ TEST(Verdict, NamesAMissingModule) {
   EXPECT_TRUE(has(text, "python3-torch)")) << text;
 }
 
+TEST(Verdict, SaysHowToNameAnExperiment) {
+  process::End end;
+  end.code = 1;
+  const auto text = say(end,
+                        "mlflow.exceptions.MlflowException: Cannot start run with ID blue_cat because active run ID does not match environment run ID. "
+                        "Make sure --experiment-name or --experiment-id matches experiment set with set_experiment(), or just use command-line arguments\n");
+  EXPECT_TRUE(has(text, "leave the call out, and name the experiment in the job's file (experiment_name)")) << text;
+  EXPECT_FALSE(has(say(end, "Cannot start run with ID x because it is in the deleted state."), "experiment_name"));
+}
+
 TEST(Verdict, TheEndOfMemoryIsTheCauseWhateverTheCommandMadeOfIt) {
   process::End end;
   end.oom_killed = true;
