@@ -14,6 +14,8 @@ namespace lathe::auth {
 namespace {
 
 constexpr std::size_t kTokenBytes = 24;
+constexpr std::string_view kPassword = "password-";  // begins the id of a token that is a user's password
+constexpr std::size_t kShortestPassword = 12;
 
 std::optional<http::Role> role_of(std::string_view name) {
   if (name == "administrator") return http::Role::administrator;
@@ -68,6 +70,15 @@ Result<void> insert_token(db::Connection& c, const Token& token, Time at, std::o
   return {};
 }
 
+/// That an administrator is left when `name` gets another role, or none.
+Result<void> check_not_last(db::Connection& c, const std::string& name, std::int64_t id, std::string_view role) {
+  LATHE_TRY(const auto others,
+            db::first(c, "SELECT COUNT(*) FROM account WHERE role = 'administrator' AND id <> $1",
+                      [](const db::Row& row) { return row.integer(0); }, id));
+  if (*others > 0 || role == "administrator") return {};
+  return fail(Code::conflict, fmt::format("\"{}\" is the last administrator: make another one first", name));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Auth>> Auth::open(db::Database& db, bool open_to_all) {
@@ -80,27 +91,47 @@ Result<void> Auth::reload() {
   // On the writer, so that a token that a job's transaction is just making is not missed.
   return db_.write([&](db::Connection& c) -> Result<void> {
     std::unordered_map<std::string, Known> fresh;
+    std::unordered_set<std::string> with_password;
     LATHE_CHECK(db::each(c,
-                    "SELECT t.hash, a.id, a.name, a.role, t.run, t.expires_us FROM token t JOIN account a ON a.id = t.account_id",
+                    "SELECT t.hash, a.id, a.name, a.role, t.run, t.expires_us, t.id FROM token t JOIN account a ON a.id = t.account_id",
                     [&](const db::Row& row) {
                       Known known;
                       known.principal = {row.integer(1), row.text(2), role_of(row.text(3)).value_or(http::Role::viewer),
                                          row.optional_text(4)};
                       if (!row.is_null(5)) known.expires = from_micros(row.integer(5));
+                      if (row.text_view(6).starts_with(kPassword)) with_password.insert(row.text(2));
                       fresh.emplace(row.text(0), std::move(known));
                     }));
     const std::unique_lock lock(mutex_);
     by_hash_ = std::move(fresh);
+    with_password_ = std::move(with_password);
+    checks_.forget_all();
     return {};
   });
 }
 
+std::optional<http::Principal> Auth::by_hash(const std::string& hash) const {
+  const std::shared_lock lock(mutex_);
+  const auto found = by_hash_.find(hash);
+  if (found == by_hash_.end() || (found->second.expires && *found->second.expires <= now())) return std::nullopt;
+  return found->second.principal;
+}
+
 Result<http::Principal> Auth::authenticate(const std::optional<http::Credentials>& credentials) const {
   if (credentials) {
-    const auto hash = sha256_hex(credentials->token);
-    const std::shared_lock lock(mutex_);
-    if (const auto found = by_hash_.find(hash); found != by_hash_.end() && (!found->second.expires || *found->second.expires > now()))
-      return found->second.principal;
+    if (const auto who = by_hash(sha256_hex(credentials->token))) return *who;
+    const auto may_have = [&] {
+      const std::shared_lock lock(mutex_);
+      return with_password_.contains(credentials->user);
+    };
+    if (may_have()) {
+      const auto hash = checks_.hash(credentials->user, credentials->token, now());
+      if (!hash) return fail(Code::unauthenticated, "too many passwords were tried: try again in a second");
+      if (const auto who = by_hash(*hash)) {
+        checks_.remember(credentials->user, credentials->token, *hash);
+        return *who;
+      }
+    }
   }
   if (open_to_all_) return http::Principal{1, "admin", http::Role::administrator, {}};
   if (!credentials)
@@ -158,13 +189,42 @@ Result<std::vector<User>> Auth::users() const {
 Result<void> Auth::delete_user(const std::string& name, const std::string& actor) {
   LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
     LATHE_TRY(const auto id, id_of(c, name));
-    LATHE_TRY(const auto others,
-              db::first(c, "SELECT COUNT(*) FROM account WHERE role = 'administrator' AND id <> $1",
-                        [](const db::Row& row) { return row.integer(0); }, id));
-    if (*others == 0) return fail(Code::conflict, fmt::format("\"{}\" is the last administrator: make another one first", name));
+    LATHE_CHECK(check_not_last(c, name, id, ""));
     LATHE_CHECK(db::run(c, "DELETE FROM token WHERE account_id = $1", id));
     LATHE_CHECK(db::run(c, "DELETE FROM account WHERE id = $1", id));
     return note(c, actor, "user_delete", name);
+  }));
+  return reload();
+}
+
+Result<void> Auth::set_role(const std::string& name, const std::string& role, const std::string& actor) {
+  if (!role_of(role)) return fail(Code::invalid, fmt::format("role: must be administrator, member or viewer, not \"{}\"", role));
+  LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
+    LATHE_TRY(const auto id, id_of(c, name));
+    LATHE_CHECK(check_not_last(c, name, id, role));
+    LATHE_CHECK(db::run(c, "UPDATE account SET role = $2 WHERE id = $1", id, role));
+    return note(c, actor, "user_role", name + "/" + role);
+  }));
+  return reload();
+}
+
+Result<void> Auth::check_password(const std::string& password) {
+  if (password.size() >= kShortestPassword && password.size() <= 1000) return {};
+  return fail(Code::invalid, fmt::format("Password must be a string of at least {} characters.", kShortestPassword));
+}
+
+Result<void> Auth::set_password(const std::string& name, const std::string& password, const std::string& actor) {
+  LATHE_CHECK(check_password(password));
+  const auto hash = password_hash(name, password);
+  LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
+    LATHE_TRY(const auto account, id_of(c, name));
+    const auto id = fmt::format("{}{}", kPassword, account);
+    LATHE_CHECK(db::run(c, "DELETE FROM token WHERE id = $1", id));
+    LATHE_CHECK(db::run(c,
+                        "INSERT INTO token (id, account_id, hash, name, run, created_by, created_us, expires_us) "
+                        "VALUES ($1, $2, $3, 'password', NULL, $4, $5, NULL)",
+                        id, account, hash, actor, micros(now())));
+    return note(c, actor, "user_password", name);
   }));
   return reload();
 }

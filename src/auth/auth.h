@@ -5,8 +5,10 @@
 #include <shared_mutex>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
+#include "auth/passwords.h"
 #include "base/time.h"
 #include "db/db.h"
 #include "http/http.h"
@@ -51,6 +53,15 @@ class Auth {
   /// Takes the user's tokens along. Errors: `not_found`; `conflict` — the last administrator.
   Result<void> delete_user(const std::string& name, const std::string& actor);
 
+  /// Errors: `not_found`; `invalid` — no such role; `conflict` — the last administrator.
+  Result<void> set_role(const std::string& name, const std::string& role, const std::string& actor);
+
+  /// For clients that know users and passwords only (MLflow's): the user comes in with this password too, by HTTP Basic
+  /// under their own name. It takes the place of an earlier one, and is listed and revoked like a token.
+  /// Errors: `not_found`; `invalid` — fewer than 12 characters.
+  Result<void> set_password(const std::string& name, const std::string& password, const std::string& actor);
+  static Result<void> check_password(const std::string& password);
+
   Result<Token> create_token(const std::string& user, const std::string& name,
                              std::optional<std::chrono::seconds> lifetime, const std::string& actor);
   /// Of one user, or of all. Jobs' tokens are not listed.
@@ -73,15 +84,20 @@ class Auth {
   };
   Auth(db::Database& db, bool open_to_all) : db_(db), open_to_all_(open_to_all) {}
   Result<void> reload();
+  std::optional<http::Principal> by_hash(const std::string& hash) const;
 
   db::Database& db_;
   bool open_to_all_;
   mutable std::shared_mutex mutex_;
   std::unordered_map<std::string, Known> by_hash_;
+  std::unordered_set<std::string> with_password_;  ///< names of users
+  mutable PasswordChecks checks_;
 };
 
 /// GET /api/v1/me and the routes of users and tokens.
 void add_routes(http::Router& router, Auth& auth);
+/// MLflow's users and permissions; add_routes adds them.
+void add_mlflow_routes(http::Router& router, Auth& auth);
 
 }  // namespace lathe::auth
 

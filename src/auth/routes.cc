@@ -100,6 +100,7 @@ Result<Token> create_token(Auth& auth, const Call& call) {
 }  // namespace
 
 void add_routes(http::Router& router, Auth& auth) {
+  add_mlflow_routes(router, auth);
   router.add_json({.id = "me", .method = Method::get, .path = "/api/v1/me", .right = Right::read, .summary = "Who the caller is.", .jobs = true},
                   [machine = machine_id()](const Call& call) -> Result<Me> {
                     return Me{call.principal.user, role_name(call.principal.role), call.principal.run, machine};

@@ -26,7 +26,7 @@ Shape shape_of(Code code) {
     case Code::exhausted: return {507, "Insufficient Storage", 429, "RESOURCE_EXHAUSTED"};
     case Code::timeout: return {504, "Gateway Timeout", 504, "DEADLINE_EXCEEDED"};
     case Code::unavailable: return {503, "Service Unavailable", 503, "TEMPORARILY_UNAVAILABLE"};
-    case Code::unsupported_media: return {415, "Unsupported Media Type", 400, "BAD_REQUEST"};
+    case Code::unsupported_media: return {415, "Unsupported Media Type", 400, "INVALID_PARAMETER_VALUE"};
     case Code::internal: break;
   }
   return {500, "Internal Server Error", 500, "INTERNAL_ERROR"};

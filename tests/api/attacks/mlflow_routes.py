@@ -7,7 +7,7 @@ ROOTS = ("/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0")
 
 @dataclasses.dataclass
 class Route:
-    """`needs`: read (viewers, and jobs), track (members, and jobs for their own runs) or write (members).
+    """`needs`: read (viewers, and jobs), track (members, and jobs for their own runs), write (members) or administer.
 
     fields  a call that is good in form. RUN, MODEL (a logged model) and VERSION's NAME stand for those of the test.
     """
@@ -93,6 +93,13 @@ ROUTES = [
     Route("POST", "model-versions/set-tag", "write", {"name": "NAME", "version": "1", **PAIR}),
     Route("DELETE", "model-versions/delete-tag", "write", {"name": "NAME", "version": "1", "key": "k"}),
     Route("GET", "server-info", "read"),
+    Route("POST", "users/create", "administer", {"username": "admin", "password": "long enough to be one"}),
+    Route("GET", "users/list", "administer"),
+    Route("PATCH", "users/update-admin", "administer", {"username": "nobody", "is_admin": False}),
+    Route("DELETE", "users/delete", "administer", {"username": "nobody"}),
+    Route("POST", "experiments/permissions/create", "administer", {"experiment_id": "0", "username": "nobody", "permission": "READ"}),
+    Route("PATCH", "registered-models/permissions/update", "administer", {"name": "m", "username": "nobody", "permission": "READ"}),
+    Route("DELETE", "experiments/permissions/delete", "administer", {"experiment_id": "0", "username": "nobody"}),
 ]
 
 # Beside mlflow/, and without a root before them.
