@@ -105,7 +105,6 @@ Result<void> Auth::reload() {
     const std::unique_lock lock(mutex_);
     by_hash_ = std::move(fresh);
     with_password_ = std::move(with_password);
-    checks_.forget_all();
     return {};
   });
 }
@@ -126,7 +125,7 @@ Result<http::Principal> Auth::authenticate(const std::optional<http::Credentials
     };
     if (may_have()) {
       const auto hash = checks_.hash(credentials->user, credentials->token, now());
-      if (!hash) return fail(Code::unauthenticated, "too many passwords were tried: try again in a second");
+      if (!hash) return fail(Code::unavailable, "too many passwords are being tried: try again in a second");
       if (const auto who = by_hash(*hash)) {
         checks_.remember(credentials->user, credentials->token, *hash);
         return *who;

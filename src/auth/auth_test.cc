@@ -86,5 +86,30 @@ TEST_F(AuthTest, WithAuthOffEverybodyIsTheAdministrator) {
   EXPECT_TRUE(open->authenticate(std::nullopt)->is_administrator());
 }
 
+TEST_F(AuthTest, APasswordWorksUnderItsUsersNameOnly) {
+  ASSERT_TRUE(auth->set_password("admin", "correct horse", "admin"));
+  const auto come = [&](const std::string& user, const std::string& password) {
+    return auth->authenticate(http::Credentials{password, user});
+  };
+  EXPECT_EQ(come("admin", "correct horse")->user, "admin");
+  EXPECT_EQ(come("", "correct horse").error().code, Code::unauthenticated);
+  EXPECT_EQ(come("ann", "correct horse").error().code, Code::unauthenticated);
+  ASSERT_TRUE(auth->set_password("admin", "another one, longer", "admin"));
+  EXPECT_EQ(come("admin", "correct horse").error().code, Code::unauthenticated);
+  EXPECT_EQ(auth->set_password("admin", "short", "admin").error().code, Code::invalid);
+  EXPECT_EQ(auth->set_password("nobody", "correct horse", "admin").error().code, Code::not_found);
+}
+
+TEST(PasswordChecks, AreBoundedExceptForThoseThatWereRight) {
+  PasswordChecks checks;
+  const auto start = from_micros(1'000'000'000);
+  checks.remember("ann", "right", "kept");
+  int checked = 0;
+  while (checked < 100 && checks.hash("ann", std::to_string(checked), start)) ++checked;
+  EXPECT_EQ(checked, 5);
+  EXPECT_EQ(checks.hash("ann", "right", start), "kept");
+  EXPECT_TRUE(checks.hash("ann", "wrong", start + std::chrono::seconds(1)));
+}
+
 }  // namespace
 }  // namespace lathe::auth

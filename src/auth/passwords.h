@@ -15,14 +15,13 @@ namespace lathe::auth {
 std::string password_hash(std::string_view user, std::string_view password);
 
 /// Remembers which passwords were right, so that a client's every request need not pay for that again, and bounds how
-/// much time wrong ones can take. Thread-safe.
+/// much time wrong ones can take. What is remembered is no right to come in: whoever asks looks the hash up. Thread-safe.
 class PasswordChecks {
  public:
-  /// The hash of what a client sent; nullopt when too many were checked within this second.
+  /// The hash of what a client sent; nullopt when too many unknown ones came within this second.
   std::optional<std::string> hash(const std::string& user, const std::string& password, Time now);
   /// Those of `hash` that were right.
   void remember(const std::string& user, const std::string& password, std::string hash);
-  void forget_all();
 
  private:
   static std::string key(const std::string& user, const std::string& password);

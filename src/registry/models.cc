@@ -18,7 +18,9 @@ Error no_such_model(const std::string& name) {
 Result<void> check_name(const std::string& name) {
   if (name.empty()) return fail(Code::invalid, "Registered model name cannot be empty.");
   LATHE_CHECK(tracking::check_text("registered model name", name));
-  const bool bad_characters = name.find_first_of("/:") != std::string::npos || printable(name) != name;
+  const bool bad_characters = std::any_of(name.begin(), name.end(), [](unsigned char c) {
+    return c == '/' || c == ':' || c < 0x20 || c == 0x7f;
+  });
   if (bad_characters || tracking::normal_path(name) != name || name == "." || name == "..")
     return fail(Code::invalid, fmt::format("Invalid model name: '{}'. Names must not hold slashes, colons or control "
                                            "characters, and must not be '.' or '..'",

@@ -13,7 +13,7 @@ namespace {
 
 Result<void> check_name(const std::string& name) {
   LATHE_CHECK(check_text("name", name));
-  if (name.empty() || name.find_first_of("/:.%\"'") != std::string::npos || printable(name) != name)
+  if (name.empty() || name.find_first_of("/:.%\"'") != std::string::npos || name.find('\n') != std::string::npos || printable(name) != name)
     return fail(
         Code::invalid,
         fmt::format(

@@ -42,7 +42,7 @@ class Attacked:
             options.setdefault("params", fields)
         elif fields is not None and "data" not in options:
             options["json"] = fields
-        return requests.request(method, self.server.url + path, headers=headers, timeout=60, **options)
+        return requests.request(method, self.server.url + path, headers=headers, timeout=20, **options)
 
     def call(self, route, path, token, **options):
         """The route's own good call."""

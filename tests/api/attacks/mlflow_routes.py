@@ -40,7 +40,7 @@ ROUTES = [
     Route("POST", "experiments/search-datasets", "read", {"experiment_ids": ["0"]}),
     Route("POST", "runs/create", "track", {"experiment_id": "0", "run_name": "r", "start_time": 1, "tags": [PAIR]}),
     Route("GET", "runs/get", "read", {"run_id": "RUN"}),
-    Route("POST", "runs/update", "track", {"run_id": "RUN", "status": "RUNNING", "end_time": 5, "run_name": "x"}),
+    Route("POST", "runs/update", "track", {"run_id": "RUN", "status": "FINISHED", "end_time": 5, "run_name": "x"}),
     Route("POST", "runs/search", "read", {"experiment_ids": ["0"], "filter": "metrics.m > 1", "max_results": 5,
                                           "order_by": ["metrics.m"], "run_view_type": "ALL"}),  # fmt: skip
     Route("POST", "runs/delete", "write", {"run_id": "GONE"}),
@@ -59,7 +59,7 @@ ROUTES = [
     Route("POST", "logged-models/search", "read", {"experiment_ids": ["0"], "filter": "name = 'x'", "datasets": [{"dataset_name": "d"}],
                                                    "order_by": [{"field_name": "name", "ascending": True}]}),  # fmt: skip
     Route("GET", "logged-models/MODEL", "read"),
-    Route("PATCH", "logged-models/MODEL", "track", {"status": "LOGGED_MODEL_READY"}),
+    Route("PATCH", "logged-models/MODEL", "track", {"status": 2}),
     Route("DELETE", "logged-models/m-0", "write"),
     Route("POST", "logged-models/MODEL/params", "track", {"params": [PAIR]}),
     Route("PATCH", "logged-models/MODEL/tags", "track", {"tags": [PAIR]}),

@@ -83,7 +83,7 @@ def test_a_job_writes_nothing_of_others(attacked, job_token):
     assert problems(attacked, check, token=job_token) == []
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", ""])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"])
 def test_names_of_other_machines_are_refused(attacked, host):
     found = problems(attacked, refused(403, "PERMISSION_DENIED"), token=attacked.server.token, headers={"Host": host})
     assert found == []

@@ -44,7 +44,7 @@ def test_a_new_password_takes_the_place_of_the_old(server):
     call(server, "PATCH", "users/update-password", eve, username="eve", password="another one, longer")
     call(server, "GET", "users/current", eve, expect=401)
     call(server, "GET", "users/current", ("eve", "another one, longer"))
-    tokens = server.get("/api/v1/tokens", params={"all": "true"}).json()["tokens"]
+    tokens = server.get("/api/v1/tokens", params={"all": "true"}).json()["value"]
     kept = [token for token in tokens if token["user"] == "eve" and token["name"] == "password"]
     assert len(kept) == 1
     assert server.delete(f"/api/v1/tokens/{kept[0]['id']}").status_code == 204
@@ -83,11 +83,3 @@ def test_permissions_are_what_a_role_gives(server, place, key, kind):
         assert said["message"].startswith("Invalid permission 'ALL'. Valid permissions are: (")
     assert call(server, "DELETE", f"{place}/permissions/delete", **asked, expect=400)["error_code"] == "NOT_IMPLEMENTED"
     call(server, "GET", f"{place}/permissions/get", (name, PASSWORD), **{key: "0", "username": "admin"}, expect=403)
-
-
-def test_wrong_passwords_cost_little(server):
-    call(server, "POST", "users/create", username="slow", password=PASSWORD)
-    call(server, "GET", "users/current", ("slow", PASSWORD))
-    said = {requests.get(server.url + "/api/v1/me", auth=("slow", f"guess {i}"), timeout=30).json()["detail"] for i in range(60)}
-    assert any("too many passwords were tried" in text for text in said)
-    call(server, "GET", "users/current", ("slow", PASSWORD))  # who came in before is not kept waiting
