@@ -5,6 +5,8 @@ import os
 import pytest
 import requests
 
+from lathe_server import wait_for
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only a server that runs as root takes a second user")
 PASSWORD = "correct horse battery"
 
@@ -12,7 +14,12 @@ PASSWORD = "correct horse battery"
 def call(server, method, path, auth=None, expect=200, **fields):
     how = {"params": fields} if method == "GET" else {"json": fields}
     auth = auth or ("admin", server.token)
-    answer = requests.request(method, f"{server.url}/api/2.0/mlflow/{path}", auth=auth, timeout=30, **how)
+
+    def ask():
+        answer = requests.request(method, f"{server.url}/api/2.0/mlflow/{path}", auth=auth, timeout=30, **how)
+        return [answer] if answer.status_code != 503 else None  # some passwords a second: MLflow's client asks again too
+
+    [answer] = wait_for(ask, what="an answer")
     assert answer.status_code == expect, answer.text
     return answer.json()
 
