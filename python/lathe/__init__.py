@@ -1,6 +1,7 @@
 """Log from inside a Lathe job: metrics, parameters, tags, artifacts and models, with the standard library alone.
 
     import lathe
+    lathe.autolog()  # scikit-learn, XGBoost and torch tell by themselves
     lathe.log_metric("loss", 0.3, step=1)
 
 In a job the run is there already (MLFLOW_TRACKING_URI, MLFLOW_RUN_ID, MLFLOW_TRACKING_TOKEN). Elsewhere `start_run`
@@ -15,84 +16,110 @@ import atexit
 import contextlib
 import json
 import os
-import signal
-import threading
 
-from lathe.buffer import EXIT_PATIENCE, now_ms
-from lathe.client import Client, LatheError, Refused, Unavailable
+from lathe import session as _session
+from lathe.buffer import EXIT_PATIENCE
+from lathe.client import LatheError, Refused, Unavailable
 from lathe.run import Run
 
 __all__ = [
-    "LatheError", "Refused", "Run", "Unavailable", "active_run", "flush", "log_artifact", "log_artifacts", "log_dict",
-    "log_metric", "log_metrics", "log_model", "log_param", "log_params", "log_text", "set_tag", "set_tags", "start_run",
+    "LatheError", "Refused", "Run", "Unavailable", "active_run", "autolog", "flush", "log_artifact", "log_artifacts",
+    "log_dict", "log_metric", "log_metrics", "log_model", "log_param", "log_params", "log_system_metrics", "log_text",
+    "search_runs", "set_tag", "set_tags", "start_run",
 ]
 
-_TERM_PATIENCE = 5.0  # seconds between SIGTERM and our leaving: less than what the server grants before SIGKILL
-
-_lock = threading.RLock()
-_forking = threading.local()  # the forking thread's signal mask
-_active = None
-_ending = False  # the process's last words: what is logged from now on is sent at once
+_current = _session.current
 
 
 def log_metric(key, value, step=None):
     """Adds one point to a metric. `value` may be NaN or infinite; `step` is 0 when left out."""
-    (_active or _run()).log_metric(key, value, step)
+    _current().log_metric(key, value, step)
 
 
 def log_metrics(metrics, step=None):
     """Adds a point to each metric of a dict, with one step and one time."""
-    _run().log_metrics(metrics, step)
+    _current().log_metrics(metrics, step)
 
 
 def log_param(key, value):
     """Records a parameter, as text. A parameter never changes: logging another value raises ValueError."""
-    _run().log_params({key: value})
+    _current().log_params({key: value})
 
 
 def log_params(params):
-    _run().log_params(params)
+    _current().log_params(params)
 
 
 def set_tag(key, value):
     """Sets a tag, as text; the last value counts."""
-    _run().set_tags({key: value})
+    _current().set_tags({key: value})
 
 
 def set_tags(tags):
-    _run().set_tags(tags)
+    _current().set_tags(tags)
 
 
 def log_artifact(local_path, artifact_path=None):
     """Uploads a file (or a folder with its name) into the run's artifacts, below the folder `artifact_path`."""
-    _run().log_artifact(local_path, artifact_path)
+    _current().log_artifact(local_path, artifact_path)
 
 
 def log_artifacts(local_dir, artifact_path=None):
     """Uploads what a folder holds into the run's artifacts, below the folder `artifact_path`."""
-    _run().log_artifacts(local_dir, artifact_path)
+    _current().log_artifacts(local_dir, artifact_path)
 
 
 def log_text(text, artifact_file):
     """Stores a string as the artifact `artifact_file`."""
-    _run().log_bytes(text.encode(), artifact_file)
+    _current().log_bytes(text.encode(), artifact_file)
 
 
 def log_dict(dictionary, artifact_file):
     """Stores a dict or list as the JSON artifact `artifact_file`."""
-    _run().log_bytes(json.dumps(dictionary, indent=2).encode(), artifact_file)
+    _current().log_bytes(json.dumps(dictionary, indent=2).encode(), artifact_file)
 
 
-def log_model(model, name, registered_model_name=None):
+def log_model(model, name, registered_model_name=None, signature=None, input_example=None):
     """Stores a trained model below the artifact folder `name`; with `registered_model_name` as a new version of that
     model too, which is returned (a string) once it is ready, else None.
 
     XGBoost's boosters and scikit-learn wrappers are stored in XGBoost's own format, with their hyperparameters as the
-    run's parameters. Any other object is pickled (by cloudpickle where installed), and the server never unpickles it.
+    run's parameters. A torch module is exported to ONNX, for which it needs an `input_example`: a tensor or array with
+    one batch, or a tuple or dict of them. Any other object is pickled (by cloudpickle where installed), and the server
+    never unpickles it. `signature` is MLflow's; left out, it is what the model tells, or what the example shows.
     """
     from lathe.models import log_model_of  # here, because not every script has to pay for its imports
 
-    return log_model_of(_run(), model, name, registered_model_name)
+    return log_model_of(_current(), model, name, registered_model_name, signature, input_example)
+
+
+def autolog(disable=False, **options):
+    """Makes scikit-learn, XGBoost and torch log what they train, whether imported before or after this call.
+
+    `disable=True` puts everything back. Options, as MLflow names them: log_models, log_model_signatures,
+    log_input_examples (False), registered_model_name, extra_tags, max_tuning_runs (5), importance_types, silent, and
+    log_every_n_step (10) for torch. What cannot be logged is said once, and never ends the training.
+    """
+    from lathe.autolog import autolog as switch
+
+    switch(disable=disable, **options)
+
+
+def log_system_metrics(interval=None):
+    """Samples processor, memory, disk, network and GPUs into the active run, every `interval` (10) seconds."""
+    _current().watch_system(interval)
+
+
+def search_runs(filter_string="", order_by=None, max_results=100_000, **where):
+    """Runs as a pandas DataFrame, or as a list of dicts with the same columns where pandas is not installed.
+
+    Columns are MLflow's: run_id, status, start_time, ..., metrics.NAME, params.NAME, tags.NAME. `where` says which
+    experiments: experiment_names, experiment_ids or search_all_experiments=True; left out, the active run's or
+    "Default". `run_view_type` is ACTIVE_ONLY, DELETED_ONLY or ALL; `output_format` is "pandas" or "list".
+    """
+    from lathe.search import search_runs as search
+
+    return search(filter_string, order_by, max_results, **where)
 
 
 def flush(timeout=EXIT_PATIENCE):
@@ -103,23 +130,25 @@ def flush(timeout=EXIT_PATIENCE):
 
 def active_run():
     """The run that is being logged to (`.run_id`, `.url`), or None outside a job and outside `start_run`."""
-    if _active is None and os.environ.get("MLFLOW_RUN_ID"):
-        return _run()
-    return _active
+    return _session.active()
 
 
 @contextlib.contextmanager
-def start_run(experiment="Default", run_name=None):
+def start_run(experiment=None, run_name=None, nested=False, tags=None, log_system_metrics=False):
     """A run for a script that is not a job: made at the start, FINISHED at the end, FAILED after an exception.
 
-    In a job it is the job's own run, which is left as it is: its name, its experiment and its end are the job's.
+    In a job, and inside another `start_run`, it is the run that is there already, which is left as it is: its name,
+    its experiment and its end are the job's. With `nested=True` it is a new run, the child of that one.
     """
-    if active_run() is not None:
-        yield active_run()
+    run = None if nested else active_run()
+    ours = run is None
+    if ours:
+        run = _session.start(experiment, run_name, tags, nested)
+    if log_system_metrics:
+        _session.watch_system(run)
+    if not ours:
+        yield run
         return
-    server = _server()
-    run = Run(server, _create_run(Client(*server), experiment, run_name))
-    _activate(run)
     status = "FAILED"
     try:
         yield run
@@ -128,93 +157,9 @@ def start_run(experiment="Default", run_name=None):
         status = "FAILED" if error.code else "FINISHED"
         raise
     finally:
-        _activate(None)
-        run.end(status)
+        _session.leave(run, status)
 
 
-def _run():
-    global _active
-    if _active is None:
-        with _lock:
-            if _active is None:
-                run_id = os.environ.get("MLFLOW_RUN_ID")
-                if not run_id:
-                    raise LatheError("there is no run to log to: run this as a job (lathe job create), "
-                                     "or inside `with lathe.start_run():`")
-                _activate(Run(_server(), run_id))
-    return _active
-
-
-def _activate(run):
-    global _active
-    _active = run
-    if run is None:
-        return
-    if _ending:
-        run.close()
-    elif threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_term)
-
-
-def _server():
-    environment = os.environ.get
-    url = environment("MLFLOW_TRACKING_URI") or environment("LATHE_URL")
-    if not url:
-        raise LatheError("no server is named: set LATHE_URL (and LATHE_TOKEN), or run this as a job")
-    token = environment("MLFLOW_TRACKING_TOKEN") or environment("LATHE_TOKEN")
-    return url, token, environment("MLFLOW_TRACKING_SERVER_CERT_PATH")
-
-
-def _create_run(client, experiment, run_name):
-    try:
-        found = client.get("experiments/get-by-name", {"experiment_name": experiment})
-        experiment_id = found["experiment"]["experiment_id"]
-    except Refused as error:
-        if error.status != 404:
-            raise
-        experiment_id = client.post("experiments/create", {"name": experiment}, repeatable=False)["experiment_id"]
-    request = {"experiment_id": experiment_id, "start_time": now_ms(), "tags": []}
-    if run_name:
-        request["run_name"] = run_name
-    return client.post("runs/create", request, repeatable=False)["run"]["info"]["run_id"]
-
-
-def _at_exit():
-    global _ending
-    _ending = True
-    if _active is not None:
-        _active.close()
-
-
-def _on_term(number, frame):
-    """Only where the script has no handler of its own: flush, then die of the signal as if we had not been here."""
-    if _active is not None:
-        _active.close(_TERM_PATIENCE)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _before_fork():
-    """Holds SIGTERM back while a child still has our handler: Python drops a signal that arrives in that moment."""
-    ours = signal.getsignal(signal.SIGTERM) is _on_term
-    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if ours else None
-
-
-def _after_fork_in_parent():
-    if _forking.mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
-
-
-def _after_fork_in_child():
-    """A worker process logs to the same run, through a queue and a connection of its own, if it logs at all."""
-    global _lock
-    _lock = threading.RLock()
-    if _active is not None:
-        _active.after_fork()
-    if _forking.mask is not None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
-
-
-atexit.register(_at_exit)
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+atexit.register(_session.at_exit)
+os.register_at_fork(before=_session.before_fork, after_in_parent=_session.after_fork_in_parent,
+                    after_in_child=_session.after_fork_in_child)

@@ -15,12 +15,14 @@ class Run:
     def __init__(self, server, run_id):
         """`server` is the (url, token, ca_file) of the tracking server."""
         self.run_id = run_id
+        self.server = server
         self.client = Client(*server)
         self._sender = Client(*server)  # of its own, so that a long upload does not hold up the metrics
         self._buffer = Buffer(self._sender, run_id)
         self._params = {}
         self._cut = set()
         self._artifact_root = None
+        self._sampler = None
 
     @property
     def url(self):
@@ -42,6 +44,14 @@ class Run:
             values.check_name(key, "metric")
             entries.append((METRIC, key, values.number(key, value), now, values.step_number(key, step)))
         self._buffer.put(entries)
+
+    def log_fresh_params(self, params):
+        """Logs those parameters that have no value yet, here or on the server. Answers the keys that another value has."""
+        self.flush()
+        known = {param["key"]: param["value"] for param in self.info().get("data", {}).get("params", ())}
+        texts = {key: values.text_of(value, values.MAX_PARAM)[0] for key, value in params.items()}
+        self.log_params({key: value for key, value in params.items() if key not in known})
+        return [key for key, text in texts.items() if known.get(key, text) != text]
 
     def log_params(self, params):
         fresh = {}
@@ -70,7 +80,17 @@ class Run:
 
     def close(self, timeout=EXIT_PATIENCE):
         """`flush`, and a sentence on stderr about what could not be recorded."""
+        if self._sampler is not None:
+            self._sampler.stop()
         self._buffer.close(timeout)
+
+    def watch_system(self, interval=None):
+        """Samples the machine into this run until it is closed; once is enough."""
+        if self._sampler is None:
+            from lathe.system_metrics import Sampler
+
+            self._sampler = Sampler(self, interval)
+            self._sampler.start()
 
     def end(self, status):
         """Closes the run on the server too: FINISHED, FAILED or KILLED."""
@@ -126,6 +146,7 @@ class Run:
         self.client.forget_connection()
         self._sender.forget_connection()
         self._buffer.reset()
+        self._sampler = None
 
     def _text(self, key, value, limit, what):
         text, cut = values.text_of(value, limit)

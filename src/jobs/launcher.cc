@@ -100,7 +100,7 @@ Result<void> Launcher::set_up_root() {
   return {};
 }
 
-/// What every job may read: the package lathe, a program `python`, our certificate.
+/// What every job may read: our Python packages, a program `python`, our certificate.
 Result<void> Launcher::set_up_shared() {
   const auto shared = root_ / ".lathe";
   std::error_code error;
@@ -114,11 +114,12 @@ Result<void> Launcher::set_up_shared() {
     log::warn("the Python package lathe was not found beside this program: jobs cannot import it");
   } else {
     // Copied, since jobs' accounts may not be able to read where it is installed; by file, so that running jobs go on.
-    LATHE_CHECK(make_folder(shared / "python/lathe", 0755));
-    for (const auto& entry : fs::directory_iterator(from / "lathe", error)) {
+    LATHE_CHECK(make_folder(shared / "python", 0755));
+    for (const auto& entry : fs::recursive_directory_iterator(from, error)) {
+      const auto to = shared / "python" / entry.path().lexically_relative(from);
+      if (entry.is_directory()) LATHE_CHECK(make_folder(to, 0755));
       if (entry.path().extension() != ".py") continue;
       LATHE_TRY(const auto text, read_file(entry.path()));
-      const auto to = shared / "python/lathe" / entry.path().filename();
       if (read_file(to).value_or("") != text) LATHE_CHECK(replace_file(to, text));
     }
   }

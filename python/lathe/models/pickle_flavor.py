@@ -1,0 +1,55 @@
+"""Pickled models: scikit-learn's, as MLflow stores them, and any other Python object. The server never unpickles."""
+
+import os
+import pickle
+import sys
+
+from lathe.client import LatheError
+from lathe.models.folder import Contents, pinned, python_function
+
+
+def save(model, folder):
+    path = os.path.join(folder, "model.pkl")
+    pickler = dump(model, path)
+    packages = [] if pickler is pickle else [f"cloudpickle=={pickler.__version__}"]
+    predict = getattr(model, "predict", None)
+    if not is_estimator(model):
+        flavors = {"python_function": python_function(loader_module="lathe.models", data="model.pkl")}
+        return Contents(flavors, packages, predict)
+    flavors = {
+        "python_function": python_function(loader_module="mlflow.sklearn", model_path="model.pkl",
+                                           predict_fn="predict"),
+        "sklearn": {"code": None, "pickled_model": "model.pkl", "serialization_format": pickler.__name__,
+                    "sklearn_version": sys.modules["sklearn"].__version__},
+    }
+    parameters = {key: value for key, value in model.get_params(deep=False).items()
+                  if isinstance(value, (bool, int, float, str))}
+    return Contents(flavors, [pinned("sklearn", "scikit-learn"), *packages], predict, parameters=parameters)
+
+
+def is_estimator(model):
+    return "sklearn" in sys.modules and hasattr(model, "get_params") and hasattr(model, "fit")
+
+
+def dump(model, path):
+    """Pickles by cloudpickle where installed, which can hold classes of the script itself; answers the module used."""
+    try:
+        import cloudpickle as pickler
+    except ImportError:
+        pickler = pickle
+    try:
+        with open(path, "wb") as file:
+            pickler.dump(model, file, protocol=pickle.DEFAULT_PROTOCOL)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise LatheError(f"{type(model).__name__} cannot be pickled ({error})") from error
+    return pickler
+
+
+def load(path):
+    """Unpickles; only for those who trust the file."""
+    try:
+        import cloudpickle  # noqa: F401 - what it pickled may need it
+    except ImportError:
+        pass
+    with open(path, "rb") as file:
+        return pickle.load(file)
