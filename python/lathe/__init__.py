@@ -100,7 +100,7 @@ def autolog(disable=False, **options):
     log_input_examples (False), registered_model_name, extra_tags, max_tuning_runs (5), importance_types, silent, and
     log_every_n_step (10) for torch. What cannot be logged is said once, and never ends the training.
     """
-    from lathe.autolog import autolog as switch
+    from lathe.autologging import autolog as switch
 
     switch(disable=disable, **options)
 

@@ -71,14 +71,31 @@ class Client:
         with open(source, "rb") as file:
             return self.call("PUT", url, _FileBody(file))
 
-    def call(self, method, path, body=None, patience=PATIENCE, repeatable=True):
-        """The answer's JSON object. Raises `Refused`, or `Unavailable` after `patience` seconds of trying."""
+    def list_files(self, path):
+        """What lies in an artifact folder: dicts with `path` (a base name), `is_dir`, `file_size`; none for a file."""
+        answer = self.call("GET", f"{ARTIFACTS.rstrip('/')}?{urllib.parse.urlencode({'path': path})}")
+        return answer.get("files", [])
+
+    def get_file(self, path, target):
+        """Fetches an artifact into the file `target`, which appears whole or not at all."""
+        beside = f"{target}.part"
+        try:
+            self.call("GET", ARTIFACTS + urllib.parse.quote(path), save_as=beside)
+            os.replace(beside, target)
+        finally:
+            if os.path.exists(beside):
+                os.unlink(beside)
+
+    def call(self, method, path, body=None, patience=PATIENCE, repeatable=True, save_as=None):
+        """The answer's JSON object; with `save_as`, a file's name, an answer of success is written there instead.
+
+        Raises `Refused`, or `Unavailable` after `patience` seconds of trying."""
         give_up = time.monotonic() + patience
         pause = 0.05
         while True:
             try:
                 with self._lock:
-                    return self._exchange(method, path, body, repeatable)
+                    return self._exchange(method, path, body, repeatable, save_as)
             except ssl.SSLCertVerificationError as error:
                 raise Refused(f"the certificate of {self.url} is not trusted ({error.verify_message}); "
                               "MLFLOW_TRACKING_SERVER_CERT_PATH names the file with the one to trust", 495) from error
@@ -93,17 +110,17 @@ class Client:
             time.sleep(pause * random.uniform(0.75, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _exchange(self, method, path, body, repeatable):
+    def _exchange(self, method, path, body, repeatable, save_as=None):
         if not repeatable:
             self._close()  # an idle connection may be dead already, and then nobody knows whether the request was read
         reused = self._connection is not None
         try:
-            status, answer = self._send(method, path, body)
+            status, answer = self._send(method, path, body, save_as)
         except (OSError, http.client.HTTPException) as error:
             self._close()
             if not reused or isinstance(error, ssl.SSLCertVerificationError):
                 raise
-            return self._exchange(method, path, body, repeatable)  # the server had closed the idle connection
+            return self._exchange(method, path, body, repeatable, save_as)  # the server had closed the idle connection
         except BaseException:  # interrupted in mid-request: what is left on the wire belongs to nobody
             self._close()
             raise
@@ -111,7 +128,7 @@ class Client:
             raise _refusal(status, answer)
         return answer
 
-    def _send(self, method, path, body):
+    def _send(self, method, path, body, save_as):
         if self._connection is None:
             self._connection = self._connect()
         connection = self._connection
@@ -126,7 +143,11 @@ class Client:
         except (BrokenPipeError, ConnectionResetError):
             pass  # the server may have answered before it had read everything, and that answer tells why
         response = connection.getresponse()
-        answer = response.read()
+        if save_as is not None and response.status == 200:
+            _save(response, save_as)
+            answer = b""
+        else:
+            answer = response.read()
         if response.will_close:
             self._close()
         return response.status, _json_object(answer)
@@ -163,6 +184,31 @@ class _FileBody:
             raise LatheError(f"{self._file.name} became shorter while it was being uploaded")
         self._left -= len(data)
         return data
+
+
+def _save(response, path):
+    """Writes an answer's body to a file. What the disk cannot do is no reason to ask the server again."""
+    try:
+        with open(path, "wb") as file:
+            while piece := _read(response):
+                file.write(piece)
+    except OSError as error:
+        raise LatheError(f"cannot write {path}: {error.strerror or error}") from error
+    except _Broken as error:
+        raise error.__cause__
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+
+
+def _read(response):
+    try:
+        return response.read(1 << 18)
+    except OSError as error:
+        raise _Broken from error
+
+
+class _Broken(Exception):
+    """The connection's fault, not the file's."""
 
 
 def _trust_only(ca_file):

@@ -54,12 +54,12 @@ def client():
     return run.client if run is not None else Client(*server())
 
 
-def create(experiment_id, run_name=None, tags=None, parent=None):
+def create(experiment_id, run_name=None, tags=None, parent=None, start_time=None):
     """Makes a run on the server and answers it as a `Run`; it is not the active one yet."""
     tags = dict(tags or {})
     if parent is not None:
         tags["mlflow.parentRunId"] = parent.run_id
-    request = {"experiment_id": experiment_id, "start_time": now_ms(),
+    request = {"experiment_id": experiment_id, "start_time": start_time or now_ms(),
                "tags": [{"key": key, "value": str(value)} for key, value in tags.items()]}
     if run_name:
         request["run_name"] = run_name

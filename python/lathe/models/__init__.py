@@ -9,20 +9,20 @@ from lathe.models import pickle_flavor, torch_flavor, xgboost_flavor
 from lathe.models.registry import register
 
 
-def log_model_of(run, model, name, registered_model_name=None, signature=None, input_example=None):
-    """See `lathe.log_model`."""
+def log_model_of(run, model, name, registered_model_name=None, signature=None, input_example=None, log_parameters=True):
+    """See `lathe.log_model`; `log_parameters`: the hyperparameters that the model tells become the run's."""
     return log_folder(run, name, registered_model_name, lambda folder: save(
-        model, folder, signature, input_example, artifact_path=name, run_id=run.run_id))
+        model, folder, signature, input_example, artifact_path=name, run_id=run.run_id), log_parameters)
 
 
-def log_folder(run, name, registered_model_name, write):
+def log_folder(run, name, registered_model_name, write, log_parameters=True):
     """Uploads the model folder that `write(folder)` fills; it answers (its `Contents`, MLmodel as a dict)."""
     values.check_model_name(name, "the model's name")
     if registered_model_name is not None:
         values.check_model_name(registered_model_name, "registered model name")
     with tempfile.TemporaryDirectory(prefix="lathe-model-") as folder:
         contents, _ = write(folder)
-        if contents.parameters:
+        if contents.parameters and log_parameters:
             run.flush()
             known = {param["key"] for param in run.info().get("data", {}).get("params", ())}
             run.log_params(xgboost_flavor.missing_from(known, contents.parameters))

@@ -44,7 +44,7 @@ def save(model, folder, model_format="ubj"):
     requirements = [f"xgboost=={xgboost.__version__}"]
     if model is not booster:
         requirements.append(pinned("sklearn", "scikit-learn"))
-    return Contents(flavors, requirements, lambda data: predict(model, data), _signature(booster),
+    return Contents(flavors, requirements, lambda data: predict(model, data), signature_of(booster),
                     _parameters(model, booster))
 
 
@@ -59,12 +59,15 @@ def load(folder, flavor):
 
 
 def predict(model, data):
+    """What the model answers; the columns of an array are taken to be the features in their order."""
     import xgboost
 
-    return model.predict(xgboost.DMatrix(data) if isinstance(model, xgboost.Booster) else data)
+    if not isinstance(model, xgboost.Booster):
+        return model.predict(data)
+    return model.predict(xgboost.DMatrix(data, feature_names=None if hasattr(data, "iloc") else model.feature_names))
 
 
-def _signature(booster):
+def signature_of(booster):
     """The features by name, or a matrix of their number."""
     if booster.feature_names:
         return Signature(Schema(ColSpec("double", name) for name in booster.feature_names))
