@@ -29,16 +29,16 @@ class Run:
         """The address of the server that keeps this run."""
         return self.client.url
 
-    def log_metric(self, key, value, step):
+    def log_metric(self, key, value, step, timestamp=None):
         values.check_name(key, "metric")
         if type(value) is not float:
             value = values.number(key, value)
         if type(step) is not int or not -(2**63) <= step < 2**63:
             step = values.step_number(key, step)
-        self._buffer.put(((METRIC, key, value, now_ms(), step),))
+        self._buffer.put(((METRIC, key, value, timestamp or now_ms(), step),))
 
-    def log_metrics(self, metrics, step):
-        now = now_ms()
+    def log_metrics(self, metrics, step, timestamp=None):
+        now = timestamp or now_ms()
         entries = []
         for key, value in metrics.items():
             values.check_name(key, "metric")
@@ -92,10 +92,14 @@ class Run:
             self._sampler = Sampler(self, interval)
             self._sampler.start()
 
-    def end(self, status):
-        """Closes the run on the server too: FINISHED, FAILED or KILLED."""
+    def let_go(self):
+        """`close`, for good: nothing may be logged afterwards."""
         self.close()
         self._buffer.end()
+
+    def end(self, status):
+        """Closes the run on the server too: FINISHED, FAILED or KILLED."""
+        self.let_go()
         self.client.post("runs/update", {"run_id": self.run_id, "status": status, "end_time": now_ms()})
 
     def artifact_path(self, relative):

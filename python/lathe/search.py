@@ -16,10 +16,10 @@ def search_runs(filter_string="", order_by=None, max_results=100_000, *, experim
     if output_format not in (None, "pandas", "list"):
         raise ValueError(f"output_format is 'pandas' or 'list', not {output_format!r}")
     client = session.client()
-    ids = _experiments(client, experiment_names, experiment_ids, search_all_experiments)
+    ids = experiments(client, experiment_names, experiment_ids, search_all_experiments)
     runs = list(find_runs(client, ids, filter_string, order_by, max_results, run_view_type))
     if output_format == "pandas" or (output_format is None and importlib.util.find_spec("pandas")):
-        return _frame(runs)
+        return frame(runs)
     return [_row(run) for run in runs]
 
 
@@ -41,7 +41,7 @@ def find_runs(client, experiment_ids, filter_string="", order_by=None, max_resul
             return
 
 
-def all_experiments(client):
+def allexperiments(client):
     token = ""
     while token is not None:
         answer = client.get("experiments/search", {"max_results": _PAGE, "page_token": token})
@@ -49,11 +49,12 @@ def all_experiments(client):
         token = answer.get("next_page_token") or None
 
 
-def _experiments(client, names, ids, everything):
+def experiments(client, names, ids, everything):
+    """The ids of the experiments that a search is about; the active run's where nothing is said."""
     if names and ids:
         raise ValueError("give experiment_names or experiment_ids, not both")
     if everything:
-        return [experiment["experiment_id"] for experiment in all_experiments(client)]
+        return [experiment["experiment_id"] for experiment in allexperiments(client)]
     if ids is not None:
         return [str(each) for each in ids]
     if names is None:
@@ -88,7 +89,8 @@ def _time(milliseconds):
     return datetime.datetime.fromtimestamp(int(milliseconds) / 1000, datetime.timezone.utc)
 
 
-def _frame(runs):
+def frame(runs):
+    """Runs as runs/search answers them, as a DataFrame."""
     import pandas
 
     rows = [_row(run) for run in runs]

@@ -92,6 +92,37 @@ def experiment_of(name):
     return connection.post("experiments/create", {"name": name}, repeatable=False)["experiment_id"]
 
 
+def open_run(run_id):
+    """A run by its id, to be written: the one that is open already, or from now on."""
+    if run_id == os.environ.get("MLFLOW_RUN_ID"):
+        return _open_job_run()
+    with _lock:
+        for run in _open:
+            if run.run_id == run_id:
+                return run
+        run = Run(server(), run_id)
+        _open.append(run)
+        return run
+
+
+def close_run(run_id):
+    """Lets go of a run that nothing more will be logged to; the job's own is only flushed."""
+    with _lock:
+        found = [run for run in _open if run.run_id == run_id]
+        if run_id != os.environ.get("MLFLOW_RUN_ID"):
+            _open[:] = [run for run in _open if run.run_id != run_id]
+    for run in found:
+        run.flush()
+        if run_id != os.environ.get("MLFLOW_RUN_ID"):
+            run.let_go()
+
+
+def flush_all():
+    """Waits until the server has what any open run was told, so that a search or a read finds it."""
+    for run in list(_open):
+        run.flush()
+
+
 def enter(run):
     """Makes `run` the active one: of the process where there is none yet, else of this thread."""
     global _process_run
@@ -123,11 +154,6 @@ def leave(run, status=None):
         if run in _open:
             _open.remove(run)
     run.end(status)
-
-
-def depth():
-    """How many runs this thread has started and not left."""
-    return len(getattr(_here, "runs", ())) + (_process_run is not None and not os.environ.get("MLFLOW_RUN_ID"))
 
 
 def _open_job_run():

@@ -1,0 +1,3 @@
+"""The parts of a signature."""
+
+from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec  # noqa: F401

@@ -1,0 +1,1 @@
+"""The few of MLflow's utilities that other libraries use."""
