@@ -30,7 +30,8 @@ def load(folder, info):
     if info["type"] == "ndarray":
         import numpy
 
-        stored = stored.get("inputs", stored)
+        if isinstance(stored, dict):
+            stored = stored.get("inputs", stored)  # as older versions of MLflow kept it
         return {key: numpy.array(value) for key, value in stored.items()} if isinstance(stored, dict) else numpy.array(stored)
     return stored
 

@@ -73,6 +73,8 @@ class _Reader:
             return None
         if is_item:
             return self._list(indent)
+        if text.startswith("? "):
+            raise self.problem("a key and a colon were expected on one line")
         if _split_key(text) is None:
             return self._scalar(text, indent - 1)
         return self._mapping(indent)

@@ -77,6 +77,27 @@ class Recorder:
         with self.changed:
             return {tag["key"]: tag["value"] for body in self.batches for tag in body["tags"]}
 
+    def of(self, run_id):
+        """What one run was told: {"metrics": [(key, value, step)], "params": {}, "tags": {}}."""
+        with self.changed:
+            mine = [body for body in self.batches if body["run_id"] == run_id]
+            return {
+                "metrics": [(m["key"], m["value"], m["step"]) for body in mine for m in body["metrics"]],
+                "params": {p["key"]: p["value"] for body in mine for p in body["params"]},
+                "tags": {t["key"]: t["value"] for body in mine for t in body["tags"]},
+            }
+
+    def made(self):
+        """The bodies of runs/create, in their order; the n-th run is called made-here, made-here-2, ..."""
+        return [body for path, body, _ in self.posts if path == "runs/create"]
+
+    def ended(self):
+        return {body["run_id"]: body["status"] for path, body, _ in self.posts if path == "runs/update"}
+
+    def file(self, path):
+        """An artifact by the end of its path."""
+        return next(data for name, data in self.artifacts.items() if name.endswith(path))
+
     def wait_for(self, condition, limit=20):
         with self.changed:
             assert self.changed.wait_for(condition, limit), "the recorder never got what the test waits for"
@@ -169,7 +190,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return 200, {}
 
     def runs_get(self, query):
-        params = [{"key": key, "value": value} for key, value in self.state.params.items()]
+        told = {}
+        for body in self.state.batches:
+            if body["run_id"] == query["run_id"]:
+                told.update((param["key"], param["value"]) for param in body["params"])
+        params = [{"key": key, "value": value} for key, value in told.items()]
         uri = f"mlflow-artifacts:/7/{query['run_id']}/artifacts"
         return 200, {"run": {"info": {"run_id": query["run_id"], "artifact_uri": uri, "experiment_id": "7"}, "data": {"params": params}}}
 
@@ -180,7 +205,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return 200, {"experiment_id": "7"}
 
     def runs_create(self, body):
-        return 200, {"run": {"info": {"run_id": "made-here"}}}
+        count = len(self.state.made())
+        return 200, {"run": {"info": {"run_id": "made-here" if count == 1 else f"made-here-{count}"}}}
 
     def runs_update(self, body):
         return 200, {}

@@ -73,21 +73,23 @@ def _observe_train(run, args, kwargs, train, inside_fit=False):
 
     class LogRounds(xgboost.callback.TrainingCallback):
         def after_iteration(self, model, epoch, evals_log):
-            hooks.attempt(_LIBRARY, "logging a round", log_round, epoch, evals_log)
+            hooks.attempt(_LIBRARY, "logging a round", log_rounds, evals_log)
             return False
 
-    def log_round(epoch, evals_log):
-        found = {f"{data}-{name.replace('@', '_at_')}": _number(values[-1])
+    def log_rounds(evals_log):
+        names = {f"{data}-{name.replace('@', '_at_')}": values
                  for data, metrics in evals_log.items() for name, values in metrics.items()}
-        history.append(found)
-        if found:
-            run.log_metrics(found, epoch)
+        for epoch in range(len(history), max(map(len, names.values()), default=0)):
+            history.append({name: _number(values[epoch]) for name, values in names.items()})
+            run.log_metrics(history[-1], epoch)
 
-    if hasattr(xgboost, "callback") and hasattr(xgboost.callback, "TrainingCallback"):
-        given["callbacks"] = [*(given.get("callbacks") or ()), LogRounds()]
+    given["callbacks"] = [*(given.get("callbacks") or ()), LogRounds()]
+    if given.get("evals_result") is None:
+        given["evals_result"] = {}
     booster = yield call.args, call.kwargs
 
-    if given.get("early_stopping_rounds") or hasattr(booster, "best_iteration") and _stops_early(given["callbacks"]):
+    log_rounds(given["evals_result"])  # XGBoost does not ask every callback about the round in which one of them stops it
+    if given.get("early_stopping_rounds") or _stops_early(given["callbacks"]):
         hooks.attempt(_LIBRARY, "logging the best round", _log_best, run, booster, history)
     for kind in settings.importance_types:
         scores = hooks.attempt(_LIBRARY, "the feature importance", lambda kind=kind: booster.get_score(importance_type=kind))

@@ -4,7 +4,7 @@ import importlib
 import os
 import shutil
 
-from lathe.models import folder as folders
+from lathe import example
 from lathe.models import pickle_flavor
 from lathe.models.folder import Contents, python_function
 from mlflow import _flavor
@@ -18,16 +18,18 @@ _OWN = ("mlflow.sklearn", "mlflow.xgboost", "mlflow.pytorch", "mlflow.onnx", "ml
 class PyFuncModel:
     """A loaded model. `metadata` is its ModelInfo."""
 
-    def __init__(self, model, implementation, function, uri):
+    def __init__(self, folder, model, implementation, function, uri):
         from mlflow.models import ModelInfo
 
+        self._folder = folder
         self.metadata = ModelInfo(model, uri)
         self.loader_module = model["flavors"][FLAVOR_NAME]["loader_module"]
         self._implementation, self._function = implementation, function
 
     @property
     def input_example(self):
-        return None
+        info = self.metadata.saved_input_example_info
+        return example.load(self._folder, info) if info else None
 
     @translated
     def predict(self, data, params=None):
@@ -54,7 +56,7 @@ def load_model(model_uri, suppress_warnings=False, dst_path=None, model_config=N
         data = os.path.join(folder, flavor["data"]) if flavor.get("data") else folder
         implementation = module._load_pyfunc(data)
         function = implementation.predict
-    return PyFuncModel(model, implementation, function, model_uri)
+    return PyFuncModel(folder, model, implementation, function, model_uri)
 
 
 def save_model(path, python_model=None, artifacts=None, loader_module=None, data_path=None, **options):
