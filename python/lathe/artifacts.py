@@ -6,7 +6,7 @@ import tempfile
 import urllib.parse
 
 from lathe import values
-from lathe.client import LatheError
+from lathe.client import LatheError, Refused
 
 
 def download(client, uri, target=None):
@@ -32,13 +32,27 @@ def resolve(client, uri):
     path = urllib.parse.unquote(parts.path).strip("/")
     if parts.scheme == "runs":
         run_id, _, below = path.partition("/")
-        run = client.get("runs/get", {"run_id": run_id})["run"]
-        return resolve(client, posixpath.join(run["info"]["artifact_uri"], below))
+        info = client.get("runs/get", {"run_id": run_id})["run"]["info"]
+        return resolve(client, _logged_model(client, info, below) or posixpath.join(info["artifact_uri"], below))
     if parts.scheme == "models":
         return resolve(client, model_source(client, path))
     if parts.scheme == "mlflow-artifacts":
         return values.check_artifact_path(path)
     raise LatheError(f"{uri}: only runs:/, models:/, mlflow-artifacts:/ and local paths can be fetched from here")
+
+
+def _logged_model(client, info, name):
+    """Where MLflow 3 put the run's model of this name: not among the run's artifacts. None if it did not."""
+    if not name or "/" in name:
+        return None
+    quoted = name.replace("'", "''")
+    request = {"experiment_ids": [info["experiment_id"]], "max_results": 1,
+               "filter": f"source_run_id = '{info['run_id']}' AND name = '{quoted}'"}  # fmt: skip
+    try:
+        found = client.post("logged-models/search", request).get("models", [])
+    except Refused:  # an older MLflow server does not know them
+        return None
+    return found[0]["info"]["artifact_uri"] if found else None
 
 
 def model_source(client, path):

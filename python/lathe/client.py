@@ -1,6 +1,7 @@
 """HTTP to one Lathe server with the standard library alone: keep-alive, retries, errors as sentences."""
 
 import encodings.idna  # noqa: F401 - else the sockets import it later, and a fork in that moment breaks the child
+import hashlib
 import http.client
 import json
 import os
@@ -39,14 +40,16 @@ class Refused(LatheError):
 class Client:
     """One connection to one server, kept open. Thread-safe: concurrent calls take turns."""
 
-    def __init__(self, url, token=None, ca_file=None):
+    def __init__(self, url, token=None, certificate=None):
+        """`certificate`: over TLS the only one, or authority, to trust: a PEM file, or "sha256:..." of its DER form."""
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise LatheError(f"{url!r} is not the address of a Lathe server: it should look like http://host:8080")
         self.url = url.rstrip("/")
         self._host, self._port, self._prefix = parts.hostname, parts.port, parts.path.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._tls = _trust_only(ca_file) if parts.scheme == "https" else None
+        self._pin = certificate[7:] if certificate and certificate.startswith("sha256:") else None
+        self._tls = _trust_only(certificate, self._pin) if parts.scheme == "https" else None
         self.forget_connection()
 
     def forget_connection(self):
@@ -156,7 +159,14 @@ class Client:
         options = {"timeout": _SOCKET_TIMEOUT, "blocksize": 1 << 18}
         if self._tls is None:
             return http.client.HTTPConnection(self._host, self._port, **options)
-        return http.client.HTTPSConnection(self._host, self._port, context=self._tls, **options)
+        connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls, **options)
+        if self._pin:
+            connection.connect()
+            if hashlib.sha256(connection.sock.getpeercert(binary_form=True)).hexdigest() != self._pin.lower():
+                connection.close()
+                raise Refused(f"the certificate of {self.url} is not the one that was trusted; "
+                              "`lathe login` trusts a new one", 495)
+        return connection
 
     def _close(self):
         connection, self._connection = self._connection, None
@@ -211,7 +221,11 @@ class _Broken(Exception):
     """The connection's fault, not the file's."""
 
 
-def _trust_only(ca_file):
+def _trust_only(ca_file, pin):
+    if pin:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the digest says it all
+        return context
     context = ssl.create_default_context(cafile=ca_file or None)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the file may hold the server's own certificate
     return context

@@ -13,7 +13,7 @@ class Run:
     """A run that can be written. Thread-safe."""
 
     def __init__(self, server, run_id):
-        """`server` is the (url, token, ca_file) of the tracking server."""
+        """`server` is the (url, token, certificate) of the tracking server, as `lathe.servers.find` answers it."""
         self.run_id = run_id
         self.server = server
         self.client = Client(*server)

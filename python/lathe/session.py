@@ -7,7 +7,9 @@ to the thread that started them, so that threads can try things side by side, ea
 import os
 import signal
 import threading
+import time
 
+from lathe import servers
 from lathe.buffer import EXIT_PATIENCE, now_ms, say
 from lathe.client import Client, LatheError, Refused
 from lathe.run import Run
@@ -38,20 +40,10 @@ def active():
     return _open_job_run() if _process_run is None and os.environ.get("MLFLOW_RUN_ID") else _process_run
 
 
-def server():
-    """(url, token, ca_file) of the server: a job's variables, or those that a person set."""
-    environment = os.environ.get
-    url = environment("MLFLOW_TRACKING_URI") or environment("LATHE_URL")
-    if not url:
-        raise LatheError("no server is named: set LATHE_URL (and LATHE_TOKEN), or run this as a job")
-    token = environment("MLFLOW_TRACKING_TOKEN") or environment("LATHE_TOKEN")
-    return url, token, environment("MLFLOW_TRACKING_SERVER_CERT_PATH")
-
-
 def client():
     """A connection to the server for reading: the run's own where there is one."""
     run = active()
-    return run.client if run is not None else Client(*server())
+    return run.client if run is not None else Client(*servers.find())
 
 
 def create(experiment_id, run_name=None, tags=None, parent=None, start_time=None):
@@ -63,7 +55,7 @@ def create(experiment_id, run_name=None, tags=None, parent=None, start_time=None
                "tags": [{"key": key, "value": str(value)} for key, value in tags.items()]}
     if run_name:
         request["run_name"] = run_name
-    where = parent.server if parent is not None else server()
+    where = parent.server if parent is not None else servers.find()
     info = Client(*where).post("runs/create", request, repeatable=False)["run"]["info"]
     return Run(where, info["run_id"])
 
@@ -100,7 +92,7 @@ def open_run(run_id):
         for run in _open:
             if run.run_id == run_id:
                 return run
-        run = Run(server(), run_id)
+        run = Run(servers.find(), run_id)
         _open.append(run)
         return run
 
@@ -164,7 +156,7 @@ def _open_job_run():
             if not run_id:
                 raise LatheError("there is no run to log to: run this as a job (lathe job create), "
                                  "or inside `with lathe.start_run():`")
-            _process_run = Run(server(), run_id)
+            _process_run = Run(servers.find(), run_id)
             _open.append(_process_run)
             _prepare(_process_run)
         return _process_run
@@ -188,9 +180,10 @@ def watch_system(run):
 
 
 def close_all(patience=EXIT_PATIENCE):
-    """Flushes every open run; the whole takes `patience` seconds at most for each server that does not answer."""
+    """Flushes every open run, within `patience` seconds for all of them."""
+    give_up = time.monotonic() + patience
     for run in list(_open):
-        run.close(patience)
+        run.close(max(give_up - time.monotonic(), 0.0))
 
 
 def at_exit():

@@ -30,7 +30,8 @@ class Script:
 
     def start(self, code):
         process = subprocess.Popen([sys.executable, "-c", "import lathe\n" + code], cwd=self._folder, text=True,
-                                   env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                   env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
         self._started.append(process)
         return process
 

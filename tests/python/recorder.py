@@ -142,6 +142,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             failure = state.failures.pop(0) if state.failures else None
             for part in [part for part in state.fail_on if part in self.path]:
                 failure = state.fail_on.pop(part)
+            if failure == "stop in the middle":
+                status, answer = self.carry_out(data)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer[:len(answer) // 2])
+                self.close_connection = True
+                return
             if failure == "hang up":
                 self.close_connection = True
                 return
@@ -158,6 +166,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def carry_out(self, data):
         state = self.state
         url = urllib.parse.urlsplit(self.path)
+        if url.path.startswith(ARTIFACTS) and self.command == "GET":
+            return 200, state.artifacts[urllib.parse.unquote(url.path[len(ARTIFACTS):])]
+        if url.path == ARTIFACTS.rstrip("/"):
+            below = dict(urllib.parse.parse_qsl(url.query))["path"] + "/"
+            names = {name[len(below):] for name in state.artifacts if name.startswith(below)}
+            firsts = {name.partition("/")[0]: "/" in name for name in names}
+            return 200, {"files": [{"path": name, "is_dir": folder} for name, folder in firsts.items()]}
         if url.path.startswith(ARTIFACTS):
             state.artifacts[urllib.parse.unquote(url.path[len(ARTIFACTS):])] = data
             return 200, {}
@@ -173,7 +188,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return getattr(self, name.replace("/", "_").replace("-", "_"))(body)
 
     def reply(self, status, answer):
-        data = json.dumps(answer).encode()
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -209,6 +224,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return 200, {"run": {"info": {"run_id": "made-here" if count == 1 else f"made-here-{count}"}}}
 
     def runs_update(self, body):
+        return 200, {}
+
+    def logged_models_search(self, body):
         return 200, {}
 
     def registered_models_create(self, body):

@@ -42,6 +42,7 @@ expect(training_precision_score=metrics.precision_score(labels, got, average="we
     assert "loader_module: \"mlflow.sklearn\"" in mlmodel
     assert r'\"tensor-spec\": {\"dtype\": \"float64\", \"shape\": [-1, 3]}' in mlmodel
     assert len(json.loads(recorder.file("/model/input_example.json"))) == 5
+    assert b"LogisticRegression(C=0.5)" in recorder.file("estimator.html")
 
 
 def test_a_regressor_logs_its_errors_with_the_weights_of_the_rows(script, recorder):

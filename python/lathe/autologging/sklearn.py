@@ -73,6 +73,7 @@ def _observe(run, args, kwargs):
     yield args, kwargs
 
     run.log_metrics(scores_of(_LIBRARY, estimator, data, labels, weights), None)
+    hooks.attempt(_LIBRARY, "drawing the estimator", _log_drawing, run, estimator)
     if search:
         hooks.attempt(_LIBRARY, "logging the candidates", _log_search, run, estimator, settings, started)
     if settings.log_models:
@@ -118,6 +119,13 @@ def _data_of(estimator, args, kwargs):
     given.update({name: value for name, value in kwargs.items() if name not in given})
     return (given.get(names[0]) if names else None, given.get(names[1]) if len(names) > 1 else None,
             given.get("sample_weight"))
+
+
+def _log_drawing(run, estimator):
+    from sklearn.utils import estimator_html_repr
+
+    page = f'<!DOCTYPE html><html lang="en"><meta charset="UTF-8"><body>{estimator_html_repr(estimator)}</body></html>'
+    run.log_bytes(page.encode(), "estimator.html")
 
 
 def _is_search(estimator):

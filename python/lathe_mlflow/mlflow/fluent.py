@@ -7,7 +7,7 @@ import atexit
 import os
 import threading
 
-from lathe import session, yaml_text
+from lathe import servers, session, yaml_text
 from lathe.buffer import say
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException, translated
@@ -188,7 +188,7 @@ def set_tracking_uri(uri):
 
 
 def get_tracking_uri():
-    return session.server()[0]
+    return servers.find()[0]
 
 
 def is_tracking_uri_set():
