@@ -12,8 +12,9 @@ declare -A packages=(
   [build]="g++ cmake ninja-build ccache
     libssl-dev libsqlite3-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
     libexpected-dev libsimdjson-dev libpugixml-dev libxgboost-dev libarchive-dev libzstd-dev libgtest-dev"
-  [run]="python3 python3-numpy python3-sklearn python3-xgboost ca-certificates curl"
-  [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl"
+  [run]="python3 python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"
+  [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl
+    python3-pandas python3-torch python3-onnx"
   [bench]="libbenchmark-dev wrk"
   [npm]="npm"
 )
