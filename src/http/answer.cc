@@ -32,6 +32,16 @@ Shape shape_of(Code code) {
   return {500, "Internal Server Error", 500, "INTERNAL_ERROR"};
 }
 
+/// Of the statuses that no code stands for.
+std::string_view title_of(int status) {
+  switch (status) {
+    case 405: return "Method Not Allowed";
+    case 413: return "Content Too Large";
+    case 431: return "Request Header Fields Too Large";
+    default: return "Bad Request";
+  }
+}
+
 /// Messages quote what clients sent: JSON has to hold them, and a page of them is enough.
 std::string told(const std::string& message) {
   if (message.size() <= kLongestMessage && is_utf8(message)) return message;
@@ -48,21 +58,25 @@ int status_of(Code code, ErrorShape shape) {
 }
 
 Response error_response(const Error& error, ErrorShape shape) {
+  return error_response(error, shape, status_of(error.code, shape));
+}
+
+Response error_response(const Error& error, ErrorShape shape, int status) {
   const auto message = told(error.message);
   const auto found = shape_of(error.code);
   Response response;
+  response.status = status;
   if (shape == ErrorShape::mlflow) {
-    response.status = found.mlflow_status;
     const std::string_view code = error.foreign_code.empty() ? found.mlflow_code : std::string_view(error.foreign_code);
     if (code == "ENDPOINT_NOT_FOUND") response.status = 404;
     response.body = json::print(json::Object{{"error_code", boost::json::string_view(code.data(), code.size())},
                                              {"message", message}});
   } else {
-    response.status = found.status;
+    const auto title = status == found.status ? found.title : title_of(status);
     response.type = "application/problem+json";
     response.body = json::print(json::Object{{"type", "about:blank"},
-                                             {"title", boost::json::string_view(found.title.data(), found.title.size())},
-                                             {"status", found.status},
+                                             {"title", boost::json::string_view(title.data(), title.size())},
+                                             {"status", status},
                                              {"detail", message}});
   }
   if (error.code == Code::unauthenticated) response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"lathe\"");

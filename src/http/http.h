@@ -79,6 +79,8 @@ enum class ErrorShape { problem, mlflow };
 
 /// The answer for an error, in one switch from its code.
 Response error_response(const Error& error, ErrorShape shape);
+/// For what only HTTP knows (405, 413, 431): the answer says `status` in its head and in its body.
+Response error_response(const Error& error, ErrorShape shape, int status);
 int status_of(Code code, ErrorShape shape);
 
 Response json_response(const json::Value& value, int status = 200);

@@ -234,8 +234,7 @@ Response not_routed(const Router::Match& match, const Call& call) {
   }
   std::string allowed;
   for (const auto method : match.allowed) allowed += (allowed.empty() ? "" : ", ") + std::string(method_name(method));
-  auto response = error_response({Code::invalid, fmt::format("{} takes {}", printable(call.path), allowed), "BAD_REQUEST"}, shape);
-  response.status = 405;
+  auto response = error_response({Code::invalid, fmt::format("{} takes {}", printable(call.path), allowed), "BAD_REQUEST"}, shape, 405);
   response.headers.emplace_back("Allow", allowed);
   return response;
 }
@@ -333,8 +332,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
         response = co_await std::move(handling);
       } else {
         keep_alive_ = false;
-        response = error_response({Code::invalid, body_error_, "BAD_REQUEST"}, entry_->route.errors);
-        response.status = body_status_;
+        response = error_response({Code::invalid, body_error_, "BAD_REQUEST"}, entry_->route.errors, body_status_);
       }
     }
     shared_->microseconds += static_cast<std::uint64_t>(
@@ -386,11 +384,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
   std::optional<Response> prepare(Call& call) {
     const auto shape = shape_for(call.path);
     entry_ = nullptr;
-    if (!known_method_) {
-      auto response = error_response({Code::invalid, "this method is not known here", "BAD_REQUEST"}, shape);
-      response.status = 405;
-      return response;
-    }
+    if (!known_method_) return error_response({Code::invalid, "this method is not known here", "BAD_REQUEST"}, shape, 405);
     auto match = shared_->router->match(call.method, call.path);
     if (match.entry == nullptr) return not_routed(match, call);
     const auto& route = match.entry->route;
@@ -543,8 +537,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
 
   asio::awaitable<void> refuse(int status, std::string why) {
     keep_alive_ = false;
-    auto response = error_response({Code::invalid, std::move(why), {}}, ErrorShape::problem);
-    response.status = status;
+    auto response = error_response({Code::invalid, std::move(why), {}}, ErrorShape::problem, status);
     co_await send(response, false);
   }
 

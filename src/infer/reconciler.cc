@@ -48,7 +48,7 @@ Result<void> Reconciler::start() {
   LATHE_CHECK(make_folder(folder_));
   inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   stop_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!inotify_ || !stop_ || ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE) < 0)
+  if (!inotify_ || !stop_ || ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE) < 0)
     return fail(errno_error("cannot watch " + folder_.string()));
   read_desired();
   publish();
@@ -88,6 +88,8 @@ bool Reconciler::wait_for_change() {
     while (::read(inotify_.get(), events.data(), events.size()) > 0) {
     }
     if (read_desired()) return true;
+    // The server takes away a report that it cannot read.
+    if (::access((folder_ / "reported.json").c_str(), F_OK) != 0) report(nullptr);
   }
 }
 

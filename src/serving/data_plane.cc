@@ -264,7 +264,9 @@ void DataPlane::take_report() {
   if (!text) return;
   const auto parsed = parse_reported(*text);
   if (!parsed) {
-    log::warn("the data plane's report cannot be read error=\"{}\"", parsed.error().message);
+    log::warn("the data plane's report cannot be read and is asked for again error=\"{}\"", parsed.error().message);
+    std::error_code ignored;
+    fs::remove(folder_ / "reported.json", ignored);
     return;
   }
   {

@@ -100,6 +100,12 @@ def test_errors_are_problem_details(server):
     assert problem["status"] == 404 and "none-such" in problem["detail"]
 
 
+def test_a_problems_body_says_the_status_of_its_head(server):
+    for answer in (server.delete("/api/v1/users"), server.post("/api/v1/users", data=b"x" * (9 << 20))):
+        assert answer.status_code in (405, 413)
+        assert answer.json()["status"] == answer.status_code, answer.text
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff\xfe", b'{"a": NaN}', b"[" * 10000, b'{"name": 7}', b'"text"', b"{}"])
 def test_no_body_makes_the_server_stumble(server, body):
     for path in ("/api/v1/jobs", "/api/v1/compute", "/api/v1/users", "/api/v1/tokens", "/api/v1/data", "/api/v1/models"):

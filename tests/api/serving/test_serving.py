@@ -1,6 +1,7 @@
 """Online endpoints: deployments, traffic, keys, and a data plane that outlives the server."""
 
 import hashlib
+import json
 import os
 import signal
 import threading
@@ -281,6 +282,20 @@ def test_predictions_go_on_while_the_server_is_killed_and_restarted(fresh_server
     deploy(server, "lasting", "green", model)
     green = ask(endpoint["scoring_uri"], key, ROWS[:8], **{"azureml-model-deployment": "green"})
     assert numpy.abs(predictions(green) - booster.predict(xgboost.DMatrix(ROWS[:8]))).max() <= 1e-6
+
+
+@pytest.mark.parametrize("damage", ["{", None])
+def test_a_damaged_report_is_written_anew(fresh_server, tmp_path, damage):
+    server = fresh_server
+    train(tmp_path, 1)
+    endpoint = make_endpoint(server, "mended")
+    deploy(server, "mended", "blue", register(server, "trees", tmp_path / "model.ubj"), "?all_traffic=true")
+    report = server.data / "infer/reported.json"
+    server.kill9()
+    report.unlink() if damage is None else report.write_text(damage)
+    server.restart()
+    assert json.loads(report.read_text())["pid"] in data_plane_pids(server)
+    assert ask(endpoint["scoring_uri"], primary_key(server, "mended"), ROWS[:1]).status_code == 200
 
 
 def test_a_killed_data_plane_comes_back_with_its_models(fresh_server, tmp_path):
