@@ -1,7 +1,7 @@
 """Run by every Python of a job before its script: `import mlflow` then finds Lathe's subset, if it finds nothing else.
 
-PYTHONPATH comes before what an environment installs, so the subset is not on it: a finder at the end of sys.meta_path is
-asked after all others. The environment's own sitecustomize, which this file hides, runs as it would have.
+PYTHONPATH comes before what an environment installs, so the subset is not on it: a finder at the end of sys.meta_path
+is asked after all others. The environment's own sitecustomize, which this file hides, runs as it would have.
 """
 
 import os

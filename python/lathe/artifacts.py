@@ -47,7 +47,7 @@ def _logged_model(client, info, name):
         return None
     quoted = name.replace("'", "''")
     request = {"experiment_ids": [info["experiment_id"]], "max_results": 1,
-               "filter": f"source_run_id = '{info['run_id']}' AND name = '{quoted}'"}  # fmt: skip
+               "filter": f"source_run_id = '{info['run_id']}' AND name = '{quoted}'"}
     try:
         found = client.post("logged-models/search", request).get("models", [])
     except Refused:  # an older MLflow server does not know them

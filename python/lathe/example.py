@@ -32,7 +32,9 @@ def load(folder, info):
 
         if isinstance(stored, dict):
             stored = stored.get("inputs", stored)  # as older versions of MLflow kept it
-        return {key: numpy.array(value) for key, value in stored.items()} if isinstance(stored, dict) else numpy.array(stored)
+        if isinstance(stored, dict):
+            return {key: numpy.array(value) for key, value in stored.items()}
+        return numpy.array(stored)
     return stored
 
 

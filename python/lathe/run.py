@@ -46,7 +46,7 @@ class Run:
         self._buffer.put(entries)
 
     def log_fresh_params(self, params):
-        """Logs those parameters that have no value yet, here or on the server. Answers the keys that another value has."""
+        """Logs those parameters that the server has no value of. Answers the keys whose value there is another."""
         self.flush()
         known = {param["key"]: param["value"] for param in self.info().get("data", {}).get("params", ())}
         texts = {key: values.text_of(value, values.MAX_PARAM)[0] for key, value in params.items()}

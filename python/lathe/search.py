@@ -23,13 +23,14 @@ def search_runs(filter_string="", order_by=None, max_results=100_000, *, experim
     return [_row(run) for run in runs]
 
 
-def find_runs(client, experiment_ids, filter_string="", order_by=None, max_results=100_000, run_view_type="ACTIVE_ONLY"):
+def find_runs(client, experiment_ids, filter_string="", order_by=None, max_results=100_000,
+              run_view_type="ACTIVE_ONLY"):
     """The runs as runs/search answers them, at most `max_results`."""
     token = None
     while experiment_ids and max_results > 0:
         request = {"experiment_ids": list(experiment_ids), "filter": filter_string or "",
                    "order_by": list(order_by or ()), "max_results": min(max_results, _PAGE),
-                   "run_view_type": run_view_type}  # fmt: skip
+                   "run_view_type": run_view_type}
         if token:
             request["page_token"] = token
         answer = client.post("runs/search", request)
@@ -65,7 +66,8 @@ def experiments(client, names, ids, everything):
     found = []
     for name in names:
         try:
-            found.append(client.get("experiments/get-by-name", {"experiment_name": name})["experiment"]["experiment_id"])
+            answer = client.get("experiments/get-by-name", {"experiment_name": name})
+            found.append(answer["experiment"]["experiment_id"])
         except Refused as error:
             if error.status != 404:
                 raise

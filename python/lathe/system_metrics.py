@@ -1,7 +1,7 @@
 """Samples the machine while a run goes on: processor, memory, disk, network from /proc, GPUs from NVIDIA's library.
 
-Names and units are MLflow's. Off unless asked for: `lathe.log_system_metrics()`, `start_run(log_system_metrics=True)`, or
-MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=true in the job's environment.
+Names and units are MLflow's. Off unless asked for: `lathe.log_system_metrics()`, `start_run(log_system_metrics=True)`,
+or MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=true in the job's environment.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """The YAML of model folders, without PyYAML: writes it, and reads what PyYAML's safe_dump and we write.
 
-Read are block mappings and lists, plain and quoted scalars (folded over lines too) and JSON on one line. Anchors, tags and
-block scalars are refused by name rather than misread.
+Read are block mappings and lists, plain and quoted scalars (folded over lines too) and JSON on one line. Anchors, tags
+and block scalars are refused by name rather than misread.
 """
 
 import json

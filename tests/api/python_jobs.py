@@ -23,7 +23,8 @@ def run_outside(server, code, cwd):
     """Runs Python code as a person would, with LATHE_URL and LATHE_TOKEN; answers what it printed."""
     environment = {**server.env, "PATH": os.environ["PATH"], "PYTHONPATH": str(PACKAGES), "LATHE_URL": server.url,
                    "LATHE_TOKEN": server.token}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, text=True, capture_output=True, timeout=150)
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, text=True, capture_output=True,
+                          timeout=150)  # fmt: skip
     assert done.returncode == 0 and done.stderr == "", done.stderr
     return done.stdout
 

@@ -211,7 +211,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 told.update((param["key"], param["value"]) for param in body["params"])
         params = [{"key": key, "value": value} for key, value in told.items()]
         uri = f"mlflow-artifacts:/7/{query['run_id']}/artifacts"
-        return 200, {"run": {"info": {"run_id": query["run_id"], "artifact_uri": uri, "experiment_id": "7"}, "data": {"params": params}}}
+        info = {"run_id": query["run_id"], "artifact_uri": uri, "experiment_id": "7"}
+        return 200, {"run": {"info": info, "data": {"params": params}}}
 
     def experiments_get_by_name(self, query):
         return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"no experiment {query['experiment_name']}"}

@@ -30,7 +30,8 @@ expect(training_precision_score=metrics.precision_score(labels, got, average="we
        training_recall_score=metrics.recall_score(labels, got, average="weighted"),
        training_f1_score=metrics.f1_score(labels, got, average="weighted"),
        training_accuracy_score=float((got == labels).mean()), training_score=float((got == labels).mean()),
-       training_log_loss=metrics.log_loss(labels, chances), training_roc_auc=metrics.roc_auc_score(labels, chances[:, 1]))
+       training_log_loss=metrics.log_loss(labels, chances),
+       training_roc_auc=metrics.roc_auc_score(labels, chances[:, 1]))
 """)
     assert process.err == ""
     run = recorder.of("job-1")
@@ -144,7 +145,9 @@ for _ in range(2): assert Odd().fit(rows, labels).coef_.shape == (1, 3)
 
 def test_a_server_that_refuses_does_not_end_the_training(script, recorder):
     recorder.refuse = lambda path, body: "the run is over" if path == "runs/log-batch" else None
-    process = script.run("lathe.autolog()\n" + DATA + "assert LogisticRegression().fit(rows, labels).coef_.shape == (1, 3)")
+    process = script.run("lathe.autolog()\n" + DATA + """
+assert LogisticRegression().fit(rows, labels).coef_.shape == (1, 3)
+""")
     assert "the run is over" in process.err
 
 
@@ -157,6 +160,7 @@ assert lathe.active_run() is None
 """)
     assert [recorder.of(name)["params"]["C"] for name in ("made-here", "made-here-2")] == ["1.0", "2.0"]
     assert recorder.ended() == {"made-here": "FINISHED", "made-here-2": "FINISHED"}
+    assert recorder.made()[0]["tags"] == [{"key": "mlflow.autologging", "value": "sklearn"}]
 
 
 def test_an_option_that_does_not_exist_is_refused(script):

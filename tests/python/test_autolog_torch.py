@@ -61,7 +61,8 @@ assert model.training
     assert process.err == ""
     onnx = pytest.importorskip("onnx")
     graph = onnx.load_from_string(recorder.file("/net/model.onnx")).graph
-    shapes = [[d.dim_param or d.dim_value for d in each.type.tensor_type.shape.dim] for each in (*graph.input, *graph.output)]
+    shapes = [[size.dim_param or size.dim_value for size in each.type.tensor_type.shape.dim]
+              for each in (*graph.input, *graph.output)]
     assert shapes == [["batch", 3], ["batch", 1]]
     mlmodel = recorder.file("/net/MLmodel").decode()
     assert "onnx:" in mlmodel and "pytorch:" in mlmodel and "mlflow.pytorch" in mlmodel

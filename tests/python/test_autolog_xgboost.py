@@ -73,7 +73,8 @@ GridSearchCV(xgboost.XGBClassifier(n_estimators=2), {"max_depth": [1, 2]}, cv=2)
 def test_names_of_metrics_with_an_at_sign_are_written_as_mlflow_does(script, recorder):
     script.run("lathe.autolog(log_models=False)\n" + DATA + """
 data = xgboost.DMatrix(rows, labels); data.set_group([40, 40])
-xgboost.train({"objective": "rank:pairwise", "eval_metric": "ndcg@2"}, data, 1, evals=[(data, "train")], verbose_eval=False)
+settings = {"objective": "rank:pairwise", "eval_metric": "ndcg@2"}
+xgboost.train(settings, data, 1, evals=[(data, "train")], verbose_eval=False)
 """)
     assert [key for key, _, _ in recorder.metrics()] == ["train-ndcg_at_2"]
 

@@ -11,8 +11,6 @@ import pandas
 import pytest
 import yaml
 
-
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
 
 from lathe import example, yaml_text  # noqa: E402
@@ -40,7 +38,8 @@ LIST_OF_TEXTS = {"type": "array", "items": {"type": "string"}}
     (numpy.zeros((4, 3)), [tensor("float64", [-1, 3])]),
     (numpy.zeros((2, 3, 8, 8), "uint8"), [tensor("uint8", [-1, 3, 8, 8])]),
     (numpy.array(["a", "bb"]), [tensor("str", [-1])]),
-    ({"x": numpy.zeros((2, 2)), "y": numpy.zeros(2, "int64")}, [tensor("float64", [-1, 2], "x"), tensor("int64", [-1], "y")]),
+    ({"x": numpy.zeros((2, 2)), "y": numpy.zeros(2, "int64")},
+     [tensor("float64", [-1, 2], "x"), tensor("int64", [-1], "y")]),
     (MIXED, [column("long", "i"), column("integer", "small"), column("float", "f"), column("double", "d", False),
              column("string", "s"), column("boolean", "b"), column("datetime", "t"),
              {**LIST_OF_TEXTS, "name": "l", "required": True}]),
@@ -100,8 +99,8 @@ def test_a_folder_holds_what_mlflow_expects_of_it(tmp_path):
 
 
 def random_document(random, depth=0):
-    words = ["null", "1.5", "-", "a: b", "# x", "x #y", "'", '"', "é", "\n", "\\", " lead", "trail ", "{", "[", "%", "&", "*b",
-             "!c", "|", ">", "@", "`", ",", "x" * 30, "long text " * 9, "\t", "~", "2020-01-01", "1e3", ":", "😀"]  # fmt: skip
+    words = ["null", "1.5", "-", "a: b", "# x", "x #y", "'", '"', "é", "\n", "\\", " lead", "trail ", "{", "[", "%",
+             "&", "*b", "!c", "|", ">", "@", "`", ",", "x" * 30, "long text " * 9, "\t", "~", "2020-01-01", "1e3", ":", "😀"]  # fmt: skip
     kind = random.random()
     if depth > 3 or kind < 0.5:
         text = "".join(random.choice(words) for _ in range(random.randint(0, 6)))

@@ -1,4 +1,4 @@
-"""Learns the height of a wave from where one stands; what the loop does is logged by itself, the model served as ONNX."""
+"""Learns the height of a wave from where one stands; the loop is logged by itself, the model served as ONNX."""
 
 import json
 
@@ -18,7 +18,7 @@ def main():
     torch.manual_seed(7)
     places, heights = waves(2000, seed=1)
     model = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 32), torch.nn.Tanh(),
-                                torch.nn.Linear(32, 1))  # fmt: skip
+                                torch.nn.Linear(32, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for epoch in range(20):
         for batch in torch.randperm(len(places)).split(200):

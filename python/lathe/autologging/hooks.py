@@ -63,9 +63,9 @@ def is_patched(function):
 
 
 def observe(library, owner, name, observer, inside=None):
-    """Wraps owner.name. `observer(run, args, kwargs)` is a generator: it yields the (args, kwargs) to call with, is sent
-    what the function answered, and ends. Calls inside another observed training are not observed, unless that one is
-    `inside`: a library and a method's name, as "xgboost.fit".
+    """Wraps owner.name. `observer(run, args, kwargs)` is a generator: it yields the (args, kwargs) to call with, is
+    sent what the function answered, and ends. Calls inside another observed training are not observed, unless that one
+    is `inside`: a library and a method's name, as "xgboost.fit".
     """
     original = owner.__dict__[name]
     title = f"{getattr(owner, '__name__', owner)}.{name}"
@@ -115,12 +115,13 @@ def _finish(watching, answer):
 
 
 def _run_for(library):
-    """(the active run, False), or (a new one, True) where there is none, as MLflow makes it; (None, False) without a server."""
+    """(the active run, False); where there is none, (a new one, True) as MLflow makes it,
+    and (None, False) without a server."""
     try:
         run = session.active()
         if run is not None:
             return run, False
-        return session.start(), True
+        return session.start(tags={"mlflow.autologging": library}), True
     except LatheError as error:
         warn(library, f"nothing is logged: {error}")
         return None, False
@@ -136,7 +137,8 @@ def when_imported(name, action):
 
 
 def forget(name):
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not (isinstance(finder, _Waiting) and finder.name == name)]
+    sys.meta_path[:] = [finder for finder in sys.meta_path
+                        if not (isinstance(finder, _Waiting) and finder.name == name)]
 
 
 class _Waiting(importlib.abc.MetaPathFinder):

@@ -4,8 +4,8 @@ LIBRARIES = ("sklearn", "xgboost", "torch")
 
 # Accepted since MLflow has them; they change nothing here.
 _WITHOUT_EFFECT = frozenset((
-    "log_datasets", "exclusive", "disable_for_unsupported_versions", "log_post_training_metrics", "serialization_format",
-    "pos_label", "log_every_n_epoch", "log_model_signatures_only", "checkpoint", "checkpoint_monitor", "log_traces",
+    "log_datasets", "exclusive", "disable_for_unsupported_versions", "log_post_training_metrics", "pos_label",
+    "serialization_format", "log_every_n_epoch", "checkpoint", "checkpoint_monitor", "log_traces",
 ))
 
 

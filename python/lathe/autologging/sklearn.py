@@ -18,8 +18,8 @@ from lathe.buffer import now_ms
 _LIBRARY = "sklearn"
 _METHODS = ("fit", "fit_transform", "fit_predict")
 # What only prepares data is not a model, as MLflow sees it.
-_PREPARATION = ("sklearn.preprocessing.", "sklearn.impute.", "sklearn.feature_extraction.", "sklearn.feature_selection.",
-                "sklearn.compose._column_transformer.")  # fmt: skip
+_PREPARATION = ("sklearn.preprocessing.", "sklearn.impute.", "sklearn.feature_extraction.",
+                "sklearn.feature_selection.", "sklearn.compose._column_transformer.")
 _NAME = 250  # characters of a parameter's name
 
 
@@ -79,8 +79,8 @@ def _observe(run, args, kwargs):
     if settings.log_models:
         hooks.attempt(_LIBRARY, "logging the model", log_fitted, run, estimator, data, settings)
         if search and hasattr(estimator, "best_estimator_"):
-            hooks.attempt(_LIBRARY, "logging the best model", log_fitted, run, estimator.best_estimator_, data, settings,
-                          "best_estimator")
+            hooks.attempt(_LIBRARY, "logging the best model", log_fitted, run, estimator.best_estimator_, data,
+                          settings, "best_estimator")
 
 
 def log_description(run, library, estimator, settings, deep=True, params=True):
@@ -145,14 +145,14 @@ def _log_search(run, search, settings, started):
     experiment = run.info()["info"]["experiment_id"]
     basic = search.estimator.get_params(deep=not _is_search(search.estimator))
     kind = type(search.estimator)
-    tags = {**settings.extra_tags, "estimator_name": kind.__name__,
+    tags = {**settings.extra_tags, "mlflow.autologging": _LIBRARY, "estimator_name": kind.__name__,
             "estimator_class": f"{kind.__module__}.{kind.__name__}"}
     for i in list(order)[:settings.max_tuning_runs]:
         child = session.create(experiment, None, tags, parent=run, start_time=started)
         child.log_params({str(key)[:_NAME]: value for key, value in {**basic, **results["params"][i]}.items()})
         child.log_metrics({name: float(values[i]) for name, values in results.items()
                            if not name.startswith(("param", "split")) and isinstance(values[i], numbers.Number)
-                           and not (isinstance(values[i], float) and math.isnan(values[i]))}, None)  # fmt: skip
+                           and not (isinstance(values[i], float) and math.isnan(values[i]))}, None)
         child.end("FINISHED")
 
 

@@ -35,7 +35,7 @@ def _classifier(library, estimator, data, labels, weights):
         name: hooks.attempt(library, name, lambda score=score: score(labels, predicted, average="weighted",
                                                                      sample_weight=weights, zero_division=0))
         for name, score in (("precision_score", metrics.precision_score), ("recall_score", metrics.recall_score),
-                            ("f1_score", metrics.f1_score))}  # fmt: skip
+                            ("f1_score", metrics.f1_score))}
     found["accuracy_score"] = hooks.attempt(
         library, "accuracy_score", lambda: metrics.accuracy_score(labels, predicted, sample_weight=weights))
     if hasattr(estimator, "predict_proba"):

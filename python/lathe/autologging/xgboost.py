@@ -19,10 +19,11 @@ def patch():
     import xgboost
 
     _remember_rows(xgboost.DMatrix)
-    for quantile in {getattr(xgboost, name) for name in ("QuantileDMatrix", "DeviceQuantileDMatrix") if hasattr(xgboost, name)}:
-        if "__init__" in quantile.__dict__:
-            _remember_rows(quantile)
-    hooks.observe(_LIBRARY, xgboost, "train", lambda run, args, kwargs: _observe_train(run, args, kwargs, xgboost.train))
+    for name in ("QuantileDMatrix", "DeviceQuantileDMatrix"):
+        if "__init__" in vars(getattr(xgboost, name, object)) and hasattr(xgboost, name):
+            _remember_rows(getattr(xgboost, name))
+    hooks.observe(_LIBRARY, xgboost, "train", lambda run, args, kwargs: _observe_train(
+        run, args, kwargs, xgboost.train))
     # The wrappers' fit logs the model itself, as the wrapper that it is.
     hooks.observe(_LIBRARY, xgboost.sklearn, "train", lambda run, args, kwargs: _observe_train(
         run, args, kwargs, xgboost.sklearn.train, inside_fit=True), inside="xgboost.fit")
@@ -63,11 +64,11 @@ def _observe_train(run, args, kwargs, train, inside_fit=False):
     call = inspect.signature(train).bind(*args, **kwargs)
     call.apply_defaults()
     given = call.arguments
-    params = given.get("params") or {}
-    params = dict(params) if not isinstance(params, list) else dict(params)
+    params = dict(given.get("params") or {})  # which may be a list of pairs
     if settings.extra_tags:
         run.set_tags(settings.extra_tags)
-    log_params(run, _LIBRARY, {**params, **{name: value for name, value in given.items() if name not in _NOT_PARAMETERS}})
+    told = {name: value for name, value in given.items() if name not in _NOT_PARAMETERS}
+    log_params(run, _LIBRARY, {**params, **told})
 
     history = []
 
@@ -88,11 +89,13 @@ def _observe_train(run, args, kwargs, train, inside_fit=False):
         given["evals_result"] = {}
     booster = yield call.args, call.kwargs
 
-    log_rounds(given["evals_result"])  # XGBoost does not ask every callback about the round in which one of them stops it
+    # XGBoost does not ask every callback about the round in which one of them stops it.
+    hooks.attempt(_LIBRARY, "logging the last round", log_rounds, given["evals_result"])
     if given.get("early_stopping_rounds") or _stops_early(given["callbacks"]):
         hooks.attempt(_LIBRARY, "logging the best round", _log_best, run, booster, history)
     for kind in settings.importance_types:
-        scores = hooks.attempt(_LIBRARY, "the feature importance", lambda kind=kind: booster.get_score(importance_type=kind))
+        scores = hooks.attempt(_LIBRARY, "the feature importance",
+                               lambda kind=kind: booster.get_score(importance_type=kind))
         if scores is not None:
             run.log_bytes(json.dumps(scores).encode(), f"feature_importance_{kind}.json")
     if settings.log_models and not inside_fit:

@@ -1,4 +1,4 @@
-"""torch's modules: exported to ONNX, which is what an endpoint serves, and pickled as MLflow does, to be loaded again."""
+"""torch's modules: exported to ONNX, which is what an endpoint serves, and pickled as MLflow does, to be loaded."""
 
 import contextlib
 import inspect
@@ -59,7 +59,7 @@ def load(folder, flavor, **options):
 
 
 def predict(model, data):
-    """As MLflow's pyfunc does: a DataFrame or array as float32 (or its own integer type) in, arrays or a DataFrame out."""
+    """As MLflow's pyfunc does: a DataFrame, which becomes float32, gives a DataFrame; arrays give arrays."""
     import torch
 
     device = next((parameter.device for parameter in model.parameters()), "cpu")
@@ -81,8 +81,12 @@ def predict(model, data):
 def _export(model, inputs, outputs, path):
     import torch
 
-    count = len(outputs) if isinstance(outputs, (tuple, list)) else len(outputs) if isinstance(outputs, dict) else 1
-    names = list(outputs) if isinstance(outputs, dict) else ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+    if isinstance(outputs, dict):
+        names = list(outputs)
+    elif isinstance(outputs, (tuple, list)) and len(outputs) > 1:
+        names = [f"output_{i}" for i in range(len(outputs))]
+    else:
+        names = ["output"]
     options = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
         with _evaluating(model), torch.no_grad(), warnings.catch_warnings():

@@ -16,13 +16,13 @@ from mlflow.fluent import (  # noqa: F401
     log_dict, log_figure, log_metric, log_metrics, log_param, log_params, log_text, register_model, search_experiments,
     search_model_versions, search_registered_models, search_runs, set_experiment, set_experiment_tag,
     set_registry_uri, set_system_metrics_sampling_interval, set_tag, set_tags, set_tracking_uri, start_run,
-)  # fmt: skip
+)
 
 __version__ = "3.3.2"  # of MLflow's API, as the server's /version says; `mlflow.is_lathe` tells that this is the subset
 is_lathe = True
 
-_LAZY = {"sklearn", "xgboost", "pytorch", "onnx", "pyfunc", "models", "artifacts", "tracking", "entities", "client", "types",
-         "utils"}  # fmt: skip
+_LAZY = {"sklearn", "xgboost", "pytorch", "onnx", "pyfunc", "models", "artifacts", "tracking", "entities", "client",
+         "types", "utils"}
 
 
 def autolog(disable=False, exclude_flavors=None, **options):

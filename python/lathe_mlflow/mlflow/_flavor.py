@@ -10,13 +10,13 @@ from mlflow.exceptions import MlflowException, translated
 from mlflow.models import ModelInfo
 
 # Accepted since MLflow's functions have them; they change nothing here.
-_WITHOUT_EFFECT = frozenset(("conda_env", "mlflow_model", "await_registration_for", "example_no_conversion", "params", "tags",
-                             "model_type", "step", "model_id", "resources", "auth_policy"))  # fmt: skip
+_WITHOUT_EFFECT = frozenset(("conda_env", "mlflow_model", "await_registration_for", "example_no_conversion", "params",
+                             "tags", "model_type", "step", "model_id", "resources", "auth_policy"))
 
 
 @translated
 def save(path, write, signature=None, input_example=None, code_paths=None, pip_requirements=None,
-         extra_pip_requirements=None, metadata=None, identity=None, **others):  # fmt: skip
+         extra_pip_requirements=None, metadata=None, identity=None, **others):
     """Fills the folder `path`; `write(folder)` answers the flavor's `Contents`."""
     unknown = sorted(set(others) - _WITHOUT_EFFECT)
     if unknown:
@@ -29,11 +29,11 @@ def save(path, write, signature=None, input_example=None, code_paths=None, pip_r
     contents = write(path)
     _copy_code(code_paths, path, contents.flavors)
     if isinstance(pip_requirements, str):
-        raise MlflowException.invalid_parameter_value("pip_requirements is a list of requirements here, not a file's name")
+        raise MlflowException.invalid_parameter_value("pip_requirements is a list of requirements here, not a file")
     requirements = [*(contents.requirements if pip_requirements is None else pip_requirements),
-                    *(extra_pip_requirements or ())]  # fmt: skip
+                    *(extra_pip_requirements or ())]
     return models.save(None, path, signature, input_example, contents, requirements=requirements, metadata=metadata,
-                       **(identity or {}))  # fmt: skip
+                       **(identity or {}))
 
 
 @translated
@@ -72,7 +72,7 @@ def flavor_of(model, name, uri):
         return model["flavors"][name]
     except KeyError:
         raise MlflowException(f'Model does not have the "{name}" flavor: {uri} has {", ".join(model["flavors"])}',
-                              "RESOURCE_DOES_NOT_EXIST") from None  # fmt: skip
+                              "RESOURCE_DOES_NOT_EXIST") from None
 
 
 def _copy_code(code_paths, folder, flavors):

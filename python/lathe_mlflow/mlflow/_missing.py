@@ -3,7 +3,7 @@
 
 def explain(what):
     return (f"{what} is not in Lathe's subset of MLflow, which stands in because this job's environment has no mlflow: "
-            "install mlflow there to have all of it (it logs to Lathe too)")  # fmt: skip
+            "install mlflow there to have all of it (it logs to Lathe too)")
 
 
 class Missing:

@@ -19,8 +19,8 @@ def download_artifacts(artifact_uri=None, run_id=None, artifact_path=None, dst_p
 def list_artifacts(artifact_uri=None, run_id=None, artifact_path=None, tracking_uri=None):
     root = artifacts.resolve(session.client(), _uri(artifact_uri, run_id, artifact_path))
     base = artifact_path or ""
-    return [FileInfo(posixpath.join(base, posixpath.basename(each["path"])), bool(each.get("is_dir")), each.get("file_size"))
-            for each in session.client().list_files(root)]  # fmt: skip
+    return [FileInfo(posixpath.join(base, posixpath.basename(each["path"])), bool(each.get("is_dir")),
+                     each.get("file_size")) for each in session.client().list_files(root)]
 
 
 def load_text(artifact_uri):

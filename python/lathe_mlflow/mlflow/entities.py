@@ -42,15 +42,15 @@ class RunTag(SimpleNamespace):
 class RunInfo(SimpleNamespace):
     def __init__(self, info):
         times = {name: int(info[name]) if info.get(name) else None for name in ("start_time", "end_time")}
-        super().__init__(**{**dict.fromkeys(("run_name", "user_id", "status", "artifact_uri", "lifecycle_stage")), **info,
-                            **times, "run_uuid": info["run_id"]})  # fmt: skip
+        optional = dict.fromkeys(("run_name", "user_id", "status", "artifact_uri", "lifecycle_stage"))
+        super().__init__(**{**optional, **info, **times, "run_uuid": info["run_id"]})
 
 
 class RunData(SimpleNamespace):
     def __init__(self, data):
         super().__init__(metrics={each["key"]: float(each.get("value", 0)) for each in data.get("metrics", ())},
                          params={each["key"]: each.get("value", "") for each in data.get("params", ())},
-                         tags={each["key"]: each.get("value", "") for each in data.get("tags", ())})  # fmt: skip
+                         tags={each["key"]: each.get("value", "") for each in data.get("tags", ())})
 
 
 class Run:
@@ -81,8 +81,8 @@ class Experiment(_Named):
 
 
 class ModelVersion(_Named):
-    _fields = ("name", "version", "creation_timestamp", "last_updated_timestamp", "current_stage", "description", "run_id",
-               "source", "status", "status_message", "run_link", "user_id")  # fmt: skip
+    _fields = ("name", "version", "creation_timestamp", "last_updated_timestamp", "current_stage", "description",
+               "run_id", "source", "status", "status_message", "run_link", "user_id")
 
     def __init__(self, answer):
         super().__init__({**answer, "version": str(answer["version"]), "aliases": list(answer.get("aliases", ()))})

@@ -38,13 +38,13 @@ class ActiveRun(Run):
 
 @translated
 def start_run(run_id=None, experiment_id=None, run_name=None, nested=False, parent_run_id=None, tags=None,
-              description=None, log_system_metrics=None):  # fmt: skip
+              description=None, log_system_metrics=None):
     """Starts a run, the first time the job's own; `nested=True` starts one below this thread's active run."""
     global _job_run_is_free
     stack = _stack()
     if stack and not nested:
         raise Exception(f"Run with UUID {stack[0].info.run_id} is already active. To start a new run, first end the "
-                        "current run with mlflow.end_run(). To start a nested run, call start_run with nested=True")  # fmt: skip
+                        "current run with mlflow.end_run(). To start a nested run, call start_run with nested=True")
     tags = {**(tags or {}), **({_NOTE: description} if description else {})}
     job = os.environ.get("MLFLOW_RUN_ID")
     if run_id or (job and _job_run_is_free and not parent_run_id):
@@ -177,14 +177,15 @@ def set_experiment(experiment_name=None, experiment_id=None):
     own = os.environ.get("MLFLOW_EXPERIMENT_NAME"), os.environ.get("MLFLOW_EXPERIMENT_ID")
     if (experiment_name not in (None, own[0])) or (experiment_id is not None and str(experiment_id) != own[1]):
         _once(f"mlflow.set_experiment({experiment_name or experiment_id!r}) changes nothing: a job is a run of its "
-              f"experiment already, here {own[0]!r}; name the experiment in the job's file (experiment_name).")  # fmt: skip
+              f"experiment already, here {own[0]!r}; name the experiment in the job's file (experiment_name).")
     return get_experiment(_experiment_id())
 
 
 def set_tracking_uri(uri):
     """A job logs to its own server; another address is said once."""
     if uri and str(uri).rstrip("/") != get_tracking_uri().rstrip("/"):
-        _once(f"mlflow.set_tracking_uri({str(uri)!r}) changes nothing: Lathe's subset of MLflow logs to the job's server.")
+        _once(f"mlflow.set_tracking_uri({str(uri)!r}) changes nothing: Lathe's subset of MLflow logs to the job's "
+              "server.")
 
 
 def get_tracking_uri():
@@ -214,7 +215,7 @@ def set_system_metrics_sampling_interval(interval):
 
 
 def search_runs(experiment_ids=None, filter_string="", run_view_type=1, max_results=100_000, order_by=None,
-                output_format="pandas", search_all_experiments=False, experiment_names=None):  # fmt: skip
+                output_format="pandas", search_all_experiments=False, experiment_names=None):
     """A DataFrame, or with output_format="list" a list of Run."""
     from lathe import search
 
@@ -225,7 +226,7 @@ def search_runs(experiment_ids=None, filter_string="", run_view_type=1, max_resu
         session.flush_all()
         ids = search.experiments(session.client(), experiment_names, experiment_ids, search_all_experiments)
         found = search.find_runs(session.client(), ids, filter_string, order_by, max_results,
-                                 ViewType.to_string(run_view_type))  # fmt: skip
+                                 ViewType.to_string(run_view_type))
         return [Run(run) for run in found] if output_format == "list" else search.frame(list(found))
 
     return find()

@@ -30,7 +30,7 @@ def _writer(model):
 
         onnx.save(model, os.path.join(folder, "model.onnx"))
         flavors = {"onnx": {"code": None, "data": "model.onnx", "onnx_version": onnx.__version__, "providers": None},
-                   "python_function": python_function(loader_module="mlflow.onnx", data="model.onnx")}  # fmt: skip
+                   "python_function": python_function(loader_module="mlflow.onnx", data="model.onnx")}
         return Contents(flavors, [f"onnx=={onnx.__version__}", "onnxruntime"])
 
     return write
@@ -47,7 +47,8 @@ def _python_function(folder, model):
 
     def predict(data):
         if hasattr(data, "iloc"):
-            data = data.to_numpy(dtype="float32") if len(inputs) == 1 else {name: data[[name]].to_numpy() for name in data}
+            one = len(inputs) == 1
+            data = data.to_numpy(dtype="float32") if one else {name: data[[name]].to_numpy() for name in data}
         fed = data if isinstance(data, dict) else {inputs[0].name: data}
         found = dict(zip(outputs, running.run(outputs, fed)))
         return found if len(found) > 1 else next(iter(found.values()))

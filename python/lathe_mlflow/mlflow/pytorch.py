@@ -12,7 +12,7 @@ def save_model(pytorch_model, path, input_example=None, **options):
 
 def log_model(pytorch_model, artifact_path=None, registered_model_name=None, input_example=None, name=None, **options):
     return _flavor.log(name or artifact_path, _writer(pytorch_model, input_example), registered_model_name,
-                       input_example=input_example, **options)  # fmt: skip
+                       input_example=input_example, **options)
 
 
 def load_model(model_uri, dst_path=None, **options):

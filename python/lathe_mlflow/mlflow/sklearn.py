@@ -12,7 +12,7 @@ def save_model(sk_model, path, serialization_format="cloudpickle", pyfunc_predic
 
 
 def log_model(sk_model, artifact_path=None, serialization_format="cloudpickle", registered_model_name=None,
-              pyfunc_predict_fn="predict", name=None, **options):  # fmt: skip
+              pyfunc_predict_fn="predict", name=None, **options):
     return _flavor.log(name or artifact_path, _writer(sk_model, pyfunc_predict_fn), registered_model_name, **options)
 
 

@@ -12,7 +12,7 @@ def save_model(xgb_model, path, model_format="ubj", **options):
 
 def log_model(xgb_model, artifact_path=None, registered_model_name=None, model_format="ubj", name=None, **options):
     return _flavor.log(name or artifact_path, lambda folder: xgboost_flavor.save(xgb_model, folder, model_format),
-                       registered_model_name, **options)  # fmt: skip
+                       registered_model_name, **options)
 
 
 def load_model(model_uri, dst_path=None):

@@ -25,7 +25,8 @@ def test_a_script_written_for_mlflow_logs_to_its_job(server):
                 else: raise AssertionError
             client = mlflow.MlflowClient()
             assert client.get_run(run.info.run_id).data.metrics["loss"] == 0.2
-            assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [1, .5, 1/3, .25, .2]
+            history = client.get_metric_history(run.info.run_id, "loss")
+            assert [point.value for point in history] == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
             assert client.get_run(child.info.run_id).info.status == "FINISHED"
             assert mlflow.get_parent_run(child.info.run_id).info.run_id == run.info.run_id
             found = client.search_runs([run.info.experiment_id], "metrics.score > 0.4")
@@ -86,7 +87,8 @@ def test_models_are_saved_logged_registered_and_loaded(server):
         assert [each.run_id for each in found] == [added.run_id]
         """)
     assert job["status"] == "Completed", log
-    version = server.get(API + "model-versions/get", params={"name": "subset-linear", "version": "1"}).json()["model_version"]
+    query = {"name": "subset-linear", "version": "1"}
+    version = server.get(API + "model-versions/get", params=query).json()["model_version"]
     assert version["status"] == "READY" and version["run_id"] == job["name"]
 
 
@@ -129,13 +131,15 @@ CHECK = """
     """
 
 
+PUT = "mkdir -p $d/mlflow; echo 'standing = \"in\"' > $d/mlflow/__init__.py"
+
+
 @pytest.mark.parametrize("before, python", [
     (VENV, "env/bin/python"),
     (VENV, "env/bin/python -E -c 'import mlflow; assert mlflow.standing' && env/bin/python"),
-    ("mkdir mlflow; echo 'standing = \"in\"' > mlflow/__init__.py", "python"),
-    ("mkdir -p lib/mlflow; echo 'standing = \"in\"' > lib/mlflow/__init__.py; export PYTHONPATH=$PYTHONPATH:lib", "python"),
-    ("echo > nothing.py; d=$(python -m site --user-site); mkdir -p $d/mlflow; echo 'standing = \"in\"' > $d/mlflow/__init__.py",
-     "python"),
+    (f"d=.; {PUT}", "python"),
+    (f"d=lib; {PUT}; export PYTHONPATH=$PYTHONPATH:lib", "python"),
+    (f"d=$(python -m site --user-site || true); {PUT}", "python"),
 ], ids=["venv", "isolated", "beside the script", "on PYTHONPATH", "user site"])  # fmt: skip
 def test_an_mlflow_of_the_environment_wins(server, before, python):
     job, log = run_script(server, CHECK, before, python)

@@ -65,7 +65,7 @@ assert str(table["start_time"].dtype) == "datetime64[ns, UTC]" and (table["end_t
 print(table["tags.mlflow.runName"].tolist(), table.status.unique().tolist())
 rows = lathe.search_runs("metrics.score > 0.25", experiment_names=["table"], output_format="list")
 print([(row["params.depth"], row["metrics.score"]) for row in rows])
-print(len(lathe.search_runs(experiment_names=["table"], max_results=2)), len(lathe.search_runs(experiment_names=["none"])))
+print(*(len(lathe.search_runs(experiment_names=[name], max_results=2)) for name in ("table", "none")))
 print(len(lathe.search_runs("params.depth = '1'", search_all_experiments=True)))
 """, tmp_path)
     assert out.splitlines() == ["['3', '2', '1'] float64 [False, False, True]",
@@ -76,7 +76,8 @@ def test_search_runs_finds_more_than_one_page(server, tmp_path):
     experiment = server.post(API + "experiments/create", json={"name": "pages"}).json()["experiment_id"]
     for _ in range(1003):
         server.post(API + "runs/create", json={"experiment_id": experiment, "start_time": 1}).raise_for_status()
-    out = run_outside(server, "import lathe; print(len(set(lathe.search_runs(experiment_names=['pages'])['run_id'])))", tmp_path)
+    count = "len(set(lathe.search_runs(experiment_names=['pages'])['run_id']))"
+    out = run_outside(server, f"import lathe; print({count})", tmp_path)
     assert out == "1003\n"
 
 

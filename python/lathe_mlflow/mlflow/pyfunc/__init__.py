@@ -65,10 +65,10 @@ def save_model(path, python_model=None, artifacts=None, loader_module=None, data
 
 
 def log_model(artifact_path=None, python_model=None, artifacts=None, loader_module=None, data_path=None,
-              registered_model_name=None, name=None, **options):  # fmt: skip
+              registered_model_name=None, name=None, **options):
     options.setdefault("code_paths", options.pop("code_path", None))
     return _flavor.log(name or artifact_path, _writer(python_model, artifacts, loader_module, data_path),
-                       registered_model_name, **options)  # fmt: skip
+                       registered_model_name, **options)
 
 
 def _writer(python_model, artifacts, loader_module, data_path):
@@ -77,7 +77,8 @@ def _writer(python_model, artifacts, loader_module, data_path):
 
     def write(folder):
         if loader_module is not None:
-            return Contents({FLAVOR_NAME: python_function(loader_module=loader_module, **_copied(data_path, folder))}, [])
+            flavor = python_function(loader_module=loader_module, **_copied(data_path, folder))
+            return Contents({FLAVOR_NAME: flavor}, [])
         return _write_python_model(python_model, artifacts or {}, folder)
 
     return write
@@ -98,7 +99,7 @@ def _write_python_model(model, artifacts, folder):
         kept[name] = {"path": os.path.relpath(target, folder), "uri": str(uri)}
     pickler = pickle_flavor.dump(model, os.path.join(folder, "python_model.pkl"))
     flavor = python_function(loader_module="mlflow.pyfunc.model", python_model="python_model.pkl",
-                             cloudpickle_version=getattr(pickler, "__version__", None))  # fmt: skip
+                             cloudpickle_version=getattr(pickler, "__version__", None))
     if kept:
         flavor["artifacts"] = kept
     context = PythonModelContext({name: os.path.join(folder, each["path"]) for name, each in kept.items()})
@@ -137,7 +138,7 @@ def _ordered(data, signature):
         import pandas
 
         data = pandas.DataFrame([data] if isinstance(data, dict) and not any(
-            isinstance(value, (list, tuple)) for value in data.values()) else data)  # fmt: skip
+            isinstance(value, (list, tuple)) for value in data.values()) else data)
     if not hasattr(data, "columns"):
         return data
     required = [spec.name for spec in signature.inputs.inputs if spec.required]

@@ -10,7 +10,7 @@ from lathe.search import find_runs
 from mlflow._missing import explain
 from mlflow.entities import (
     Experiment, FileInfo, Metric, ModelVersion, PagedList, RegisteredModel, Run, RunStatus, ViewType,
-)  # fmt: skip
+)
 from mlflow.exceptions import MlflowException, translated
 
 
@@ -90,7 +90,7 @@ class MlflowClient:
         root = artifacts.resolve(self._client, f"runs:/{run_id}")
         found = self._client.list_files(posixpath.join(root, path or "").rstrip("/"))
         return [FileInfo(posixpath.join(path or "", posixpath.basename(each["path"])), bool(each.get("is_dir")),
-                         each.get("file_size")) for each in found]  # fmt: skip
+                         each.get("file_size")) for each in found]
 
     def download_artifacts(self, run_id, path, dst_path=None):
         return artifacts.download(self._client, f"runs:/{run_id}/{path}".rstrip("/"), dst_path)
@@ -102,12 +102,12 @@ class MlflowClient:
             query = {"run_id": run_id, "metric_key": key, "max_results": 25_000, "page_token": token}
             answer = self._client.get("metrics/get-history", query)
             points += [Metric(key, point["value"], int(point["timestamp"]), int(point.get("step", 0)))
-                       for point in answer.get("metrics", ())]  # fmt: skip
+                       for point in answer.get("metrics", ())]
             token = answer.get("next_page_token") or None
         return points
 
     def search_runs(self, experiment_ids, filter_string="", run_view_type=1, max_results=1000, order_by=None,
-                    page_token=None):  # fmt: skip
+                    page_token=None):
         """All that were asked for at once: there is no page token."""
         session.flush_all()
         ids = [experiment_ids] if isinstance(experiment_ids, str) else experiment_ids
@@ -139,17 +139,17 @@ class MlflowClient:
 
     def set_experiment_tag(self, experiment_id, key, value):
         self._client.post("experiments/set-experiment-tag",
-                          {"experiment_id": experiment_id, "key": key, "value": str(value)})  # fmt: skip
+                          {"experiment_id": experiment_id, "key": key, "value": str(value)})
 
     def search_experiments(self, view_type=1, max_results=1000, filter_string=None, order_by=None, page_token=None):
         return self._page("experiments/search", "experiments", Experiment, max_results, filter_string, order_by,
-                          page_token, view_type=ViewType.to_string(view_type))  # fmt: skip
+                          page_token, view_type=ViewType.to_string(view_type))
 
     # The registry
 
     def create_registered_model(self, name, tags=None, description=None):
         body = {"name": name, "description": description or "",
-                "tags": [{"key": key, "value": str(value)} for key, value in (tags or {}).items()]}  # fmt: skip
+                "tags": [{"key": key, "value": str(value)} for key, value in (tags or {}).items()]}
         return RegisteredModel(self._client.post("registered-models/create", body)["registered_model"])
 
     def get_registered_model(self, name):
@@ -157,12 +157,12 @@ class MlflowClient:
 
     def search_registered_models(self, filter_string=None, max_results=100, order_by=None, page_token=None):
         return self._page("registered-models/search", "registered_models", RegisteredModel, max_results, filter_string,
-                          order_by, page_token)  # fmt: skip
+                          order_by, page_token)
 
     def create_model_version(self, name, source, run_id=None, tags=None, run_link=None, description=None,
-                             await_creation_for=300, **_):  # fmt: skip
+                             await_creation_for=300, **_):
         body = {"name": name, "source": source, "description": description or "",
-                "tags": [{"key": key, "value": str(value)} for key, value in (tags or {}).items()]}  # fmt: skip
+                "tags": [{"key": key, "value": str(value)} for key, value in (tags or {}).items()]}
         if run_id:
             body["run_id"] = run_id
         version = ModelVersion(self._client.post("model-versions/create", body, repeatable=False)["model_version"])
@@ -187,7 +187,7 @@ class MlflowClient:
 
     def search_model_versions(self, filter_string=None, max_results=10_000, order_by=None, page_token=None):
         return self._page("model-versions/search", "model_versions", ModelVersion, max_results, filter_string, order_by,
-                          page_token)  # fmt: skip
+                          page_token)
 
     def set_registered_model_alias(self, name, alias, version):
         self._client.post("registered-models/alias", {"name": name, "alias": alias, "version": str(version)})
@@ -201,7 +201,7 @@ class MlflowClient:
 
     def transition_model_version_stage(self, name, version, stage, archive_existing_versions=False):
         body = {"name": name, "version": str(version), "stage": stage,
-                "archive_existing_versions": archive_existing_versions}  # fmt: skip
+                "archive_existing_versions": archive_existing_versions}
         return ModelVersion(self._client.post("model-versions/transition-stage", body)["model_version"])
 
     def register(self, model_uri, name, await_registration_for=300, tags=None):
@@ -226,7 +226,7 @@ class MlflowClient:
             version = self.get_model_version(version.name, version.version)
         if version.status == "FAILED_REGISTRATION":
             raise MlflowException(f"version {version.version} of model {version.name!r} could not be registered: "
-                                  f"{version.status_message}")  # fmt: skip
+                                  f"{version.status_message}")
         return version
 
     def _page(self, path, key, kind, max_results, filter_string, order_by, token, **more):
