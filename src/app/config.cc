@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "db/postgres_place.h"
 
 namespace lathe::app {
 namespace {
@@ -71,6 +72,14 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
     return fail(Code::invalid, fmt::format("{} must be {}, not \"{}\" (from {})", name, expected, value, origin));
   };
   if ((name == "port" || name.ends_with("_port")) && !is_port(value)) return wrong("a port number from 0 to 65535");
+  if (name == "store" && value != "sqlite" && !db::is_postgres(value))
+    return fail(Code::invalid, fmt::format("store must be sqlite or postgresql://USER@HOST:PORT/DB (from {})", origin));
+  if (name == "store" && value != "sqlite" && !db::is_readable_place(value))
+    return fail(Code::invalid, fmt::format("store is no URI that PostgreSQL's library can read (from {}): is each special character in "
+                                           "it percent-encoded?", origin));
+  if (name == "store" && origin.starts_with("flag") && db::has_password(value))
+    return fail(Code::invalid, "all users of this machine see the flags of a program: put the store's password into PGPASSWORD, "
+                               "~/.pgpass or the configuration file, and leave it out of --store");
   if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
@@ -86,6 +95,7 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
 const std::vector<Setting>& settings() {
   static const std::vector<Setting> kSettings = {
       {"data", "", "folder that holds everything (default: $XDG_DATA_HOME/lathe, else ~/.local/share/lathe)"},
+      {"store", "sqlite", "where records go: sqlite (in the data folder), or postgresql://USER@HOST:PORT/DB"},
       {"artifacts", "", "where artifacts go: s3://BUCKET/PREFIX, or a folder (default: the folder artifacts in the data folder)"},
       {"artifacts_endpoint", "", "an S3 server other than AWS: http://HOST:PORT (default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL)"},
       {"artifacts_region", "", "S3's region (default: AWS_REGION, the profile's, else us-east-1)"},
@@ -136,6 +146,7 @@ Result<Config> Config::load(const std::map<std::string, std::string>& flags, con
   return config;
 }
 
+std::string Config::shown(std::string_view name) const { return name == "store" ? db::shown_place(text(name)) : text(name); }
 const std::string& Config::text(std::string_view name) const { return values_.find(name)->second.text; }
 const std::string& Config::origin(std::string_view name) const { return values_.find(name)->second.origin; }
 bool Config::flag(std::string_view name) const { return text(name) == "true" || text(name) == "on"; }

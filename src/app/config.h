@@ -29,6 +29,7 @@ class Config {
   static Result<Config> load(const std::map<std::string, std::string>& flags, const char* (*environment)(const char*));
 
   const std::string& text(std::string_view name) const;
+  std::string shown(std::string_view name) const;  ///< the same for people to see: without a password
   std::uint16_t port(std::string_view name) const;  ///< checked at load
   bool flag(std::string_view name) const;           ///< checked at load
   std::vector<std::string> list(std::string_view name) const;  ///< comma-separated

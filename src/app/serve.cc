@@ -62,7 +62,7 @@ class App {
       return fail(Code::invalid, "--auth off works on loopback only: leave auth on, or listen on 127.0.0.1");
     LATHE_TRY(auto folder, DataFolder::lock(data));
     folder_.emplace(std::move(folder));
-    LATHE_TRY(db_, db::open_sqlite((data / "lathe.db").string(), db::migrations()));
+    LATHE_TRY(db_, open_store());
     LATHE_TRY(auth_, auth::Auth::open(*db_, !config_.flag("auth")));
     LATHE_TRY(const auto first_token, auth_->first_start());
     if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
@@ -127,6 +127,15 @@ class App {
     std::error_code ignored;
     const auto own = std::filesystem::read_symlink("/proc/self/exe", ignored);
     return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port")};
+  }
+
+  Result<std::unique_ptr<db::Database>> open_store() const {
+    const auto& store = config_.text("store");
+    if (store == "sqlite") return db::open_sqlite((config_.data() / "lathe.db").string(), db::migrations());
+    return db::open_postgres(store, db::migrations(), [](const std::string& why) {
+      log::error("ending why=\"{}\"", why);
+      ::kill(::getpid(), SIGTERM);
+    });
   }
 
   Result<std::unique_ptr<storage::Storage>> open_artifacts() const {

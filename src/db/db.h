@@ -13,7 +13,8 @@
 
 #include "base/result.h"
 
-/// The store. One interface over SQLite (and, later, PostgreSQL): SQL is written once, with parameters $1..$n.
+/// The store. One interface over SQLite and PostgreSQL: SQL is written once, with parameters $1..$n, as both understand it
+/// (db/dialect.h says how).
 namespace lathe::db {
 
 /// What a column holds. Texts are UTF-8.
@@ -140,7 +141,8 @@ auto all(Connection& c, std::string_view sql, F&& read, const Args&... args)
 /// A database: one writer whose commits carry many writes, and readers beside it. Thread-safe.
 ///
 /// Each write runs in a savepoint of its own: one that fails leaves its neighbours of the same commit untouched. A write
-/// is reported done only when the commit that carries it is on disk (SQLite: WAL, synchronous=FULL).
+/// is reported done only when the commit that carries it is on disk (SQLite: WAL, synchronous=FULL). A store on another
+/// machine may be away: then a write or a read waits for it for a few seconds, and fails as `unavailable`.
 class Database {
  public:
   virtual ~Database() = default;
@@ -150,10 +152,11 @@ class Database {
 
   /// Queues `work` for the writer and returns at once. `done` is called on the writer's thread, after the commit (or with
   /// the error of `work`, which was rolled back); it must not block. `work` must not
-  /// call into this Database, and may be run a second time when a full disk took the first commit away.
+  /// call into this Database, and may be run again when the first commit came to nothing (a full disk, a lost connection).
   virtual void submit(Work work, Done done) = 0;
 
   /// Runs `work` on a reader's connection, on the calling thread, in one snapshot. Blocks while all readers are busy.
+  /// `work` may be run again when its first statement found the connection lost.
   virtual Result<void> read_with(const Work& work) = 0;
 
   /// As `submit`, waiting for the commit. Not for the I/O thread.
@@ -199,5 +202,13 @@ const std::vector<Migration>& migrations();
 /// Opens (or makes) the SQLite file and brings its schema up to date; before the first new step of an existing store, a
 /// copy goes to `backups` beside it (`lathe-NNNN.db`). Errors: `conflict` — the store is newer than this program.
 Result<std::unique_ptr<Database>> open_sqlite(const std::string& file, const std::vector<Migration>& steps);
+
+/// Opens the PostgreSQL database at a libpq URI and brings its schema up to date, in one transaction. The store is this
+/// program's alone: another's attempt to open it is refused, and should another have taken it over while PostgreSQL was
+/// away, then this one never commits again and calls `taken` once, with a sentence, on a thread of its own.
+/// Errors: `conflict` — the store is newer than this program, or another has it; `unavailable`, `invalid` — nobody answers
+/// there, or refuses us.
+Result<std::unique_ptr<Database>> open_postgres(const std::string& uri, const std::vector<Migration>& steps,
+                                                std::function<void(const std::string&)> taken);
 
 }  // namespace lathe::db

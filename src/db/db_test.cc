@@ -3,21 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <filesystem>
 #include <thread>
 
 #include "base/ids.h"
+#include "db/test_store.h"
 
 namespace lathe::db {
 namespace {
 
 const std::vector<Migration> kSteps = {{1, "pair", "CREATE TABLE pair (id BIGINT PRIMARY KEY, name TEXT UNIQUE)"}};
 
-struct DatabaseTest : ::testing::Test {
-  std::filesystem::path folder = std::filesystem::temp_directory_path() / ("lathe-db-test-" + random_hex(4));
-  std::string file = (folder / "lathe.db").string();
-  DatabaseTest() { std::filesystem::create_directories(folder); }
-  ~DatabaseTest() override { std::filesystem::remove_all(folder); }
+struct DatabaseTest : ::testing::TestWithParam<Kind> {
+  TestStore store{GetParam()};
+  std::unique_ptr<Database> opened() const { return std::move(store.open(kSteps).value()); }
 
   static Result<void> insert(Connection& c, std::int64_t id, const std::string& name) {
     LATHE_CHECK(run(c, "INSERT INTO pair (id, name) VALUES ($1, $2)", id, name));
@@ -31,8 +29,8 @@ struct DatabaseTest : ::testing::Test {
   }
 };
 
-TEST_F(DatabaseTest, ParametersAreTakenByTheirNumberNotByTheirPlace) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, ParametersAreTakenByTheirNumberNotByTheirPlace) {
+  auto db = opened();
   ASSERT_TRUE(db->write([](Connection& c) { return run(c, "INSERT INTO pair (name, id) VALUES ($2, $1)", 7, "seven"); }));
   auto name = db->read([](Connection& c) {
     return first(c, "SELECT name FROM pair WHERE id = $1", [](const Row& row) { return row.text(0); }, 7);
@@ -40,8 +38,8 @@ TEST_F(DatabaseTest, ParametersAreTakenByTheirNumberNotByTheirPlace) {
   EXPECT_EQ(name->value(), "seven");
 }
 
-TEST_F(DatabaseTest, ManyRowsAreInsertedAtOnceAndClashesAreCounted) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, ManyRowsAreInsertedAtOnceAndClashesAreCounted) {
+  auto db = opened();
   const std::vector<std::int64_t> ids = {1, 2, 3, 2};
   const std::vector<std::string_view> names = {"a", "", "it's", "again"};
   const std::array<Column, 2> columns{ids, names};
@@ -55,8 +53,8 @@ TEST_F(DatabaseTest, ManyRowsAreInsertedAtOnceAndClashesAreCounted) {
   EXPECT_EQ(kept.value(), (std::vector<std::string>{"a", "", "it's"}));
 }
 
-TEST_F(DatabaseTest, ARowThatClashesTakesTheWholeInsertBack) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, ARowThatClashesTakesTheWholeInsertBack) {
+  auto db = opened();
   const std::vector<std::int64_t> ids = {1, 2};
   const std::vector<std::string_view> names = {"a", "a"};
   const std::array<Column, 2> columns{ids, names};
@@ -65,8 +63,8 @@ TEST_F(DatabaseTest, ARowThatClashesTakesTheWholeInsertBack) {
   EXPECT_EQ(count(*db), 0);
 }
 
-TEST_F(DatabaseTest, AListStandsForAnyOfItsValues) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, AListStandsForAnyOfItsValues) {
+  auto db = opened();
   const std::vector<std::int64_t> ids = {1, 2, 3, 4};
   const std::vector<std::string_view> names = {"a", "b", "c", ""};
   const std::array<Column, 2> columns{ids, names};
@@ -85,8 +83,8 @@ TEST_F(DatabaseTest, AListStandsForAnyOfItsValues) {
             (Ids{1, 4}));
 }
 
-TEST_F(DatabaseTest, AFailedWriteRollsBackAloneAndSaysWhy) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, AFailedWriteRollsBackAloneAndSaysWhy) {
+  auto db = opened();
   auto failed = db->write([](Connection& c) -> Result<void> {
     LATHE_CHECK(insert(c, 1, "a"));
     return insert(c, 2, "a");
@@ -95,8 +93,8 @@ TEST_F(DatabaseTest, AFailedWriteRollsBackAloneAndSaysWhy) {
   EXPECT_EQ(count(*db), 0);
 }
 
-TEST_F(DatabaseTest, ConcurrentWritesShareCommitsAndFailuresSpareTheirNeighbours) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, ConcurrentWritesShareCommitsAndFailuresSpareTheirNeighbours) {
+  auto db = opened();
   std::atomic<int> good = 0;
   std::atomic<int> bad = 0;
   std::vector<std::thread> threads;
@@ -115,15 +113,15 @@ TEST_F(DatabaseTest, ConcurrentWritesShareCommitsAndFailuresSpareTheirNeighbours
   EXPECT_EQ(count(*db), good);
 }
 
-TEST_F(DatabaseTest, AnExceptionInAWriteIsAnErrorOfThatWriteOnly) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, AnExceptionInAWriteIsAnErrorOfThatWriteOnly) {
+  auto db = opened();
   auto failed = db->write([](Connection&) -> Result<void> { throw std::runtime_error("oops"); });
   EXPECT_EQ(failed.error().code, Code::internal);
   EXPECT_TRUE(db->write([](Connection& c) { return insert(c, 1, "a"); }));
 }
 
-TEST_F(DatabaseTest, AReaderSeesOneSnapshot) {
-  auto db = open_sqlite(file, kSteps).value();
+TEST_P(DatabaseTest, AReaderSeesOneSnapshot) {
+  auto db = opened();
   auto counts = db->read([&](Connection& c) -> Result<std::pair<std::int64_t, std::int64_t>> {
     const auto number = [](const Row& row) { return row.integer(0); };
     LATHE_TRY(auto before, first(c, "SELECT count(*) FROM pair", number));
@@ -135,26 +133,89 @@ TEST_F(DatabaseTest, AReaderSeesOneSnapshot) {
   EXPECT_EQ(count(*db), 1);
 }
 
-TEST_F(DatabaseTest, ANewStepLeavesABackupAndAnOlderProgramRefuses) {
-  { auto db = open_sqlite(file, kSteps).value(); }
+TEST_P(DatabaseTest, ANewStepLeavesABackupAndAnOlderProgramRefuses) {
+  { auto db = opened(); }
   auto newer = kSteps;
   newer.push_back({2, "more", "ALTER TABLE pair ADD COLUMN note TEXT"});
-  { ASSERT_TRUE(open_sqlite(file, newer)); }
-  EXPECT_TRUE(std::filesystem::exists(folder / "backups" / "lathe-0001.db"));
-  auto refused = open_sqlite(file, kSteps);
+  { ASSERT_TRUE(store.open(newer)); }
+  EXPECT_EQ(std::filesystem::exists(store.folder / "backups" / "lathe-0001.db"), GetParam() == Kind::sqlite);
+  auto refused = store.open(kSteps);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::conflict);
   EXPECT_NE(refused.error().message.find("newer Lathe"), std::string::npos);
 }
 
-TEST_F(DatabaseTest, AFailedStepLeavesTheStoreAsItWas) {
-  { auto db = open_sqlite(file, kSteps).value(); }
+TEST_P(DatabaseTest, AFailedStepLeavesTheStoreAsItWas) {
+  { auto db = opened(); }
   auto broken = kSteps;
   broken.push_back({2, "broken", "CREATE TABLE other (id BIGINT); SELECT nonsense FROM nowhere"});
-  EXPECT_FALSE(open_sqlite(file, broken));
-  auto db = open_sqlite(file, kSteps).value();
+  EXPECT_FALSE(store.open(broken));
+  auto db = opened();
   EXPECT_FALSE(db->read([](Connection& c) { return run(c, "SELECT * FROM other"); }));
 }
+
+TEST_P(DatabaseTest, AWriteWhoseStatementFailedHasFailedWhateverItSays) {
+  auto db = opened();
+  (void)db->write([](Connection& c) { return insert(c, 1, "a"); });
+  std::atomic<bool> neighbour = false;
+  db->submit([](Connection& c) { return insert(c, 2, "b"); }, [&](Result<void> done) { neighbour = done.has_value(); });
+  auto failed = db->write([](Connection& c) -> Result<void> {
+    if (auto clash = insert(c, 1, "again"); clash) return {};
+    return fail(Code::invalid, "my own words");
+  });
+  EXPECT_EQ(failed.error().message, "my own words");
+  EXPECT_TRUE(neighbour);
+  EXPECT_EQ(count(*db), 2);
+}
+
+TEST_P(DatabaseTest, TextsCompareAndSortByTheirBytes) {
+  auto db = opened();
+  const std::vector<std::int64_t> ids = {1, 2, 3, 4, 5, 6};
+  const std::vector<std::string_view> names = {"b", "B", "a", "ä", "Z", "a b"};
+  const std::array<Column, 2> columns{ids, names};
+  ASSERT_TRUE(db->write([&](Connection& c) { return c.insert("INSERT INTO pair (id, name)", ids.size(), columns, ""); }));
+  const auto texts = [&](std::string_view sql, auto... arguments) {
+    return db->read([&](Connection& c) { return all(c, sql, [](const Row& row) { return row.text(0); }, arguments...); }).value();
+  };
+  EXPECT_EQ(texts("SELECT name FROM pair ORDER BY name"), (std::vector<std::string>{"B", "Z", "a", "a b", "b", "ä"}));
+  EXPECT_EQ(texts("SELECT name FROM pair WHERE name > $1 ORDER BY name", "a"), (std::vector<std::string>{"a b", "b", "ä"}));
+  EXPECT_EQ(texts("SELECT name FROM pair WHERE name LIKE $1 ESCAPE '\\' ORDER BY name", "a%"), (std::vector<std::string>{"a", "a b"}));
+  EXPECT_EQ(texts("SELECT name FROM pair WHERE LOWER(name) LIKE $1 ESCAPE '\\' ORDER BY name", "_"),
+            (std::vector<std::string>{"B", "Z", "a", "b", "ä"}));
+}
+
+TEST_P(DatabaseTest, NumbersComeBackAsTheyWere) {
+  auto db = store.open({{1, "number", "CREATE TABLE number (id INTEGER PRIMARY KEY, whole BIGINT, real DOUBLE PRECISION)"}}).value();
+  const std::vector<std::int64_t> ids = {1, 2, 3};
+  const std::vector<std::int64_t> wholes = {INT64_MIN, INT64_MAX, (1LL << 53) + 1};
+  const std::vector<double> reals = {5e-324, 1.7976931348623157e308, 0.1};
+  const std::array<Column, 3> columns{ids, wholes, std::span<const double>(reals)};
+  ASSERT_TRUE(db->write([&](Connection& c) { return c.insert("INSERT INTO number (id, whole, real)", ids.size(), columns, ""); }));
+  const auto rows = db->read([](Connection& c) {
+    return all(c, "SELECT whole, real FROM number ORDER BY id", [](const Row& row) { return std::pair{row.integer(0), row.real(1)}; });
+  });
+  for (std::size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(rows->at(i), (std::pair{wholes[i], reals[i]}));
+  const auto nulls = db->write([](Connection& c) -> Result<bool> {
+    LATHE_CHECK(run(c, "INSERT INTO number (id, whole, real) VALUES ($1, $2, $3)", 4, std::optional<std::int64_t>{}, Null{}));
+    LATHE_TRY(const auto null, first(c, "SELECT whole, real FROM number WHERE id = $1",
+                                     [](const Row& row) { return row.is_null(0) && row.is_null(1) && row.integer(0) == 0; }, 4));
+    return *null;
+  });
+  EXPECT_TRUE(nulls.value());
+}
+
+TEST_P(DatabaseTest, StatementsOfManyShapesAreNoBurden) {
+  auto db = opened();
+  for (int i = 0; i < 1200; ++i) {
+    const auto found = db->read([&](Connection& c) {
+      return first(c, "SELECT " + std::to_string(i) + " + $1", [](const Row& row) { return row.integer(0); }, 1);
+    });
+    ASSERT_EQ(found.value(), i + 1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Stores, DatabaseTest, ::testing::Values(Kind::sqlite, Kind::postgres),
+                         [](const auto& test) { return kind_name(test.param); });
 
 }  // namespace
 }  // namespace lathe::db

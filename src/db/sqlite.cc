@@ -5,12 +5,17 @@
 
 #include <charconv>
 #include <condition_variable>
-#include <deque>
+#include <filesystem>
 #include <mutex>
 #include <thread>
 
+#include <fmt/format.h>
+
 #include "base/file.h"
 #include "base/log.h"
+#include "db/dialect.h"
+#include "db/migrate.h"
+#include "db/write_queue.h"
 
 namespace lathe::db {
 namespace {
@@ -56,19 +61,6 @@ int bind(sqlite3_stmt* statement, int index, const Argument& argument) {
       argument);
 }
 
-/// `x = ANY($2)` as SQLite has it.
-std::string with_lists(std::string_view sql) {
-  static constexpr std::string_view kAny = "= ANY($";
-  std::string out;
-  for (auto at = sql.find(kAny); at != std::string_view::npos; at = sql.find(kAny)) {
-    const auto end = sql.find(')', at);
-    out.append(sql.substr(0, at)).append("IN (SELECT value FROM lathe_list(");
-    out.append(sql.substr(at + kAny.size() - 1, end - at - kAny.size() + 1)).append("))");
-    sql.remove_prefix(end + 1);
-  }
-  return out.append(sql);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const std::string& file, bool read_only) {
@@ -83,6 +75,7 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const std::stri
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, 10'000);
   if (const int listed = register_list(handle); listed != SQLITE_OK) return fail(connection->error(listed));
+  LATHE_CHECK(connection->script(dialect::kSqliteSession));
   LATHE_CHECK(connection->script(read_only ? "PRAGMA query_only=ON"
                                            : "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON"));
   return connection;
@@ -111,7 +104,7 @@ Error SqliteConnection::error(int rc) const {
 Result<SqliteConnection::Statement*> SqliteConnection::prepared(std::string_view sql) {
   if (const auto found = statements_.find(sql); found != statements_.end()) return &found->second;
   Statement statement;
-  const auto written = with_lists(sql);
+  const auto written = dialect::sqlite_statement(sql);
   const int rc = sqlite3_prepare_v3(db_, written.data(), static_cast<int>(written.size()), SQLITE_PREPARE_PERSISTENT,
                                     &statement.handle, nullptr);
   if (rc != SQLITE_OK) return fail(error(rc));
@@ -198,11 +191,25 @@ Result<void> SqliteConnection::script(std::string_view sql) {
 
 namespace {
 
+/// A copy beside the store, in the folder backups, before its schema is changed.
+Result<void> keep_copy(SqliteConnection& connection, const std::string& file, std::int64_t step) {
+  const auto folder = std::filesystem::path(file).parent_path() / "backups";
+  LATHE_CHECK(make_folder(folder));
+  const auto copy = folder / fmt::format("lathe-{:04}.db", step);
+  std::error_code ignored;
+  std::filesystem::remove(copy, ignored);
+  LATHE_CHECK(run(connection, "VACUUM INTO $1", copy.string()));
+  return {};
+}
+
 class SqliteDatabase final : public Database {
  public:
   static Result<std::unique_ptr<Database>> open(const std::string& file, const std::vector<Migration>& steps) {
     LATHE_TRY(auto writer, SqliteConnection::open(file, false));
-    LATHE_CHECK(migrate(*writer, file, steps));
+    const Migrating how{file, "restore a copy from the folder backups", "BEGIN IMMEDIATE",
+                        [](std::string_view sql) { return std::string(sql); },
+                        [&](std::int64_t step) { return keep_copy(*writer, file, step); }};
+    LATHE_CHECK(migrate(*writer, how, steps));
     auto database = std::make_unique<SqliteDatabase>();
     for (int i = 0; i < kReaders; ++i) {
       LATHE_TRY(auto reader, SqliteConnection::open(file, true));
@@ -214,27 +221,17 @@ class SqliteDatabase final : public Database {
   }
 
   ~SqliteDatabase() override {
-    {
-      const std::lock_guard lock(queue_mutex_);
-      stopping_ = true;
-    }
-    queue_filled_.notify_one();
+    queue_.stop();
     if (thread_.joinable()) thread_.join();
   }
 
-  void submit(Work work, Done done) override {
-    {
-      const std::lock_guard lock(queue_mutex_);
-      queue_.push_back({std::move(work), std::move(done), {}});
-    }
-    queue_filled_.notify_one();
-  }
+  void submit(Work work, Done done) override { queue_.push(std::move(work), std::move(done)); }
 
   Result<void> read_with(const Work& work) override {
     auto reader = take_reader();
     auto outcome = reader->script("BEGIN");
     if (outcome) {
-      outcome = guarded(work, *reader);
+      outcome = run_guarded(work, *reader);
       auto ended = reader->script("COMMIT");
       if (!ended && outcome) outcome = std::move(ended);
     }
@@ -243,20 +240,6 @@ class SqliteDatabase final : public Database {
   }
 
  private:
-  struct Write {
-    Work work;
-    Done done;
-    Result<void> outcome;
-  };
-
-  static Result<void> guarded(const Work& work, Connection& connection) {
-    try {
-      return work(connection);
-    } catch (const std::exception& error) {
-      return fail(Code::internal, std::string("a store operation threw: ") + error.what());
-    }
-  }
-
   std::unique_ptr<SqliteConnection> take_reader() {
     std::unique_lock lock(readers_mutex_);
     reader_idle_.wait(lock, [&] { return !idle_readers_.empty(); });
@@ -275,23 +258,12 @@ class SqliteDatabase final : public Database {
 
   void write_loop() {
     for (;;) {
-      std::deque<Write> batch;
-      {
-        std::unique_lock lock(queue_mutex_);
-        queue_filled_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
-        if (queue_.empty()) return;
-        if (queue_.size() <= kMostPerCommit) {
-          batch.swap(queue_);
-        } else {
-          const auto end = queue_.begin() + kMostPerCommit;
-          batch.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
-          queue_.erase(queue_.begin(), end);
-        }
-      }
+      auto batch = queue_.take(kMostPerCommit);
+      if (!batch) return;
       // A full disk makes SQLite end the transaction, which takes innocent neighbours along: then each goes alone.
-      if (!commit_together(batch))
-        for (auto& write : batch) commit_alone(write);
-      for (auto& write : batch) write.done(std::move(write.outcome));
+      if (!commit_together(*batch))
+        for (auto& write : *batch) commit_alone(write);
+      for (auto& write : *batch) write.done(std::move(write.outcome));
     }
   }
 
@@ -301,7 +273,7 @@ class SqliteDatabase final : public Database {
     const bool alone = batch.size() == 1;
     for (auto& write : batch) {
       if (!alone && !writer_->execute("SAVEPOINT one", {})) return give_up();
-      write.outcome = guarded(write.work, *writer_);
+      write.outcome = run_guarded(write.work, *writer_);
       if (!writer_->in_transaction()) return false;
       if (alone) {
         if (!write.outcome) return writer_->execute("ROLLBACK", {}).has_value();
@@ -318,7 +290,7 @@ class SqliteDatabase final : public Database {
       write.outcome = fail(begun.error());
       return;
     }
-    write.outcome = guarded(write.work, *writer_);
+    write.outcome = run_guarded(write.work, *writer_);
     if (write.outcome && writer_->in_transaction()) {
       auto committed = writer_->execute("COMMIT", {});
       if (committed) return;
@@ -336,10 +308,7 @@ class SqliteDatabase final : public Database {
 
   std::unique_ptr<SqliteConnection> writer_;
   std::thread thread_;
-  std::mutex queue_mutex_;
-  std::condition_variable queue_filled_;
-  std::deque<Write> queue_;
-  bool stopping_ = false;
+  WriteQueue queue_;
 
   std::mutex readers_mutex_;
   std::condition_variable reader_idle_;

@@ -49,7 +49,4 @@ class SqliteConnection final : public Connection {
 int register_list(sqlite3* db);
 inline constexpr const char* kListType = "lathe";
 
-/// Applies the steps that are missing; see open_sqlite.
-Result<void> migrate(SqliteConnection& connection, const std::string& file, const std::vector<Migration>& steps);
-
 }  // namespace lathe::db

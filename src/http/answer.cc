@@ -79,6 +79,7 @@ Response error_response(const Error& error, ErrorShape shape, int status) {
                                              {"status", status},
                                              {"detail", message}});
   }
+  if (error.code == Code::unavailable) response.headers.emplace_back("Retry-After", "1");
   if (error.code == Code::unauthenticated) response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"lathe\"");
   return response;
 }

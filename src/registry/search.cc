@@ -79,8 +79,8 @@ Result<std::string> number_attribute(Where& where, Comparison comparison) {
     const auto quoted = tracking::parse_number(value.text);
     if (quoted) value = {Literal::Kind::number, value.text, *quoted, {}};
   }
-  return number_condition(where, "v.version", comparison,
-                          "Expected numeric value type for numeric attribute: " + comparison.key);
+  return whole_number_condition(where, "v.version", comparison,
+                                "Expected numeric value type for numeric attribute: " + comparison.key);
 }
 
 Result<std::string> version_condition(Where& where, const Comparison& comparison) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/digest.h"
 #include "base/text.h"
@@ -24,19 +25,10 @@ std::string shown(const Literal& value) {
   return value.kind == Literal::Kind::text ? "'" + text + "'" : text;
 }
 
-/// SQLite's LIKE does not tell capital letters apart; its GLOB does.
-std::string glob_of(std::string_view like) {
+/// A pattern in which only % and _ mean more than themselves: for LIKE ... ESCAPE '\'.
+std::string pattern_of(std::string_view like) {
   std::string out;
-  for (const char c : like) {
-    if (c == '%')
-      out += '*';
-    else if (c == '_')
-      out += '?';
-    else if (c == '*' || c == '?' || c == '[')
-      out.append("[").append(1, c).append("]");
-    else
-      out += c;
-  }
+  for (const char c : like) out.append(c == '\\' ? 2 : 1, c);
   return out;
 }
 
@@ -78,9 +70,9 @@ Result<std::string> text_condition(Where& where, const std::string& column, cons
     return fail(invalid(fmt::format("{}. Got value {}", expected, shown(value))));
   switch (comparison.op) {
     case Op::like:
-      return fmt::format("{} GLOB {}", column, where.bind(glob_of(value.text)));
+      return fmt::format("{} LIKE {} ESCAPE '\\'", column, where.bind(pattern_of(value.text)));
     case Op::ilike:
-      return fmt::format("LOWER({}) LIKE LOWER({})", column, where.bind(value.text));
+      return fmt::format("LOWER({}) LIKE {} ESCAPE '\\'", column, where.bind(pattern_of(to_lower(value.text))));
     case Op::in:
     case Op::not_in: {
       std::string list;
@@ -97,6 +89,25 @@ Result<std::string> number_condition(Where& where, const std::string& column, co
   if (comparison.value.kind != Literal::Kind::number)
     return fail(invalid(fmt::format("{}. Found {}", expected, shown(comparison.value))));
   return fmt::format("{} {} {}", column, op_name(comparison.op), where.bind(comparison.value.number));
+}
+
+Result<std::string> whole_number_condition(Where& where, const std::string& column, const Comparison& comparison,
+                                           const std::string& expected) {
+  if (comparison.value.kind != Literal::Kind::number)
+    return fail(invalid(fmt::format("{}. Found {}", expected, shown(comparison.value))));
+  const auto number = comparison.value.number;
+  const auto floor = std::floor(number);
+  auto op = comparison.op;
+  if (floor < -0x1p63 || floor >= 0x1p63) {  // beyond what the column can hold
+    const bool holds = op == Op::ne || (number > 0 ? op == Op::lt || op == Op::le : op == Op::gt || op == Op::ge);
+    return holds ? column + " IS NOT NULL" : "FALSE";
+  }
+  if (floor != number) {
+    if (op == Op::eq) return "FALSE";
+    if (op == Op::ne) return column + " IS NOT NULL";
+    op = op == Op::lt || op == Op::le ? Op::le : Op::gt;
+  }
+  return fmt::format("{} {} {}", column, op_name(op), where.bind(static_cast<std::int64_t>(floor)));
 }
 
 Result<std::string> pair_condition(Where& where, const std::string& rows, const Comparison& comparison,

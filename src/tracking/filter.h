@@ -81,9 +81,13 @@ Result<void> check_op(const Comparison& comparison, Ops allowed, const std::stri
 /// not a quoted text (or list): "`expected`. Got value 5".
 Result<std::string> text_condition(Where& where, const std::string& column, const Comparison& comparison,
                                    std::string_view expected);
-/// The same for a number column: "`expected`. Found 'x'".
+/// The same for a column of real numbers: "`expected`. Found 'x'".
 Result<std::string> number_condition(Where& where, const std::string& column, const Comparison& comparison,
                                      const std::string& expected);
+
+/// The same for a column of whole numbers, which is compared exactly: `version > 1.5`, `start_time < 1e300`.
+Result<std::string> whole_number_condition(Where& where, const std::string& column, const Comparison& comparison,
+                                           const std::string& expected);
 
 /// The condition on rows of a table of keys and values, named x: `rows` is "FROM table x WHERE x.owner = o.id".
 /// EXISTS (SELECT 1 `rows` AND x.key = $n AND ...); NOT EXISTS for IS NULL.

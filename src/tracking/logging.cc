@@ -172,7 +172,7 @@ Result<void> check_params_unchanged(db::Connection& c, const RunInfo& run, const
 KeptValue kept(double value) {
   if (std::isnan(value)) return {0, true};
   constexpr double kMost = std::numeric_limits<double>::max();
-  return {std::isinf(value) ? std::copysign(kMost, value) : value, false};
+  return {std::isinf(value) ? std::copysign(kMost, value) : value + 0.0, false};  // -0 becomes 0
 }
 
 Metric read_metric(const db::Row& row) {

@@ -14,7 +14,7 @@ RunInfo read_run_info(const db::Row& row);
 /// From key, value, timestamp_ms, step, is_nan.
 Metric read_metric(const db::Row& row);
 
-/// How a value is kept: NaN as 0 with a mark, infinities as the largest finite numbers.
+/// How a value is kept: NaN as 0 with a mark, infinities as the largest finite numbers, zero without a sign.
 struct KeptValue {
   double value;
   bool is_nan;

@@ -44,8 +44,8 @@ Result<std::string> condition_of(Where& where, const Comparison& comparison) {
     return text_condition(where, column, comparison, "Expected a quoted string value for attributes");
   }
   LATHE_CHECK(check_op(comparison, kNumberOps, refusal("numeric attribute")));
-  return number_condition(where, column, comparison,
-                          "Expected numeric value type for numeric attribute: " + comparison.key);
+  return whole_number_condition(where, column, comparison,
+                                "Expected numeric value type for numeric attribute: " + comparison.key);
 }
 
 /// Newest first, unless asked for otherwise.

@@ -88,8 +88,8 @@ Result<std::string> condition_of(Where& where, const Comparison& comparison,
   const std::string column(attribute->column);
   if (attribute->number) {
     LATHE_CHECK(check_op(comparison, kNumberOps));
-    return number_condition(where, column, comparison,
-                            "Expected numeric value type for numeric attribute: " + comparison.key);
+    return whole_number_condition(where, column, comparison,
+                                  "Expected numeric value type for numeric attribute: " + comparison.key);
   }
   LATHE_CHECK(check_op(comparison, kTextOrListOps));
   return text_condition(where, column, comparison, "Expected a quoted string value for attributes");

@@ -108,8 +108,8 @@ Result<std::string> attribute_condition(Where& where, const Comparison& comparis
   const std::string column(attribute.column);
   if (attribute.number) {
     LATHE_CHECK(check_op(comparison, kNumberOps));
-    return number_condition(where, column, comparison,
-                            "Expected numeric value type for numeric attribute: " + comparison.key);
+    return whole_number_condition(where, column, comparison,
+                                  "Expected numeric value type for numeric attribute: " + comparison.key);
   }
   if (comparison.value.kind == Literal::Kind::list && attribute.name != "run_id")
     return fail(Code::invalid, "Only the 'run_id' attribute supports comparison with a list of quoted string values.");

@@ -1,0 +1,272 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "base/log.h"
+#include "db/dialect.h"
+#include "db/migrate.h"
+#include "db/postgres.h"
+#include "db/postgres_lease.h"
+#include "db/postgres_place.h"
+#include "db/write_queue.h"
+
+namespace lathe::db {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kReaders = 4;
+/// PostgreSQL keeps up to 64 savepoints of a transaction at hand; beyond that, all readers become slower.
+constexpr std::size_t kMostPerCommit = 60;
+constexpr int kAttempts = 3;
+constexpr auto kPatience = std::chrono::seconds{5};       ///< how long reads and writes wait for PostgreSQL to come back
+constexpr auto kPatienceInDoubt = std::chrono::seconds{60};  ///< and those whose commit may have been kept
+constexpr auto kBetweenAttempts = std::chrono::milliseconds{100};
+constexpr auto kBetweenHopeless = std::chrono::seconds{1};   ///< an attempt may take seconds: not each request makes one
+constexpr auto kLookAfterIdle = std::chrono::seconds{5};
+
+/// When the store went away: then all wait for it together, and once their patience is over, new ones are told at once.
+class Outage {
+ public:
+  /// Until when to wait.
+  Clock::time_point failed(const std::string& why) {
+    const std::lock_guard lock(mutex_);
+    if (!since_) {
+      since_ = Clock::now();
+      log::warn("the store is away why=\"{}\"", why);
+    }
+    failed_last_ = Clock::now();
+    return *since_ + kPatience;
+  }
+  /// Nobody's patience is left, and somebody has just tried.
+  bool hopeless() const {
+    const std::lock_guard lock(mutex_);
+    return since_ && Clock::now() > *since_ + kPatience && Clock::now() < failed_last_ + kBetweenHopeless;
+  }
+  void ended() {
+    const std::lock_guard lock(mutex_);
+    if (!since_) return;
+    log::info("the store is back after_ms={}", std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *since_).count());
+    since_.reset();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::optional<Clock::time_point> since_;
+  Clock::time_point failed_last_;
+};
+
+class PostgresDatabase final : public Database {
+ public:
+  PostgresDatabase(std::string uri, std::function<void(const std::string&)> taken)
+      : uri_(std::move(uri)), taken_(std::move(taken)), lease_(uri_) {}
+
+  Result<void> open(const std::vector<Migration>& steps) {
+    LATHE_TRY(writer_, lease_.open());
+    const Migrating how{shown_place(uri_), "restore a copy that you made of the database", "BEGIN; SET LOCAL statement_timeout = 0",
+                        dialect::postgres_schema,
+                        [&](std::int64_t step) -> Result<void> {
+                          log::warn("the schema of {} is being brought up to date from step {}; PostgreSQL's own backups are the way back",
+                                    shown_place(uri_), step);
+                          return {};
+                        }};
+    LATHE_CHECK(migrate(*writer_, how, steps));
+    commits_ = lease_.commits();
+    idle_readers_.resize(kReaders);  // opened when they are first needed
+    thread_ = std::thread([this] { write_loop(); });
+    return {};
+  }
+
+  ~PostgresDatabase() override {
+    queue_.stop();
+    if (thread_.joinable()) thread_.join();
+    if (telling_.joinable()) telling_.join();
+  }
+
+  void submit(Work work, Done done) override { queue_.push(std::move(work), std::move(done)); }
+
+  Result<void> read_with(const Work& work) override {
+    auto reader = take_reader();
+    auto outcome = read_on(reader, work);
+    give_reader(std::move(reader));
+    return outcome;
+  }
+
+ private:
+  using Session = std::unique_ptr<PostgresConnection>;
+
+  // --- readers ---
+
+  Result<void> read_on(Session& reader, const Work& work) {
+    for (int attempt = 1;; ++attempt) {
+      LATHE_CHECK(be_open(reader, [&] { return open_reader(); }));
+      const auto answered = reader->answered();
+      reader->before_next("BEGIN");
+      auto outcome = run_guarded(work, *reader);
+      if (reader->lost()) {
+        // What saw nothing may look again.
+        if (reader->answered() == answered && attempt < kAttempts) continue;
+        return fail(*reader->failure());
+      }
+      if (outcome && reader->failure()) outcome = fail(*reader->failure());
+      reader->forget_failure();
+      if (!reader->take_back("BEGIN")) reader->send_off("COMMIT");
+      return outcome;
+    }
+  }
+
+  Result<Session> open_reader() const {
+    LATHE_TRY(auto c, PostgresConnection::open(uri_));
+    LATHE_CHECK(c->script("SET jit = off; SET statement_timeout = '55s'; SET default_transaction_isolation = 'repeatable read'; "
+                          "SET default_transaction_read_only = on"));
+    return c;
+  }
+
+  Session take_reader() {
+    std::unique_lock lock(readers_mutex_);
+    reader_idle_.wait(lock, [&] { return !idle_readers_.empty(); });
+    auto reader = std::move(idle_readers_.back());
+    idle_readers_.pop_back();
+    return reader;
+  }
+
+  void give_reader(Session reader) {
+    {
+      const std::lock_guard lock(readers_mutex_);
+      idle_readers_.push_back(std::move(reader));
+    }
+    reader_idle_.notify_one();
+  }
+
+  /// Opens a session that there is not, or that was lost, with patience (until `deadline`, if given).
+  template <class Open>
+  Result<void> be_open(Session& session, Open open, std::optional<Clock::time_point> deadline = std::nullopt) {
+    if (session && !session->lost()) return {};
+    session.reset();
+    for (;;) {
+      if (lost_lease_) return fail(Code::unavailable, "another `lathe serve` has taken over this store: this one is ending");
+      if (!deadline && outage_.hopeless()) return fail(Code::unavailable, "the store is away: try again in a moment");
+      auto opened = open();
+      if (opened) {
+        session = std::move(*opened);
+        outage_.ended();
+        return {};
+      }
+      const auto patience = outage_.failed(opened.error().message);
+      if (opened.error().code == Code::conflict) return fail(std::move(opened).error());
+      if (Clock::now() >= deadline.value_or(patience) || queue_.stopping())
+        return fail(Code::unavailable, "the store is away: try again in a moment (" + opened.error().message + ")");
+      queue_.pause(kBetweenAttempts);
+    }
+  }
+
+  // --- the writer ---
+
+  void write_loop() {
+    for (;;) {
+      auto batch = queue_.take(kMostPerCommit, kLookAfterIdle);
+      if (!batch) return;
+      if (batch->empty()) {
+        // The lease went with the session: so that it is ours again soon.
+        if (!lost_lease_ && (!writer_ || writer_->ended_meanwhile())) (void)reopen();
+        continue;
+      }
+      if (auto kept = commit(*batch); !kept)
+        for (auto& write : *batch) write.outcome = fail(kept.error());
+      for (auto& write : *batch) write.done(std::move(write.outcome));
+    }
+  }
+
+  Result<void> reopen(std::optional<Clock::time_point> deadline = std::nullopt) {
+    auto open = be_open(writer_, [&] { return lease_.open(); }, deadline);
+    if (open || open.error().code != Code::conflict) return open;
+    lost_lease_ = true;
+    log::error("{}", open.error().message);
+    telling_ = std::thread([this, why = open.error().message] { taken_(why); });
+    return fail(Code::unavailable, open.error().message);
+  }
+
+  /// Commits all but the writes that fail by themselves, which get their outcome. An error: nothing was kept.
+  Result<void> commit(std::deque<Write>& batch) {
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      LATHE_CHECK(reopen());
+      for (auto& write : batch) write.outcome = {};
+      run_all(batch);
+      if (writer_->lost()) continue;  // without COMMIT, PostgreSQL keeps nothing
+      writer_->before_next(lease_.mark());
+      if (auto kept = writer_->execute("COMMIT", {}); kept) {
+        ++commits_;
+        return {};
+      } else if (!writer_->lost()) {
+        return give_up(kept.error());
+      }
+      // The session was lost at COMMIT, which may have been kept: the count of commits tells.
+      if (!reopen(Clock::now() + kPatienceInDoubt))
+        return fail(Code::unavailable,
+                    "the store went away in the middle of a commit, and has not come back to tell whether this write was kept: look "
+                    "before you repeat it");
+      if (lease_.commits() != commits_) {
+        commits_ = lease_.commits();
+        return {};
+      }
+    }
+    return fail(Code::unavailable, "the connection to PostgreSQL was lost again and again: try again in a moment");
+  }
+
+  /// All up to COMMIT. Stops early when the session is lost.
+  void run_all(std::deque<Write>& batch) {
+    writer_->before_next("BEGIN");
+    for (auto& write : batch) {
+      writer_->before_next("SAVEPOINT one");
+      write.outcome = run_guarded(write.work, *writer_);
+      if (writer_->lost()) return;
+      if (write.outcome && writer_->failure()) write.outcome = fail(*writer_->failure());
+      writer_->forget_failure();
+      if (writer_->take_back("SAVEPOINT one")) continue;
+      if (!write.outcome) writer_->before_next("ROLLBACK TO one");
+      writer_->before_next("RELEASE one");
+    }
+  }
+
+  /// The commit was refused: nothing of it is kept.
+  Result<void> give_up(const Error& why) {
+    writer_->forget_failure();
+    (void)writer_->execute("ROLLBACK", {});
+    if (why.code != Code::conflict) return fail(why);
+    // The mark was: its CHECK knows a newer epoch. The next look at the lease says so.
+    writer_.reset();
+    LATHE_CHECK(reopen());
+    return fail(why);
+  }
+
+  const std::string uri_;
+  const std::function<void(const std::string&)> taken_;
+  Lease lease_;
+  std::int64_t commits_ = 0;  ///< kept so far, those of servers before this one included
+  std::atomic<bool> lost_lease_ = false;
+  Outage outage_;
+  Session writer_;
+  WriteQueue queue_;
+  std::thread thread_;
+  std::thread telling_;
+
+  std::mutex readers_mutex_;
+  std::condition_variable reader_idle_;
+  std::vector<Session> idle_readers_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Database>> open_postgres(const std::string& uri, const std::vector<Migration>& steps,
+                                                std::function<void(const std::string&)> taken) {
+  auto database = std::make_unique<PostgresDatabase>(uri, std::move(taken));
+  LATHE_CHECK(database->open(steps));
+  return database;
+}
+
+}  // namespace lathe::db
