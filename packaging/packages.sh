@@ -10,11 +10,11 @@ set -euo pipefail
 
 declare -A packages=(
   [build]="g++ cmake ninja-build ccache
-    libssl-dev libsqlite3-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
+    libssl-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
     libexpected-dev libsimdjson-dev libpugixml-dev libxgboost-dev libarchive-dev libzstd-dev libgtest-dev"
   [run]="python3 python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"
   [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl
-    python3-pandas python3-torch python3-onnx"
+    python3-pandas python3-torch python3-onnx postgresql"
   [bench]="libbenchmark-dev wrk"
   [npm]="npm"
 )
@@ -58,6 +58,11 @@ install() {
   fi
   echo "installing $missing"
   export DEBIAN_FRONTEND=noninteractive
+  case " $missing " in
+    # Else Debian makes and starts a server of the whole machine, on port 5432; the tests start private ones.
+    *" postgresql "*) as_root sh -c 'cd /etc && mkdir -p postgresql-common && [ -e postgresql-common/createcluster.conf ] ||
+      echo "create_main_cluster = false" >postgresql-common/createcluster.conf' ;;
+  esac
   as_root apt-get update -q || stop "apt-get update failed; is this machine connected to a Debian mirror?"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends \
     $missing ||

@@ -22,18 +22,21 @@ struct DatabaseTest : ::testing::TestWithParam<Kind> {
     return {};
   }
   static std::int64_t count(Database& db) {
-    return db.read([](Connection& c) {
-                 return first(c, "SELECT count(*) FROM pair", [](const Row& row) { return row.integer(0); });
-               })
+    return db
+        .read([](Connection& c) {
+          return first(c, "SELECT count(*) FROM pair", [](const Row& row) { return row.integer(0); });
+        })
         ->value();
   }
 };
 
 TEST_P(DatabaseTest, ParametersAreTakenByTheirNumberNotByTheirPlace) {
   auto db = opened();
-  ASSERT_TRUE(db->write([](Connection& c) { return run(c, "INSERT INTO pair (name, id) VALUES ($2, $1)", 7, "seven"); }));
+  ASSERT_TRUE(
+      db->write([](Connection& c) { return run(c, "INSERT INTO pair (name, id) VALUES ($2, $1)", 7, "seven"); }));
   auto name = db->read([](Connection& c) {
-    return first(c, "SELECT name FROM pair WHERE id = $1", [](const Row& row) { return row.text(0); }, 7);
+    return first(
+        c, "SELECT name FROM pair WHERE id = $1", [](const Row& row) { return row.text(0); }, 7);
   });
   EXPECT_EQ(name->value(), "seven");
 }
@@ -70,9 +73,11 @@ TEST_P(DatabaseTest, AListStandsForAnyOfItsValues) {
   const std::array<Column, 2> columns{ids, names};
   ASSERT_TRUE(db->write([&](Connection& c) { return c.insert("INSERT INTO pair (id, name)", 4, columns, ""); }));
   const auto found = [&](std::string_view sql, const auto&... arguments) {
-    return db->read([&](Connection& c) {
-               return all(c, sql, [](const Row& row) { return row.integer(0); }, arguments...);
-             })
+    return db
+        ->read([&](Connection& c) {
+          return all(
+              c, sql, [](const Row& row) { return row.integer(0); }, arguments...);
+        })
         .value();
   };
   using Ids = std::vector<std::int64_t>;
@@ -173,32 +178,48 @@ TEST_P(DatabaseTest, TextsCompareAndSortByTheirBytes) {
   const std::vector<std::int64_t> ids = {1, 2, 3, 4, 5, 6};
   const std::vector<std::string_view> names = {"b", "B", "a", "ä", "Z", "a b"};
   const std::array<Column, 2> columns{ids, names};
-  ASSERT_TRUE(db->write([&](Connection& c) { return c.insert("INSERT INTO pair (id, name)", ids.size(), columns, ""); }));
+  ASSERT_TRUE(
+      db->write([&](Connection& c) { return c.insert("INSERT INTO pair (id, name)", ids.size(), columns, ""); }));
   const auto texts = [&](std::string_view sql, auto... arguments) {
-    return db->read([&](Connection& c) { return all(c, sql, [](const Row& row) { return row.text(0); }, arguments...); }).value();
+    return db
+        ->read([&](Connection& c) {
+          return all(
+              c, sql, [](const Row& row) { return row.text(0); }, arguments...);
+        })
+        .value();
   };
   EXPECT_EQ(texts("SELECT name FROM pair ORDER BY name"), (std::vector<std::string>{"B", "Z", "a", "a b", "b", "ä"}));
-  EXPECT_EQ(texts("SELECT name FROM pair WHERE name > $1 ORDER BY name", "a"), (std::vector<std::string>{"a b", "b", "ä"}));
-  EXPECT_EQ(texts("SELECT name FROM pair WHERE name LIKE $1 ESCAPE '\\' ORDER BY name", "a%"), (std::vector<std::string>{"a", "a b"}));
+  EXPECT_EQ(texts("SELECT name FROM pair WHERE name > $1 ORDER BY name", "a"),
+            (std::vector<std::string>{"a b", "b", "ä"}));
+  EXPECT_EQ(texts("SELECT name FROM pair WHERE name LIKE $1 ESCAPE '\\' ORDER BY name", "a%"),
+            (std::vector<std::string>{"a", "a b"}));
   EXPECT_EQ(texts("SELECT name FROM pair WHERE LOWER(name) LIKE $1 ESCAPE '\\' ORDER BY name", "_"),
             (std::vector<std::string>{"B", "Z", "a", "b", "ä"}));
 }
 
 TEST_P(DatabaseTest, NumbersComeBackAsTheyWere) {
-  auto db = store.open({{1, "number", "CREATE TABLE number (id INTEGER PRIMARY KEY, whole BIGINT, real DOUBLE PRECISION)"}}).value();
+  auto db =
+      store.open({{1, "number", "CREATE TABLE number (id INTEGER PRIMARY KEY, whole BIGINT, real DOUBLE PRECISION)"}})
+          .value();
   const std::vector<std::int64_t> ids = {1, 2, 3};
   const std::vector<std::int64_t> wholes = {INT64_MIN, INT64_MAX, (1LL << 53) + 1};
   const std::vector<double> reals = {5e-324, 1.7976931348623157e308, 0.1};
   const std::array<Column, 3> columns{ids, wholes, std::span<const double>(reals)};
-  ASSERT_TRUE(db->write([&](Connection& c) { return c.insert("INSERT INTO number (id, whole, real)", ids.size(), columns, ""); }));
+  ASSERT_TRUE(db->write(
+      [&](Connection& c) { return c.insert("INSERT INTO number (id, whole, real)", ids.size(), columns, ""); }));
   const auto rows = db->read([](Connection& c) {
-    return all(c, "SELECT whole, real FROM number ORDER BY id", [](const Row& row) { return std::pair{row.integer(0), row.real(1)}; });
+    return all(c, "SELECT whole, real FROM number ORDER BY id", [](const Row& row) {
+      return std::pair{row.integer(0), row.real(1)};
+    });
   });
   for (std::size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(rows->at(i), (std::pair{wholes[i], reals[i]}));
   const auto nulls = db->write([](Connection& c) -> Result<bool> {
-    LATHE_CHECK(run(c, "INSERT INTO number (id, whole, real) VALUES ($1, $2, $3)", 4, std::optional<std::int64_t>{}, Null{}));
-    LATHE_TRY(const auto null, first(c, "SELECT whole, real FROM number WHERE id = $1",
-                                     [](const Row& row) { return row.is_null(0) && row.is_null(1) && row.integer(0) == 0; }, 4));
+    LATHE_CHECK(
+        run(c, "INSERT INTO number (id, whole, real) VALUES ($1, $2, $3)", 4, std::optional<std::int64_t>{}, Null{}));
+    LATHE_TRY(const auto null,
+              first(
+                  c, "SELECT whole, real FROM number WHERE id = $1",
+                  [](const Row& row) { return row.is_null(0) && row.is_null(1) && row.integer(0) == 0; }, 4));
     return *null;
   });
   EXPECT_TRUE(nulls.value());
@@ -208,7 +229,8 @@ TEST_P(DatabaseTest, StatementsOfManyShapesAreNoBurden) {
   auto db = opened();
   for (int i = 0; i < 1200; ++i) {
     const auto found = db->read([&](Connection& c) {
-      return first(c, "SELECT " + std::to_string(i) + " + $1", [](const Row& row) { return row.integer(0); }, 1);
+      return first(
+          c, "SELECT " + std::to_string(i) + " + $1", [](const Row& row) { return row.integer(0); }, 1);
     });
     ASSERT_EQ(found.value(), i + 1);
   }

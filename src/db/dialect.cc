@@ -5,7 +5,9 @@
 namespace lathe::db::dialect {
 namespace {
 
-bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+bool is_word(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
 
 /// `text` with each whole word `word` replaced.
 std::string replace_word(std::string_view text, std::string_view word, std::string_view with) {
@@ -50,14 +52,22 @@ std::string postgres_insert(std::string_view into, std::span<const Column> colum
     arrays.append(arrays.empty() ? "$" : ", $").append(number).append("::").append(type).append("[]");
     names.append(names.empty() ? "c" : ", c").append(number);
   }
-  return std::string(into).append(" SELECT ").append(select).append(" FROM unnest(").append(arrays).append(") AS u(").append(names).append(
-      ") ").append(otherwise);
+  return std::string(into)
+      .append(" SELECT ")
+      .append(select)
+      .append(" FROM unnest(")
+      .append(arrays)
+      .append(") AS u(")
+      .append(names)
+      .append(") ")
+      .append(otherwise);
 }
 
 Error postgres_error(std::string_view state, const std::string& message) {
   const auto of_class = [&](std::string_view start) { return state.starts_with(start); };
   if (of_class("23")) return {Code::conflict, message, {}};
-  if (state == "53100") return {Code::exhausted, "the disk that holds PostgreSQL's data is full: nothing of this write was kept", {}};
+  if (state == "53100")
+    return {Code::exhausted, "the disk that holds PostgreSQL's data is full: nothing of this write was kept", {}};
   if (of_class("53")) return {Code::unavailable, "PostgreSQL has no room for this now: " + message, {}};
   if (state == "22021" || state == "22P05") return {Code::invalid, "a text is not UTF-8, or holds a NUL character", {}};
   if (state == "22003") return {Code::invalid, "a number is too large", {}};

@@ -8,16 +8,20 @@
 
 /// All in which the two databases differ. SQL in this program is written once, so that both take it:
 ///
-/// - Tables: keys and numbers are BIGINT (`INTEGER PRIMARY KEY` where SQLite should use its row number), texts TEXT, real
+/// - Tables: keys and numbers are BIGINT (`INTEGER PRIMARY KEY` where SQLite should use its row number), texts TEXT,
+/// real
 ///   numbers DOUBLE PRECISION, truth is BIGINT 0 or 1. `postgres_schema` makes PostgreSQL's of it.
-/// - Texts compare and sort by their bytes, in both: PostgreSQL's columns have the collation "C", which also makes LOWER
+/// - Texts compare and sort by their bytes, in both: PostgreSQL's columns have the collation "C", which also makes
+/// LOWER
 ///   the same, ASCII only. LIKE tells capitals apart in both (a pragma in SQLite) and is written with ESCAPE '\'.
 /// - NULL sorts first in SQLite and last in PostgreSQL: an ORDER BY says where it goes by a CASE before it.
-/// - NaN is not kept as a number (a column is_nan says so), nor is an infinity, nor the sign of zero, which SQLite drops.
+/// - NaN is not kept as a number (a column is_nan says so), nor is an infinity, nor the sign of zero, which SQLite
+/// drops.
 /// - Whole numbers are compared with whole numbers: PostgreSQL would compare a BIGINT with a double inexactly.
 /// - A list is `x = ANY($1)`, which SQLite runs as `x IN (SELECT value FROM lathe_list($1))`.
 /// - INSERT ... SELECT ... ON CONFLICT has a WHERE (TRUE at least), without which SQLite takes ON for a join's.
-/// - A statement that fails ends a PostgreSQL transaction: a write whose statement failed has failed, whatever it does next.
+/// - A statement that fails ends a PostgreSQL transaction: a write whose statement failed has failed, whatever it does
+/// next.
 /// - PostgreSQL refuses texts that hold NUL or are not UTF-8 (`invalid`).
 namespace lathe::db::dialect {
 

@@ -10,16 +10,19 @@
 namespace lathe::db {
 
 Result<void> migrate(Connection& connection, const Migrating& how, const std::vector<Migration>& steps) {
-  LATHE_CHECK(connection.script(how.translate(
-      "CREATE TABLE IF NOT EXISTS schema_step (number BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_us BIGINT NOT NULL)")));
+  LATHE_CHECK(
+      connection.script(how.translate("CREATE TABLE IF NOT EXISTS schema_step (number BIGINT PRIMARY KEY, name TEXT "
+                                      "NOT NULL, applied_us BIGINT NOT NULL)")));
   std::set<std::int64_t> applied;
-  LATHE_CHECK(each(connection, "SELECT number FROM schema_step", [&](const Row& row) { applied.insert(row.integer(0)); }));
+  LATHE_CHECK(
+      each(connection, "SELECT number FROM schema_step", [&](const Row& row) { applied.insert(row.integer(0)); }));
 
   const int newest = steps.empty() ? 0 : steps.back().number;
   if (!applied.empty() && *applied.rbegin() > newest)
-    return fail(Code::conflict, fmt::format("the store {} was written by a newer Lathe (its schema is at step {}, this program "
-                                            "knows {}): install that version, or {}",
-                                            how.store, *applied.rbegin(), newest, how.advice));
+    return fail(Code::conflict,
+                fmt::format("the store {} was written by a newer Lathe (its schema is at step {}, this program "
+                            "knows {}): install that version, or {}",
+                            how.store, *applied.rbegin(), newest, how.advice));
 
   const bool complete =
       std::all_of(steps.begin(), steps.end(), [&](const Migration& step) { return applied.contains(step.number); });
@@ -32,8 +35,8 @@ Result<void> migrate(Connection& connection, const Migrating& how, const std::ve
     if (applied.contains(step.number)) continue;
     auto done = connection.script(how.translate(step.sql));
     if (done) {
-      auto noted = run(connection, "INSERT INTO schema_step (number, name, applied_us) VALUES ($1, $2, $3)", step.number,
-                       step.name, micros(now()));
+      auto noted = run(connection, "INSERT INTO schema_step (number, name, applied_us) VALUES ($1, $2, $3)",
+                       step.number, step.name, micros(now()));
       if (!noted) done = fail(noted.error());
     }
     if (!done) {

@@ -14,20 +14,25 @@
 namespace lathe::db {
 namespace {
 
-constexpr int kAnswerWithinMs = 60'000;  ///< else the session counts as lost; PostgreSQL itself gives up a little before
+constexpr int kAnswerWithinMs =
+    60'000;  ///< else the session counts as lost; PostgreSQL itself gives up a little before
 constexpr std::size_t kMostStatements = 512;
 constexpr std::string_view kForgetAll = "DEALLOCATE ALL";
 constexpr std::size_t kLongestKept = 8192;  ///< longer SQL is a search of a shape that will not come again
 
 // The types that we send and read, by their numbers in PostgreSQL's catalogue.
-constexpr Oid kBool = 16, kInt8 = 20, kInt2 = 21, kInt4 = 23, kText = 25, kFloat4 = 700, kFloat8 = 701, kVarchar = 1043, kName = 19;
+constexpr Oid kBool = 16, kInt8 = 20, kInt2 = 21, kInt4 = 23, kText = 25, kFloat4 = 700, kFloat8 = 701, kVarchar = 1043,
+              kName = 19;
 constexpr Oid kInt8s = 1016, kTexts = 1009, kFloat8s = 1022;
 
 template <class T>
 T big_endian(T value) {
-  if constexpr (sizeof(T) == 2) return static_cast<T>(htobe16(value));
-  else if constexpr (sizeof(T) == 4) return static_cast<T>(htobe32(value));
-  else return static_cast<T>(htobe64(value));
+  if constexpr (sizeof(T) == 2)
+    return static_cast<T>(htobe16(value));
+  else if constexpr (sizeof(T) == 4)
+    return static_cast<T>(htobe32(value));
+  else
+    return static_cast<T>(htobe64(value));
 }
 
 template <class T>
@@ -75,30 +80,41 @@ class PostgresRow final : public Row {
     if (is_null(column)) return 0;
     const char* bytes = PQgetvalue(result_, row_, column);
     switch (PQftype(result_, column)) {
-      case kInt8: return static_cast<std::int64_t>(read<std::uint64_t>(bytes));
-      case kInt4: return static_cast<std::int32_t>(read<std::uint32_t>(bytes));
-      case kInt2: return static_cast<std::int16_t>(read<std::uint16_t>(bytes));
-      case kBool: return *bytes != 0 ? 1 : 0;
+      case kInt8:
+        return static_cast<std::int64_t>(read<std::uint64_t>(bytes));
+      case kInt4:
+        return static_cast<std::int32_t>(read<std::uint32_t>(bytes));
+      case kInt2:
+        return static_cast<std::int16_t>(read<std::uint16_t>(bytes));
+      case kBool:
+        return *bytes != 0 ? 1 : 0;
       case kFloat8:
-      case kFloat4: return static_cast<std::int64_t>(real(column));
-      default: return std::strtoll(text(column).c_str(), nullptr, 10);
+      case kFloat4:
+        return static_cast<std::int64_t>(real(column));
+      default:
+        return std::strtoll(text(column).c_str(), nullptr, 10);
     }
   }
   double real(int column) const override {
     if (is_null(column)) return 0;
     const char* bytes = PQgetvalue(result_, row_, column);
     switch (PQftype(result_, column)) {
-      case kFloat8: return std::bit_cast<double>(read<std::uint64_t>(bytes));
-      case kFloat4: return std::bit_cast<float>(read<std::uint32_t>(bytes));
-      default: return static_cast<double>(integer(column));
+      case kFloat8:
+        return std::bit_cast<double>(read<std::uint64_t>(bytes));
+      case kFloat4:
+        return std::bit_cast<float>(read<std::uint32_t>(bytes));
+      default:
+        return static_cast<double>(integer(column));
     }
   }
   std::string text(int column) const override {
     switch (PQftype(result_, column)) {
       case kInt8:
       case kInt4:
-      case kInt2: return is_null(column) ? std::string{} : std::to_string(integer(column));
-      default: return std::string(text_view(column));
+      case kInt2:
+        return is_null(column) ? std::string{} : std::to_string(integer(column));
+      default:
+        return std::string(text_view(column));
     }
   }
   std::string_view text_view(int column) const override {
@@ -168,8 +184,15 @@ struct PostgresConnection::Values {
 
 Result<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::string& uri) {
   // What the URI says itself wins, but for the encoding. A peer that is gone without a word is noticed in 25 seconds.
-  static constexpr const char* kNames[] = {"fallback_application_name", "connect_timeout", "keepalives_idle", "keepalives_interval",
-                                           "keepalives_count", "tcp_user_timeout", "dbname", "client_encoding", nullptr};
+  static constexpr const char* kNames[] = {"fallback_application_name",
+                                           "connect_timeout",
+                                           "keepalives_idle",
+                                           "keepalives_interval",
+                                           "keepalives_count",
+                                           "tcp_user_timeout",
+                                           "dbname",
+                                           "client_encoding",
+                                           nullptr};
   const char* const values[] = {"lathe", "3", "10", "5", "3", "25000", uri.c_str(), "UTF8", nullptr};
   auto* handle = PQconnectdbParams(kNames, values, 1);
   std::unique_ptr<PostgresConnection> connection(new PostgresConnection(handle));
@@ -179,25 +202,35 @@ Result<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::
     std::replace(why.begin(), why.end(), '\n', ' ');
     const auto place = shown_place(uri);
     if (PQconnectionNeedsPassword(handle) != 0)
-      return fail(Code::invalid, "PostgreSQL at " + place + " wants a password: put it into PGPASSWORD, or into ~/.pgpass (mode 600)");
+      return fail(Code::invalid,
+                  "PostgreSQL at " + place + " wants a password: put it into PGPASSWORD, or into ~/.pgpass (mode 600)");
     // Over there a server said no, or is just starting.
     const bool refused = why.find("FATAL:") != std::string::npos && why.find("starting up") == std::string::npos &&
-                         why.find("shutting down") == std::string::npos && why.find("recovery mode") == std::string::npos &&
-                         why.find("too many") == std::string::npos && why.find("remaining connection slots") == std::string::npos;
+                         why.find("shutting down") == std::string::npos &&
+                         why.find("recovery mode") == std::string::npos && why.find("too many") == std::string::npos &&
+                         why.find("remaining connection slots") == std::string::npos;
     return fail(refused ? Code::invalid : Code::unavailable, "PostgreSQL at " + place + " cannot be reached: " + why);
   }
-  PQsetNoticeProcessor(handle, [](void*, const char*) {}, nullptr);
+  PQsetNoticeProcessor(
+      handle, [](void*, const char*) {}, nullptr);
   if (PQserverVersion(handle) < 130000)
-    return fail(Code::invalid, "PostgreSQL at " + shown_place(uri) + " is too old: 13 is the oldest that Lathe runs with");
-  if (const char* encoding = PQparameterStatus(handle, "server_encoding"); encoding == nullptr || std::string_view(encoding) != "UTF8")
-    return fail(Code::invalid, "the database " + shown_place(uri) + " is not in UTF-8: make one with `createdb --encoding UTF8 --template template0`");
+    return fail(Code::invalid,
+                "PostgreSQL at " + shown_place(uri) + " is too old: 13 is the oldest that Lathe runs with");
+  if (const char* encoding = PQparameterStatus(handle, "server_encoding");
+      encoding == nullptr || std::string_view(encoding) != "UTF8")
+    return fail(Code::invalid, "the database " + shown_place(uri) +
+                                   " is not in UTF-8: make one with `createdb --encoding UTF8 --template template0`");
   if (PQenterPipelineMode(handle) == 0) return fail(Code::internal, PQerrorMessage(handle));
   return connection;
 }
 
-PostgresConnection::~PostgresConnection() { PQfinish(connection_); }
+PostgresConnection::~PostgresConnection() {
+  PQfinish(connection_);
+}
 
-int PostgresConnection::process() const { return PQbackendPID(connection_); }
+int PostgresConnection::process() const {
+  return PQbackendPID(connection_);
+}
 
 Error PostgresConnection::lose() {
   lost_ = true;
@@ -222,14 +255,15 @@ bool PostgresConnection::send(std::string_view sql, const Values& values, Group&
   const auto count = static_cast<int>(values.values.size());
   if (sql.size() > kLongestKept || sql == kForgetAll) {
     ++group.statements;
-    return PQsendQueryParams(connection_, std::string(sql).c_str(), count, values.types.data(), values.values.data(), values.lengths.data(),
-                             values.formats.data(), 1) != 0;
+    return PQsendQueryParams(connection_, std::string(sql).c_str(), count, values.types.data(), values.values.data(),
+                             values.lengths.data(), values.formats.data(), 1) != 0;
   }
   auto key = values.types_key + ' ' + std::string(sql);
   auto found = statements_.find(key);
   if (found == statements_.end()) {
     const auto name = "s" + std::to_string(++last_name_);
-    if (PQsendPrepare(connection_, name.c_str(), std::string(sql).c_str(), count, values.types.data()) == 0) return false;
+    if (PQsendPrepare(connection_, name.c_str(), std::string(sql).c_str(), count, values.types.data()) == 0)
+      return false;
     ++group.statements;
     group.preparing.push_back(key);
     found = statements_.emplace(std::move(key), name).first;
@@ -286,7 +320,9 @@ Result<std::int64_t> PostgresConnection::read_group(const Group& group, const st
           }
         }
         [[fallthrough]];
-      case PGRES_COMMAND_OK: changed = std::strtoll(PQcmdTuples(result.get()), nullptr, 10); break;
+      case PGRES_COMMAND_OK:
+        changed = std::strtoll(PQcmdTuples(result.get()), nullptr, 10);
+        break;
       case PGRES_PIPELINE_SYNC:
         ++answered_;
         if (thrown) std::rethrow_exception(thrown);
@@ -295,16 +331,21 @@ Result<std::int64_t> PostgresConnection::read_group(const Group& group, const st
         for (const auto& key : group.preparing) statements_.erase(key);
         failure_ = error;
         return fail(std::move(*error));
-      case PGRES_PIPELINE_ABORTED: break;
+      case PGRES_PIPELINE_ABORTED:
+        break;
       default:
-        if (!error) error = dialect::postgres_error(field(result.get(), PG_DIAG_SQLSTATE), field(result.get(), PG_DIAG_MESSAGE_PRIMARY));
-        if (const auto severity = field(result.get(), PG_DIAG_SEVERITY_NONLOCALIZED); severity == "FATAL" || severity == "PANIC")
+        if (!error)
+          error = dialect::postgres_error(field(result.get(), PG_DIAG_SQLSTATE),
+                                          field(result.get(), PG_DIAG_MESSAGE_PRIMARY));
+        if (const auto severity = field(result.get(), PG_DIAG_SEVERITY_NONLOCALIZED);
+            severity == "FATAL" || severity == "PANIC")
           return fail(lose());
     }
   }
 }
 
-Result<std::int64_t> PostgresConnection::run(std::string_view sql, const Values& values, const std::function<void(const Row&)>& each) {
+Result<std::int64_t> PostgresConnection::run(std::string_view sql, const Values& values,
+                                             const std::function<void(const Row&)>& each) {
   if (failure_) return fail(*failure_);
   if (statements_.size() >= kMostStatements) {
     statements_.clear();
@@ -355,7 +396,8 @@ Result<void> PostgresConnection::script(std::string_view sql) {
   if (PQstatus(connection_) != CONNECTION_OK || PQenterPipelineMode(connection_) == 0) return fail(lose());
   const auto status = PQresultStatus(result.get());
   if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY) return {};
-  return fail(dialect::postgres_error(field(result.get(), PG_DIAG_SQLSTATE), field(result.get(), PG_DIAG_MESSAGE_PRIMARY)));
+  return fail(
+      dialect::postgres_error(field(result.get(), PG_DIAG_SQLSTATE), field(result.get(), PG_DIAG_MESSAGE_PRIMARY)));
 }
 
 }  // namespace lathe::db

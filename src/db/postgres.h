@@ -12,8 +12,8 @@ struct pg_result;
 
 namespace lathe::db {
 
-/// One PostgreSQL session, in libpq's pipeline mode: statements whose answer need not be seen (BEGIN, SAVEPOINT, a reader's
-/// COMMIT) travel with another one, so that a statement costs one round trip. One thread at a time.
+/// One PostgreSQL session, in libpq's pipeline mode: statements whose answer need not be seen (BEGIN, SAVEPOINT, a
+/// reader's COMMIT) travel with another one, so that a statement costs one round trip. One thread at a time.
 class PostgresConnection final : public Connection {
  public:
   /// Errors: `unavailable` — nobody answers there; `invalid` — it answers, and refuses us or is not what we need.
@@ -65,7 +65,7 @@ class PostgresConnection final : public Connection {
 
   pg_conn* connection_;
   std::vector<std::string> first_;
-  std::size_t unread_ = 0;  ///< groups that were sent off
+  std::size_t unread_ = 0;                                   ///< groups that were sent off
   std::unordered_map<std::string, std::string> statements_;  ///< by parameter types and SQL: its name in the session
   std::uint64_t last_name_ = 0;
   std::uint64_t answered_ = 0;

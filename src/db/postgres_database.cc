@@ -24,10 +24,10 @@ constexpr std::size_t kReaders = 4;
 /// PostgreSQL keeps up to 64 savepoints of a transaction at hand; beyond that, all readers become slower.
 constexpr std::size_t kMostPerCommit = 60;
 constexpr int kAttempts = 3;
-constexpr auto kPatience = std::chrono::seconds{5};       ///< how long reads and writes wait for PostgreSQL to come back
+constexpr auto kPatience = std::chrono::seconds{5};  ///< how long reads and writes wait for PostgreSQL to come back
 constexpr auto kPatienceInDoubt = std::chrono::seconds{60};  ///< and those whose commit may have been kept
 constexpr auto kBetweenAttempts = std::chrono::milliseconds{100};
-constexpr auto kBetweenHopeless = std::chrono::seconds{1};   ///< an attempt may take seconds: not each request makes one
+constexpr auto kBetweenHopeless = std::chrono::seconds{1};  ///< an attempt may take seconds: not each request makes one
 constexpr auto kLookAfterIdle = std::chrono::seconds{5};
 
 /// When the store went away: then all wait for it together, and once their patience is over, new ones are told at once.
@@ -51,7 +51,8 @@ class Outage {
   void ended() {
     const std::lock_guard lock(mutex_);
     if (!since_) return;
-    log::info("the store is back after_ms={}", std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *since_).count());
+    log::info("the store is back after_ms={}",
+              std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *since_).count());
     since_.reset();
   }
 
@@ -68,13 +69,14 @@ class PostgresDatabase final : public Database {
 
   Result<void> open(const std::vector<Migration>& steps) {
     LATHE_TRY(writer_, lease_.open());
-    const Migrating how{shown_place(uri_), "restore a copy that you made of the database", "BEGIN; SET LOCAL statement_timeout = 0",
-                        dialect::postgres_schema,
-                        [&](std::int64_t step) -> Result<void> {
-                          log::warn("the schema of {} is being brought up to date from step {}; PostgreSQL's own backups are the way back",
-                                    shown_place(uri_), step);
-                          return {};
-                        }};
+    const Migrating how{
+        shown_place(uri_), "restore a copy that you made of the database", "BEGIN; SET LOCAL statement_timeout = 0",
+        dialect::postgres_schema, [&](std::int64_t step) -> Result<void> {
+          log::warn(
+              "the schema of {} is being brought up to date from step {}; PostgreSQL's own backups are the way back",
+              shown_place(uri_), step);
+          return {};
+        }};
     LATHE_CHECK(migrate(*writer_, how, steps));
     commits_ = lease_.commits();
     idle_readers_.resize(kReaders);  // opened when they are first needed
@@ -122,8 +124,9 @@ class PostgresDatabase final : public Database {
 
   Result<Session> open_reader() const {
     LATHE_TRY(auto c, PostgresConnection::open(uri_));
-    LATHE_CHECK(c->script("SET jit = off; SET statement_timeout = '55s'; SET default_transaction_isolation = 'repeatable read'; "
-                          "SET default_transaction_read_only = on"));
+    LATHE_CHECK(c->script(
+        "SET jit = off; SET statement_timeout = '55s'; SET default_transaction_isolation = 'repeatable read'; "
+        "SET default_transaction_read_only = on"));
     return c;
   }
 
@@ -149,7 +152,8 @@ class PostgresDatabase final : public Database {
     if (session && !session->lost()) return {};
     session.reset();
     for (;;) {
-      if (lost_lease_) return fail(Code::unavailable, "another `lathe serve` has taken over this store: this one is ending");
+      if (lost_lease_)
+        return fail(Code::unavailable, "another `lathe serve` has taken over this store: this one is ending");
       if (!deadline && outage_.hopeless()) return fail(Code::unavailable, "the store is away: try again in a moment");
       auto opened = open();
       if (opened) {
@@ -183,7 +187,8 @@ class PostgresDatabase final : public Database {
   }
 
   Result<void> reopen(std::optional<Clock::time_point> deadline = std::nullopt) {
-    auto open = be_open(writer_, [&] { return lease_.open(); }, deadline);
+    auto open = be_open(
+        writer_, [&] { return lease_.open(); }, deadline);
     if (open || open.error().code != Code::conflict) return open;
     lost_lease_ = true;
     log::error("{}", open.error().message);
@@ -208,7 +213,8 @@ class PostgresDatabase final : public Database {
       // The session was lost at COMMIT, which may have been kept: the count of commits tells.
       if (!reopen(Clock::now() + kPatienceInDoubt))
         return fail(Code::unavailable,
-                    "the store went away in the middle of a commit, and has not come back to tell whether this write was kept: look "
+                    "the store went away in the middle of a commit, and has not come back to tell whether this write "
+                    "was kept: look "
                     "before you repeat it");
       if (lease_.commits() != commits_) {
         commits_ = lease_.commits();

@@ -28,8 +28,8 @@ constexpr std::string_view kTable = R"sql(
     CONSTRAINT only_the_holder_writes CHECK (writer = epoch)
   ))sql";
 
-/// The writer finds its rows by keys: without statistics (a new table) the planner may think that reading all is as good.
-/// A crash of PostgreSQL must not take acknowledged commits, whatever its configuration says of others.
+/// The writer finds its rows by keys: without statistics (a new table) the planner may think that reading all is as
+/// good. A crash of PostgreSQL must not take acknowledged commits, whatever its configuration says of others.
 constexpr std::string_view kSession = R"sql(
   SET jit = off; SET enable_seqscan = off; SET statement_timeout = '55s'; SET lock_timeout = '10s';
   SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = 'read committed';
@@ -41,7 +41,9 @@ std::string holder() {
   return fmt::format("the one on {} (process {}), since {}", name.data(), ::getpid(), to_iso8601(now()));
 }
 
-std::string text_of(const Row& row) { return row.text(0); }
+std::string text_of(const Row& row) {
+  return row.text(0);
+}
 
 }  // namespace
 
@@ -62,7 +64,9 @@ Result<void> Lease::lock(PostgresConnection& c) {
   const auto deadline = std::chrono::steady_clock::now() + kLockWait;
   const auto kTry = fmt::format("SELECT pg_try_advisory_lock({}, 0)", kLockKey);
   const auto kEnd = fmt::format(
-      "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = {} AND pid = $1", kLockKey);
+      "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = {} AND pid = "
+      "$1",
+      kLockKey);
   for (;;) {
     LATHE_TRY(const auto got, first(c, kTry, [](const Row& row) { return row.integer(0) != 0; }));
     if (got.value_or(false)) return {};
@@ -73,37 +77,52 @@ Result<void> Lease::lock(PostgresConnection& c) {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
   }
+  if (epoch_ != 0) return fail(taken_over());
   std::string who = "another one";
   if (auto known = first(c, "SELECT holder FROM store_lease WHERE id = 1", text_of); known && *known) who = **known;
-  return fail(Code::conflict, fmt::format("the store {} is in use by another `lathe serve`, {}: stop that one first, or give this "
-                                          "one a database of its own",
-                                          shown_place(uri_), who));
+  return fail(Code::conflict,
+              fmt::format("the store {} is in use by another `lathe serve`, {}: stop that one first, or give this "
+                          "one a database of its own",
+                          shown_place(uri_), who));
+}
+
+Error Lease::taken_over() const {
+  return {Code::conflict,
+          fmt::format(
+              "another `lathe serve` has taken over the store {} while PostgreSQL was away: this one writes no more",
+              shown_place(uri_)),
+          {}};
 }
 
 Result<void> Lease::begin_epoch(PostgresConnection& c) {
-  if (auto made = c.script(dialect::postgres_schema(kTable)); !made) return fail_in("the store " + shown_place(uri_), made.error());
-  LATHE_CHECK(run(c, "INSERT INTO store_lease (id, epoch, writer, commits, holder) VALUES (1, 0, 0, 0, '') ON CONFLICT DO NOTHING"));
+  if (auto made = c.script(dialect::postgres_schema(kTable)); !made)
+    return fail_in("the store " + shown_place(uri_), made.error());
+  LATHE_CHECK(run(
+      c,
+      "INSERT INTO store_lease (id, epoch, writer, commits, holder) VALUES (1, 0, 0, 0, '') ON CONFLICT DO NOTHING"));
   const auto take = [&](const Row& row) {
     epoch_ = row.integer(0);
     commits_ = row.integer(1);
   };
-  LATHE_CHECK(each(c, "UPDATE store_lease SET epoch = epoch + 1, writer = epoch + 1, holder = $1 RETURNING epoch, commits", take, holder()));
+  LATHE_CHECK(each(c,
+                   "UPDATE store_lease SET epoch = epoch + 1, writer = epoch + 1, holder = $1 RETURNING epoch, commits",
+                   take, holder()));
   mark_ = fmt::format("UPDATE store_lease SET commits = commits + 1, writer = {}", epoch_);
   const auto safe = first(c, "SELECT current_setting('fsync')", text_of);
-  if (safe && *safe == "off") log::warn("PostgreSQL runs with fsync=off: a crash of its machine may lose what was acknowledged");
+  if (safe && *safe == "off")
+    log::warn("PostgreSQL runs with fsync=off: a crash of its machine may lose what was acknowledged");
   return {};
 }
 
 Result<void> Lease::check_epoch(PostgresConnection& c) {
   // FOR UPDATE waits for a commit of our last session that is still on its way.
-  LATHE_TRY(const auto same, first(c, "SELECT epoch, commits FROM store_lease WHERE id = 1 FOR UPDATE", [&](const Row& row) {
+  LATHE_TRY(const auto same,
+            first(c, "SELECT epoch, commits FROM store_lease WHERE id = 1 FOR UPDATE", [&](const Row& row) {
               commits_ = row.integer(1);
               return row.integer(0) == epoch_;
             }));
   if (same.value_or(false)) return {};
-  return fail(Code::conflict, fmt::format("another `lathe serve` has taken over the store {} while PostgreSQL was away: this one writes "
-                                          "no more",
-                                          shown_place(uri_)));
+  return fail(taken_over());
 }
 
 }  // namespace lathe::db

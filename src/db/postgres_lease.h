@@ -9,10 +9,11 @@ namespace lathe::db {
 
 /// The right to write to a PostgreSQL store, which one server has at a time.
 ///
-/// The session that writes holds an advisory lock, so that a second server is refused while it lives. The table store_lease
-/// has one row with an epoch, which each new holder raises; each commit updates that row with its own epoch, and a CHECK
-/// refuses an old one. So a server that lost its session, and the lock with it, can never commit after another took over.
-/// The same row counts the commits: when a session is lost at COMMIT, the count tells whether that commit was kept.
+/// The session that writes holds an advisory lock, so that a second server is refused while it lives. The table
+/// store_lease has one row with an epoch, which each new holder raises; each commit updates that row with its own
+/// epoch, and a CHECK refuses an old one. So a server that lost its session, and the lock with it, can never commit
+/// after another took over. The same row counts the commits: when a session is lost at COMMIT, the count tells whether
+/// that commit was kept.
 class Lease {
  public:
   explicit Lease(std::string uri) : uri_(std::move(uri)) {}
@@ -30,6 +31,7 @@ class Lease {
   Result<void> lock(PostgresConnection& c);
   Result<void> begin_epoch(PostgresConnection& c);
   Result<void> check_epoch(PostgresConnection& c);
+  Error taken_over() const;
 
   std::string uri_;
   std::int64_t epoch_ = 0;

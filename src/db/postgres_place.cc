@@ -29,10 +29,17 @@ std::string value_of(const PQconninfoOption* options, std::string_view name) {
 
 bool is_readable_place(const std::string& store) {
   const auto options = parsed(store);
-  return options && value_of(options.get(), "host").find('@') == std::string::npos;  // else a part of the password
+  if (!options) return false;
+  // A special character that is not percent-encoded moves a part of the password into one of these.
+  const auto all =
+      value_of(options.get(), "host") + value_of(options.get(), "hostaddr") + value_of(options.get(), "dbname");
+  return all.find_first_of("@ ") == std::string::npos &&
+         value_of(options.get(), "port").find_first_not_of("0123456789,") == std::string::npos;
 }
 
-bool is_postgres(std::string_view store) { return store.starts_with("postgresql://") || store.starts_with("postgres://"); }
+bool is_postgres(std::string_view store) {
+  return store.starts_with("postgresql://") || store.starts_with("postgres://");
+}
 
 std::string shown_place(const std::string& store) {
   if (!is_postgres(store)) return store;
@@ -44,8 +51,8 @@ std::string shown_place(const std::string& store) {
   const auto port = value_of(options.get(), "port");
   const auto name = value_of(options.get(), "dbname");
   const bool folder = host.starts_with('/');
-  return "postgresql://" + (user.empty() ? "" : user + "@") + (folder ? "" : host) + (port.empty() ? "" : ":" + port) + "/" + name +
-         (folder ? "?host=" + host : "");
+  return "postgresql://" + (user.empty() ? "" : user + "@") + (folder ? "" : host) + (port.empty() ? "" : ":" + port) +
+         "/" + name + (folder ? "?host=" + host : "");
 }
 
 bool has_password(const std::string& store) {

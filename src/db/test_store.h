@@ -12,9 +12,12 @@
 namespace lathe::db {
 
 enum class Kind : std::uint8_t { sqlite, postgres };
-inline std::string kind_name(Kind kind) { return kind == Kind::sqlite ? "Sqlite" : "Postgres"; }
+inline std::string kind_name(Kind kind) {
+  return kind == Kind::sqlite ? "Sqlite" : "Postgres";
+}
 
-/// An empty store for one test: a file in a folder of its own, or a database of the server that LATHE_TEST_POSTGRES names.
+/// An empty store for one test: a file in a folder of its own, or a database of the server that LATHE_TEST_POSTGRES
+/// names.
 class TestStore {
  public:
   explicit TestStore(Kind kind) : kind_(kind) {
@@ -45,7 +48,8 @@ class TestStore {
  private:
   static std::string server_uri() {
     const char* uri = std::getenv("LATHE_TEST_POSTGRES");
-    if (uri == nullptr) throw std::runtime_error("run this by ctest, or as `tests/postgres.sh with build/dev/bin/..._test`");
+    if (uri == nullptr)
+      throw std::runtime_error("run this by ctest, or as `tests/postgres.sh with build/dev/bin/..._test`");
     return uri;
   }
   static PostgresConnection& server() {

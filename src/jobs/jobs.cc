@@ -11,6 +11,7 @@ namespace lathe::jobs {
 namespace {
 
 constexpr int kWorkers = 4;
+constexpr auto kStorePause = std::chrono::milliseconds{500};
 
 tracking::RunStatus run_status(State state) {
   switch (state) {
@@ -50,6 +51,7 @@ Jobs::~Jobs() {
     stopping_ = true;
   }
   work_there_.notify_all();
+  ending_.notify_all();
   for (auto& worker : workers_) worker.join();
   watch_.reset();
 }
@@ -74,6 +76,16 @@ void Jobs::work() {
       tasks_.pop_front();
     }
     task();
+  }
+}
+
+template <class F>
+auto Jobs::insist(F use_store) -> decltype(use_store()) {
+  for (;;) {
+    auto outcome = use_store();
+    if (outcome || outcome.error().code != Code::unavailable) return outcome;
+    std::unique_lock lock(mutex_);
+    if (ending_.wait_for(lock, kStorePause, [&] { return stopping_; })) return outcome;
   }
 }
 
@@ -196,7 +208,9 @@ void Jobs::placed(const std::string& name, const compute::Compute::Place& place)
 void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   auto& job = waiting.job;
   job.prepared = now();
-  const auto moved = db_.write([&](db::Connection& c) { return move_job(c, job, *next(job.state, Event::placed)); });
+  const auto moved = insist([&] {
+    return db_.write([&](db::Connection& c) { return move_job(c, job, *next(job.state, Event::placed)); });
+  });
   if (!moved || !*moved) {  // cancelled meanwhile, or the store refuses: then it is found again at the next start
     compute_.gone(job.name);
     return;
@@ -212,14 +226,16 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
     return;
   }
   job.started = now();
-  auto after = db_.write([&](db::Connection& c) -> Result<State> {
-    LATHE_TRY(const bool running, move_job(c, job, State::running));
-    if (running) {
-      LATHE_CHECK(tracking::set_run_status(c, job.name, tracking::RunStatus::running, std::nullopt));
-      return State::running;
-    }
-    LATHE_TRY(const auto fresh, find_job(c, job.name));
-    return fresh.state;
+  auto after = insist([&] {
+    return db_.write([&](db::Connection& c) -> Result<State> {
+      LATHE_TRY(const bool running, move_job(c, job, State::running));
+      if (running) {
+        LATHE_CHECK(tracking::set_run_status(c, job.name, tracking::RunStatus::running, std::nullopt));
+        return State::running;
+      }
+      LATHE_TRY(const auto fresh, find_job(c, job.name));
+      return fresh.state;
+    });
   });
   if (after && *after == State::cancel_requested) {
     if (auto asked = process::request_stop(folder); !asked) log::error("cannot stop job={} why={}", job.name, asked.error().message);
@@ -229,7 +245,7 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
 }
 
 void Jobs::finish(const std::string& name) {
-  auto found = db_.read([&](db::Connection& c) { return find_job(c, name); });
+  auto found = insist([&] { return db_.read([&](db::Connection& c) { return find_job(c, name); }); });
   if (!found) {
     log::error("a process ended whose job is unknown job={} why={}", name, found.error().message);
     return;
@@ -273,26 +289,31 @@ Result<void> Jobs::keep_outputs(const Job& job, const Plan& plan) {
     if (!output.asset_name) continue;
     // The job may have put a link there, to what only the server may read.
     const auto held = open_folder(launcher_.work_folder(job.name).parent_path(), "work/outputs/" + output.name);
-    const auto kept = held ? resolvers_.keep(path_of(*held), output, job.created_by) : Result<std::string>(fail(held.error()));
+    const auto kept = held ? insist([&] { return resolvers_.keep(path_of(*held), output, job.created_by); })
+                           : Result<std::string>(fail(held.error()));
     if (!kept) return fail_in(fmt::format("The command succeeded, but its output {} could not be registered as data {}", output.name, *output.asset_name), kept.error());
-    LATHE_CHECK(db_.write([&](db::Connection& c) { return tracking::set_tag(c, job.name, "lathe.output." + output.name, *kept); }));
+    LATHE_CHECK(insist([&] {
+      return db_.write([&](db::Connection& c) { return tracking::set_tag(c, job.name, "lathe.output." + output.name, *kept); });
+    }));
   }
   return {};
 }
 
 void Jobs::end_job(Job job, Event event) {
   if (!job.ended) job.ended = now();
-  const auto done = db_.write([&](db::Connection& c) -> Result<State> {
-    LATHE_TRY(const auto fresh, find_job(c, job.name));
-    job.state = fresh.state;
-    const auto to = next(fresh.state, event);
-    if (!to) return fresh.state;
-    if (*to != State::failed) job.error.clear();
-    LATHE_TRY(const bool moved, move_job(c, job, *to));
-    if (!moved) return fail(Code::conflict, "the job changed meanwhile");
-    LATHE_CHECK(tracking::set_run_status(c, job.name, run_status(*to), millis(*job.ended)));
-    LATHE_CHECK(auth_.revoke_job_token(c, job.name));
-    return *to;
+  const auto done = insist([&] {
+    return db_.write([&](db::Connection& c) -> Result<State> {
+      LATHE_TRY(const auto fresh, find_job(c, job.name));
+      job.state = fresh.state;
+      const auto to = next(fresh.state, event);
+      if (!to) return fresh.state;
+      if (*to != State::failed) job.error.clear();
+      LATHE_TRY(const bool moved, move_job(c, job, *to));
+      if (!moved) return fail(Code::conflict, "the job changed meanwhile");
+      LATHE_CHECK(tracking::set_run_status(c, job.name, run_status(*to), millis(*job.ended)));
+      LATHE_CHECK(auth_.revoke_job_token(c, job.name));
+      return *to;
+    });
   });
   if (done) log::info("job ended job={} state={} exit_code={}", job.name, name_of(*done), job.exit_code.value_or(-1));
   else log::error("a job's end could not be written; it will be at the next start job={} why={}", job.name, done.error().message);
@@ -387,19 +408,20 @@ Result<void> Jobs::take_up(Job job) {
   }
   Waiting waiting;
   waiting.plan = std::move(*plan);
+  const bool begun = job.state == State::preparing;
+  if (begun) {
+    ++job.attempt;
+    job.node.clear();
+    job.gpus.clear();
+    job.prepared.reset();
+  }
   LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
-    if (job.state == State::preparing) {
-      ++job.attempt;
-      job.node.clear();
-      job.gpus.clear();
-      job.prepared.reset();
-      LATHE_CHECK(move_job(c, job, State::queued));
-      job.state = State::queued;
-    }
+    if (begun) LATHE_CHECK(move_job(c, job, State::queued));
     LATHE_CHECK(auth_.revoke_job_token(c, job.name));
     LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
     return {};
   }));
+  job.state = State::queued;
   LATHE_TRY(waiting.user_id, auth_.user_id(job.created_by));
   waiting.job = std::move(job);
   const std::lock_guard lock(mutex_);

@@ -86,6 +86,9 @@ class Jobs {
   };
 
   void work();
+  /// Uses the store again and again while it is away, until this object goes: what a process did has to be written down.
+  template <class F>
+  auto insist(F use_store) -> decltype(use_store());
   void enqueue(std::function<void()> task);
   void placed(const std::string& name, const compute::Compute::Place& place);
   void launch(Waiting waiting, const compute::Resources& room);
@@ -103,6 +106,7 @@ class Jobs {
 
   std::mutex mutex_;
   std::condition_variable work_there_;
+  std::condition_variable ending_;
   std::deque<std::function<void()>> tasks_;
   bool stopping_ = false;
   std::map<std::string, Waiting> waiting_;

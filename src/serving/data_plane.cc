@@ -23,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kFirstReport{20};
 constexpr std::chrono::seconds kStopGrace{25};
 constexpr int kRestartPauseMs = 3000;
+constexpr int kTakeAgainMs = 500;
 constexpr int kRestartsPerMinute = 10;
 constexpr std::uint64_t kLogBytes = std::uint64_t{16} << 20;
 
@@ -115,7 +116,7 @@ Result<Reported> parse_reported(std::string_view text) {
   return out;
 }
 
-DataPlane::DataPlane(DataPlaneOptions options, std::function<void(const Reported&)> on_report)
+DataPlane::DataPlane(DataPlaneOptions options, std::function<bool(const Reported&)> on_report)
     : options_(std::move(options)), on_report_(std::move(on_report)), folder_(options_.data / "infer") {}
 
 DataPlane::~DataPlane() {
@@ -231,11 +232,11 @@ void DataPlane::wake() {
 }
 
 void DataPlane::follow() {
-  take_report();
+  bool taken = take_report();
   int pause = -1;
   for (;;) {
     std::array<pollfd, 2> waiting{{{inotify_.get(), POLLIN, 0}, {event_.get(), POLLIN, 0}}};
-    const int ready = ::poll(waiting.data(), waiting.size(), pause);
+    const int ready = ::poll(waiting.data(), waiting.size(), pause >= 0 || taken ? pause : kTakeAgainMs);
     std::array<char, 4096> events{};
     while (::read(inotify_.get(), events.data(), events.size()) > 0) continue;
     std::uint64_t count = 0;
@@ -255,31 +256,33 @@ void DataPlane::follow() {
       if (watched) pause = -1;
       else log::error("the data plane cannot be started error=\"{}\"", watched.error().message);
     }
-    take_report();
+    taken = take_report();
   }
 }
 
-void DataPlane::take_report() {
+/// False: it is to be taken again.
+bool DataPlane::take_report() {
   const auto text = read_file(folder_ / "reported.json");
-  if (!text) return;
+  if (!text) return true;
   const auto parsed = parse_reported(*text);
   if (!parsed) {
     log::warn("the data plane's report cannot be read and is asked for again error=\"{}\"", parsed.error().message);
     std::error_code ignored;
     fs::remove(folder_ / "reported.json", ignored);
-    return;
+    return true;
   }
   {
     const std::lock_guard lock(mutex_);
     reported_ = *parsed;
   }
   // Outside the lock: it writes to the store, whose neighbours may ask for `reported()`.
-  on_report_(*parsed);
+  const bool taken = on_report_(*parsed);
   {
     const std::lock_guard lock(mutex_);
     ++reports_;
   }
   changed_.notify_all();
+  return taken;
 }
 
 Result<void> DataPlane::set_desired(const json::Value& document) {

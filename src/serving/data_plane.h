@@ -50,8 +50,9 @@ struct DataPlaneOptions {
 /// Thread-safe.
 class DataPlane {
  public:
-  /// `on_report` is called on the data plane's own thread after each report, before those who wait for it wake up.
-  DataPlane(DataPlaneOptions options, std::function<void(const Reported&)> on_report);
+  /// `on_report` is called on the data plane's own thread after each report, before those who wait for it wake up. Where
+  /// it answers false, the report was not taken (the store is away), and it is called again soon.
+  DataPlane(DataPlaneOptions options, std::function<bool(const Reported&)> on_report);
   /// Leaves the program running.
   ~DataPlane();
   DataPlane(const DataPlane&) = delete;
@@ -80,11 +81,11 @@ class DataPlane {
   Result<std::uint16_t> choose_port() const;
   Result<void> await_first_report(const std::filesystem::path& run);
   void follow();
-  void take_report();
+  bool take_report();
   void wake();
 
   DataPlaneOptions options_;
-  std::function<void(const Reported&)> on_report_;
+  std::function<bool(const Reported&)> on_report_;
   std::filesystem::path folder_;
   Fd inotify_;
   Fd event_;

@@ -64,7 +64,7 @@ std::string new_key() { return random_hex(kKeyBytes); }
 }  // namespace
 
 Serving::Serving(db::Database& db, assets::Models& models, DataPlaneOptions options)
-    : db_(db), models_(models), plane_(std::move(options), [this](const Reported& reported) { settle(reported); }) {}
+    : db_(db), models_(models), plane_(std::move(options), [this](const Reported& reported) { return settle(reported); }) {}
 
 Result<void> Serving::begin() {
   LATHE_CHECK(publish());
@@ -97,7 +97,7 @@ void Serving::await_generation(std::int64_t generation) {
   }
 }
 
-void Serving::settle(const Reported& reported) {
+bool Serving::settle(const Reported& reported) {
   bool changed = false;
   const auto settle_one = [&](db::Connection& c, Deployment deployment, const ReportedDeployment& found) -> Result<void> {
     const auto time = micros(now());
@@ -126,7 +126,8 @@ void Serving::settle(const Reported& reported) {
     return {};
   };
   const auto open = db_.read([](db::Connection& c) { return unsettled_deployments(c); });
-  if (!open || open->empty()) return;
+  if (!open) return open.error().code != Code::unavailable;
+  if (open->empty() && !unpublished_) return true;
   auto settled = db_.write([&](db::Connection& c) -> Result<void> {
     changed = false;
     LATHE_TRY(const auto waiting, unsettled_deployments(c));
@@ -139,8 +140,14 @@ void Serving::settle(const Reported& reported) {
     LATHE_CHECK(next_generation(c));
     return {};
   });
-  if (settled && changed) settled = publish();
-  if (!settled) log::error("the data plane's report was not taken error=\"{}\"", settled.error().message);
+  unpublished_ = unpublished_ || (settled && changed);
+  if (settled && unpublished_) settled = publish();
+  if (settled) {
+    unpublished_ = false;
+    return true;
+  }
+  log::error("the data plane's report was not taken error=\"{}\"", settled.error().message);
+  return settled.error().code != Code::unavailable;
 }
 
 EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deployment>& deployments) const {

@@ -105,7 +105,8 @@ class Serving {
   Result<std::int64_t> commit(const std::function<Result<void>(db::Connection&, std::int64_t generation)>& change);
   Result<void> publish();
   void await_generation(std::int64_t generation);
-  void settle(const Reported& reported);
+  bool settle(const Reported& reported);  ///< false: the store is away
+  bool unpublished_ = false;              ///< what `settle` changed still is; of the data plane's thread
   EndpointView view(const Endpoint& endpoint, const std::vector<Deployment>& deployments) const;
   DeploymentView view(const Deployment& deployment) const;
 

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 
+import postgres_server
 import requests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -54,9 +55,12 @@ class Server:
     url, infer, grpc   what the `ready` line said (None for a part that was left out)
     token              the administrator's token
     data, home         its data folder; the folder that its command line has as HOME
+    database           its PostgreSQL database; None with SQLite
+
+    store: "sqlite", "postgresql" (a fresh database) or a URL; default: what LATHE_TEST_STORE says, else sqlite.
     """
 
-    def __init__(self, *flags, env=None):
+    def __init__(self, *flags, env=None, store=None):
         # Not pytest's tmp_path, which only its owner can enter: jobs may run as an unprivileged account.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lathe-test."))
         self.folder.chmod(0o711)
@@ -65,6 +69,13 @@ class Server:
         self.home.mkdir()
         self.log = self.folder / "server.log"
         self.flags = list(flags)
+        self.database = None
+        store = store or os.environ.get("LATHE_TEST_STORE", "sqlite")
+        if store == "postgresql":
+            self.database = postgres_server.Database(postgres_server.shared_url())
+            store = self.database.url
+        if store != "sqlite":
+            self.flags += ["--store", store]
         self.env = self._environment(env or {})
         self.process = None
         self.url = self.infer = self.grpc = None
@@ -91,6 +102,8 @@ class Server:
             self.process.wait(10)
         log = self.log_tail()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.database is not None:
+            self.database.drop()
         if kind is None:
             assert stopped.returncode == 0, stopped
             assert not left, f"'lathe stop --all' left {left} running\n{log}"

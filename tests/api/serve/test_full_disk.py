@@ -25,6 +25,7 @@ def small_disk():
         subprocess.run(["umount", "-l", server.data], check=True)
 
 
+@pytest.mark.sqlite  # tests/api/store has the same for PostgreSQL
 def test_a_full_disk_refuses_writes_and_the_server_goes_on(small_disk):
     server = small_disk
     assert server.post("/api/v1/tokens", json={"name": "before"}).status_code == 201
