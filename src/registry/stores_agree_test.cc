@@ -68,6 +68,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
   std::unique_ptr<db::Database> databases[2];
   std::mt19937 random{GetParam()};
   int made = 0;
+  std::map<std::string, int> went_well, refused, rows;  ///< by what was done
   std::int64_t clock = 1'700'000'000'000'000;
   std::vector<std::string> runs;
   std::vector<std::string> logged_models[2];           ///< ids, which each store draws itself
@@ -101,10 +102,12 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
           answers[i].replace(at, id.size(), name);
     }
     EXPECT_EQ(answers[0], answers[1]) << what;
+    ++(good ? went_well : refused)[what.substr(0, what.find(' '))];
     return good;
   }
 
-  static std::string shown(const std::vector<tracking::Tag>& tags) {
+  template <class T>
+  static std::string shown(const std::vector<T>& tags) {
     std::string out;
     for (const auto& tag : tags) out += fmt::format("{}={}; ", tag.key, tag.value);
     return out;
@@ -414,13 +417,14 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
 
   /// All pages, one after the other.
   template <class Search, class F>
-  void search_all(Search search, F find) {
-    both(fmt::format("search [{}]", search.filter), [&](db::Connection& c, int) -> Result<std::string> {
+  void search_all(const std::string& of, Search search, F find) {
+    both(fmt::format("{} search [{}]", of, search.filter), [&](db::Connection& c, int) -> Result<std::string> {
       std::string out;
       auto page_of = search;
       do {
         LATHE_TRY(const auto page, find(c, page_of));
         for (const auto& item : page.items) out += shown(item);
+        rows[of] += static_cast<int>(page.items.size());
         out += "-- " + page.next + "\n";
         page_of.page_token = page.next;
       } while (!page_of.page_token.empty());
@@ -441,7 +445,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
         tracking::RunSearch asked{experiments, filter([&] { return run_comparison(); }), any(views), limit, {}, {}};
         asked.order_by = order(
             {"metrics." + key(), "params." + key(), "tags." + key(), "start_time", "end_time", "run_name", "user_id"});
-        search_all(asked, [](db::Connection& c, const auto& s) { return tracking::search_runs(c, s); });
+        search_all("runs", asked, [](db::Connection& c, const auto& s) { return tracking::search_runs(c, s); });
         break;
       }
       case 2: {
@@ -452,7 +456,8 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
         };
         tracking::ExperimentSearch asked{
             filter(comparison), any(views), limit, order({"name", "creation_time", "experiment_id"}), {}};
-        search_all(asked, [](db::Connection& c, const auto& s) { return tracking::search_experiments(c, s); });
+        search_all("experiments", asked,
+                   [](db::Connection& c, const auto& s) { return tracking::search_experiments(c, s); });
         break;
       }
       case 3: {
@@ -469,14 +474,15 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
           asked.order_by.push_back(
               {any(std::vector<std::string>{"name", "creation_timestamp", "model_type"}), sometimes(2), "", ""});
         if (sometimes(3)) asked.datasets.push_back({"Test", ""});
-        search_all(asked, [](db::Connection& c, const auto& s) { return tracking::search_logged_models(c, s); });
+        search_all("logged_models", asked,
+                   [](db::Connection& c, const auto& s) { return tracking::search_logged_models(c, s); });
         break;
       }
       case 4: {
         const auto comparison = [&] {
           return sometimes(2) ? text_comparison("tags." + key(), false) : text_comparison("name", false);
         };
-        search_all(Search{filter(comparison), limit, order({"name", "timestamp"}), {}},
+        search_all("models", Search{filter(comparison), limit, order({"name", "timestamp"}), {}},
                    [](db::Connection& c, const auto& s) { return search_models(c, s); });
         break;
       }
@@ -487,7 +493,8 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
                      ? text_comparison("tags." + key(), false)
                      : text_comparison(any(std::vector<std::string>{"name", "source_path", "run_id"}), false);
         };
-        search_all(Search{filter(comparison), limit, order({"name", "version_number", "creation_timestamp"}), {}},
+        search_all("versions",
+                   Search{filter(comparison), limit, order({"name", "version_number", "creation_timestamp"}), {}},
                    [](db::Connection& c, const auto& s) { return search_versions(c, s); });
       }
     }
@@ -512,7 +519,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
 };
 
 TEST_P(StoresAgree, OnWhatTheyKeepAndFind) {
-  for (int i = 0; i < 700 && !HasFailure(); ++i) {
+  for (int i = 0; i < 600 && !HasFailure(); ++i) {
     switch (up_to(10)) {
       case 0:
         write_experiment();
@@ -539,6 +546,10 @@ TEST_P(StoresAgree, OnWhatTheyKeepAndFind) {
         break;
     }
   }
+  for (const auto* kind : {"runs", "experiments", "logged_models", "models", "versions"})
+    EXPECT_GT(rows[kind], 0) << "nothing was ever found: these searches compare nothing";
+  for (const auto& [kind, count] : went_well)
+    printf("%s: %d well, %d refused, %d rows\n", kind.c_str(), count, refused[kind], rows[kind]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StoresAgree, ::testing::Range(1u, 6u));

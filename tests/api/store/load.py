@@ -42,7 +42,8 @@ class Load:
             assert not thread.is_alive(), "a request is never answered"
 
     def acknowledged(self):
-        return sum(map(len, self.batches.values()))
+        assert not self.failures, self.failures[:3]
+        return sum(map(len, list(self.batches.values())))
 
     def _write(self, run):
         session = requests.Session()
@@ -52,11 +53,11 @@ class Load:
             self.sent[run] += 1
             metrics = [{"key": key, "value": number, "timestamp": 1, "step": number} for key in KEYS]
             params = [{"key": f"p{number}", "value": str(number)}]
-            if self._post(session, "runs/log-batch", {"run_id": run, "metrics": metrics, "params": params}):
+            if self._post(session, "runs/log-batch", {"run_id": run, "metrics": metrics, "params": params}) is not None:
                 self.batches[run].add(number)
-            source = f"{run}-{number}"
-            made = self._post(session, "model-versions/create", {"name": "m", "source": f"mlflow-artifacts:/{source}"})
-            if made:
+            source = f"mlflow-artifacts:/0/{run}/artifacts/{number}"
+            made = self._post(session, "model-versions/create", {"name": "m", "source": source})
+            if made is not None:
                 self.versions[source] = int(made["model_version"]["version"])
 
     def _post(self, session, path, body):
@@ -87,7 +88,7 @@ class Load:
                 steps = [point["step"] for point in self._history(run, key)]
                 assert len(steps) == len(set(steps)), "a point is there twice"
                 assert set(steps) == there, f"half a batch: {sorted(set(steps) ^ there)[:5]}"
-        versions = {int(v["version"]): v["source"].rsplit("/", 1)[1] for v in self._versions()}
+        versions = {int(v["version"]): v["source"] for v in self._versions()}
         assert len(set(versions.values())) == len(versions), "a version was made twice"
         for source, version in self.versions.items():
             assert versions.get(version) == source, f"version {version} was acknowledged for {source}"
