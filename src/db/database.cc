@@ -14,6 +14,12 @@ Result<std::int64_t> Connection::run(std::string_view sql, const std::vector<Par
   return execute(sql, arguments, each);
 }
 
+Result<void> Connection::put(std::string_view into, std::size_t rows, std::span<const Column> columns,
+                             std::string_view otherwise) {
+  LATHE_CHECK(insert(into, rows, columns, otherwise));
+  return {};
+}
+
 Result<void> Database::write_with(Work work) {
   std::mutex mutex;
   std::condition_variable ended;

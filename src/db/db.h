@@ -90,6 +90,11 @@ class Connection {
   virtual Result<std::int64_t> insert(std::string_view into, std::size_t rows, std::span<const Column> columns,
                                       std::string_view otherwise) = 0;
 
+  /// As `insert`, for who needs no count. It may travel with what follows: its error may come with a later statement, or be
+  /// the write's outcome.
+  virtual Result<void> put(std::string_view into, std::size_t rows, std::span<const Column> columns,
+                           std::string_view otherwise);
+
   /// Runs several statements without parameters (migrations).
   virtual Result<void> script(std::string_view sql) = 0;
 };

@@ -296,6 +296,7 @@ Result<void> PostgresConnection::skip_group() {
 
 Result<std::int64_t> PostgresConnection::read_group(const Group& group, const std::function<void(const Row&)>& each) {
   std::size_t statement = 1;
+  std::size_t failed = 0;
   std::int64_t changed = 0;
   std::optional<Error> error;
   std::exception_ptr thrown;
@@ -330,10 +331,12 @@ Result<std::int64_t> PostgresConnection::read_group(const Group& group, const st
         // Whether a statement was made before the error is not known: those of this group are made anew.
         for (const auto& key : group.preparing) statements_.erase(key);
         failure_ = error;
+        if (failed <= group.others) stray_ = error;
         return fail(std::move(*error));
       case PGRES_PIPELINE_ABORTED:
         break;
       default:
+        if (!error) failed = statement;
         if (!error)
           error = dialect::postgres_error(field(result.get(), PG_DIAG_SQLSTATE),
                                           field(result.get(), PG_DIAG_MESSAGE_PRIMARY));
@@ -347,23 +350,30 @@ Result<std::int64_t> PostgresConnection::read_group(const Group& group, const st
 Result<std::int64_t> PostgresConnection::run(std::string_view sql, const Values& values,
                                              const std::function<void(const Row&)>& each) {
   if (failure_) return fail(*failure_);
-  if (statements_.size() >= kMostStatements) {
-    statements_.clear();
-    first_.emplace(first_.begin(), kForgetAll);
-  }
-  Group group;
-  bool sent = true;
-  for (const auto& before : std::exchange(first_, {})) sent = sent && send(before, Values(0), group);
-  sent = sent && send(sql, values, group);
+  bool sent = send_first();
+  group_.others = group_.statements;
+  sent = sent && send(sql, values, group_);
+  const auto group = std::exchange(group_, {});
   const std::string why = sent ? "" : PQerrorMessage(connection_);
   if (PQpipelineSync(connection_) == 0) return fail(lose());
   for (; unread_ > 0; --unread_) LATHE_CHECK(skip_group());
   if (!sent) {
     LATHE_CHECK(skip_group());
-    failure_ = Error{Code::internal, "a statement could not be sent: " + why, {}};
+    failure_ = stray_ = Error{Code::internal, "a statement could not be sent: " + why, {}};
     return fail(*failure_);
   }
   return read_group(group, each);
+}
+
+/// Sends what was kept for the next statement.
+bool PostgresConnection::send_first() {
+  if (statements_.size() >= kMostStatements) {
+    statements_.clear();
+    first_.emplace(first_.begin(), kForgetAll);
+  }
+  bool sent = true;
+  for (const auto& before : std::exchange(first_, {})) sent = sent && send(before, Values(0), group_);
+  return sent;
 }
 
 void PostgresConnection::send_off(std::string_view sql) {
@@ -387,6 +397,16 @@ Result<std::int64_t> PostgresConnection::insert(std::string_view into, std::size
   Values values(columns.size());
   for (const auto& column : columns) std::visit([&](const auto& value) { values.add(value); }, column);
   return run(dialect::postgres_insert(into, columns, otherwise), values, {});
+}
+
+Result<void> PostgresConnection::put(std::string_view into, std::size_t rows, std::span<const Column> columns,
+                                     std::string_view otherwise) {
+  if (!hold_) return Connection::put(into, rows, columns, otherwise);
+  if (failure_) return fail(*failure_);
+  Values values(columns.size());
+  for (const auto& column : columns) std::visit([&](const auto& value) { values.add(value); }, column);
+  if (!send_first() || !send(dialect::postgres_insert(into, columns, otherwise), values, group_)) return fail(lose());
+  return {};
 }
 
 Result<void> PostgresConnection::script(std::string_view sql) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <span>
 #include <thread>
 
 #include "base/log.h"
@@ -146,15 +147,15 @@ class PostgresDatabase final : public Database {
     reader_idle_.notify_one();
   }
 
-  /// Opens a session that there is not, or that was lost, with patience (until `deadline`, if given).
+  /// Opens a session that there is not, or that was lost, with patience.
   template <class Open>
-  Result<void> be_open(Session& session, Open open, std::optional<Clock::time_point> deadline = std::nullopt) {
+  Result<void> be_open(Session& session, Open open) {
     if (session && !session->lost()) return {};
     session.reset();
     for (;;) {
       if (lost_lease_)
         return fail(Code::unavailable, "another `lathe serve` has taken over this store: this one is ending");
-      if (!deadline && outage_.hopeless()) return fail(Code::unavailable, "the store is away: try again in a moment");
+      if (outage_.hopeless()) return fail(Code::unavailable, "the store is away: try again in a moment");
       auto opened = open();
       if (opened) {
         session = std::move(*opened);
@@ -163,8 +164,8 @@ class PostgresDatabase final : public Database {
       }
       const auto patience = outage_.failed(opened.error().message);
       if (opened.error().code == Code::conflict) return fail(std::move(opened).error());
-      if (Clock::now() >= deadline.value_or(patience) || queue_.stopping())
-        return fail(Code::unavailable, "the store is away: try again in a moment (" + opened.error().message + ")");
+      if (Clock::now() >= patience || queue_.stopping())
+        return fail(Code::unavailable, "the store is away: try again in a moment");
       queue_.pause(kBetweenAttempts);
     }
   }
@@ -180,15 +181,14 @@ class PostgresDatabase final : public Database {
         if (!lost_lease_ && (!writer_ || writer_->ended_meanwhile())) (void)reopen();
         continue;
       }
-      if (auto kept = commit(*batch); !kept)
+      if (auto kept = commit(*batch, true); !kept)
         for (auto& write : *batch) write.outcome = fail(kept.error());
       for (auto& write : *batch) write.done(std::move(write.outcome));
     }
   }
 
-  Result<void> reopen(std::optional<Clock::time_point> deadline = std::nullopt) {
-    auto open = be_open(
-        writer_, [&] { return lease_.open(); }, deadline);
+  Result<void> reopen() {
+    auto open = be_open(writer_, [&] { return lease_.open(); });
     if (open || open.error().code != Code::conflict) return open;
     lost_lease_ = true;
     log::error("{}", open.error().message);
@@ -196,26 +196,49 @@ class PostgresDatabase final : public Database {
     return fail(Code::unavailable, open.error().message);
   }
 
+  /// As `reopen`, with the patience that a commit in doubt is worth. The writes behind it are refused meanwhile.
+  Result<void> reopen_in_doubt() {
+    const auto deadline = Clock::now() + kPatienceInDoubt;
+    for (;;) {
+      auto open = reopen();
+      if (open || lost_lease_ || queue_.stopping() || Clock::now() >= deadline) return open;
+      if (auto waiting = queue_.take(kMostPerCommit, kBetweenAttempts))
+        for (auto& write : *waiting) write.done(fail(open.error()));
+    }
+  }
+
   /// Commits all but the writes that fail by themselves, which get their outcome. An error: nothing was kept.
-  Result<void> commit(std::deque<Write>& batch) {
+  /// `hold`: statements whose answer nobody needs travel with others. Should one of them fail, nobody can say whose it
+  /// was: then each write goes alone, and waits for its answers.
+  Result<void> commit(std::span<Write> batch, bool hold) {
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
       LATHE_CHECK(reopen());
+      writer_->hold_puts(hold);
       for (auto& write : batch) write.outcome = {};
       run_all(batch);
       if (writer_->lost()) continue;  // without COMMIT, PostgreSQL keeps nothing
-      writer_->before_next(lease_.mark());
-      if (auto kept = writer_->execute("COMMIT", {}); kept) {
-        ++commits_;
+      auto refused = writer_->stray_failure();
+      if (!refused) {
+        writer_->before_next(lease_.mark());
+        const auto kept = writer_->execute("COMMIT", {});
+        if (kept) {
+          ++commits_;
+          return {};
+        }
+        if (!writer_->lost()) refused = kept.error();
+      }
+      if (refused) {
+        LATHE_CHECK(give_up(*refused));
+        if (!hold) return fail(*refused);
+        for (auto& write : batch)
+          if (auto alone = commit({&write, 1}, false); !alone) write.outcome = fail(alone.error());
         return {};
-      } else if (!writer_->lost()) {
-        return give_up(kept.error());
       }
       // The session was lost at COMMIT, which may have been kept: the count of commits tells.
-      if (!reopen(Clock::now() + kPatienceInDoubt))
+      if (!reopen_in_doubt())
         return fail(Code::unavailable,
                     "the store went away in the middle of a commit, and has not come back to tell whether this write "
-                    "was kept: look "
-                    "before you repeat it");
+                    "was kept: look before you repeat it");
       if (lease_.commits() != commits_) {
         commits_ = lease_.commits();
         return {};
@@ -224,13 +247,13 @@ class PostgresDatabase final : public Database {
     return fail(Code::unavailable, "the connection to PostgreSQL was lost again and again: try again in a moment");
   }
 
-  /// All up to COMMIT. Stops early when the session is lost.
-  void run_all(std::deque<Write>& batch) {
+  /// All up to COMMIT. Stops early when the session is lost, or the transaction is of no more use.
+  void run_all(std::span<Write> batch) {
     writer_->before_next("BEGIN");
     for (auto& write : batch) {
       writer_->before_next("SAVEPOINT one");
       write.outcome = run_guarded(write.work, *writer_);
-      if (writer_->lost()) return;
+      if (writer_->lost() || writer_->stray_failure()) return;
       if (write.outcome && writer_->failure()) write.outcome = fail(*writer_->failure());
       writer_->forget_failure();
       if (writer_->take_back("SAVEPOINT one")) continue;
@@ -239,15 +262,13 @@ class PostgresDatabase final : public Database {
     }
   }
 
-  /// The commit was refused: nothing of it is kept.
+  /// Ends a transaction that was refused: nothing of it is kept.
   Result<void> give_up(const Error& why) {
     writer_->forget_failure();
     (void)writer_->execute("ROLLBACK", {});
-    if (why.code != Code::conflict) return fail(why);
-    // The mark was: its CHECK knows a newer epoch. The next look at the lease says so.
-    writer_.reset();
-    LATHE_CHECK(reopen());
-    return fail(why);
+    if (why.code != Code::conflict) return {};
+    writer_.reset();  // perhaps the mark was: its CHECK knows a newer epoch, and so does a look at the lease
+    return reopen();
   }
 
   const std::string uri_;

@@ -268,7 +268,7 @@ class SqliteDatabase final : public Database {
   }
 
   /// False: the transaction as a whole was lost, and nothing of it was kept.
-  bool commit_together(std::deque<Write>& batch) {
+  bool commit_together(std::vector<Write>& batch) {
     if (!writer_->execute("BEGIN IMMEDIATE", {})) return false;
     const bool alone = batch.size() == 1;
     for (auto& write : batch) {

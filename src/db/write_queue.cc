@@ -1,5 +1,7 @@
 #include "db/write_queue.h"
 
+#include <algorithm>
+
 namespace lathe::db {
 
 void WriteQueue::push(Database::Work work, Database::Done done) {
@@ -23,18 +25,13 @@ bool WriteQueue::stopping() const {
   return stopping_;
 }
 
-std::optional<std::deque<Write>> WriteQueue::take(std::size_t most, std::chrono::milliseconds wait) {
+std::optional<std::vector<Write>> WriteQueue::take(std::size_t most, std::chrono::milliseconds wait) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, wait, [&] { return stopping_ || !writes_.empty(); });
-  if (writes_.empty()) return stopping_ ? std::nullopt : std::optional<std::deque<Write>>{std::in_place};
-  std::deque<Write> batch;
-  if (writes_.size() <= most) {
-    batch.swap(writes_);
-  } else {
-    const auto end = writes_.begin() + static_cast<std::ptrdiff_t>(most);
-    batch.assign(std::make_move_iterator(writes_.begin()), std::make_move_iterator(end));
-    writes_.erase(writes_.begin(), end);
-  }
+  if (writes_.empty()) return stopping_ ? std::nullopt : std::optional<std::vector<Write>>{std::in_place};
+  const auto end = writes_.begin() + static_cast<std::ptrdiff_t>(std::min(most, writes_.size()));
+  std::vector<Write> batch(std::make_move_iterator(writes_.begin()), std::make_move_iterator(end));
+  writes_.erase(writes_.begin(), end);
   return batch;
 }
 

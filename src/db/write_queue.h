@@ -25,7 +25,7 @@ class WriteQueue {
   bool stopping() const;
 
   /// Up to `most` writes; none when nothing came for so long. nullopt: it was stopped, and nothing is left.
-  std::optional<std::deque<Write>> take(std::size_t most, std::chrono::milliseconds wait = std::chrono::hours{24});
+  std::optional<std::vector<Write>> take(std::size_t most, std::chrono::milliseconds wait = std::chrono::hours{24});
   /// Returns after so long, or when it is stopped.
   void pause(std::chrono::milliseconds length);
 

@@ -68,7 +68,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
   std::unique_ptr<db::Database> databases[2];
   std::mt19937 random{GetParam()};
   int made = 0;
-  std::map<std::string, int> went_well, refused, rows;  ///< by what was done
+  std::map<std::string, int> rows;  ///< found, by what was searched
   std::int64_t clock = 1'700'000'000'000'000;
   std::vector<std::string> runs;
   std::vector<std::string> logged_models[2];           ///< ids, which each store draws itself
@@ -102,7 +102,6 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
           answers[i].replace(at, id.size(), name);
     }
     EXPECT_EQ(answers[0], answers[1]) << what;
-    ++(good ? went_well : refused)[what.substr(0, what.find(' '))];
     return good;
   }
 
@@ -437,8 +436,8 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
     const std::size_t limit = 1 + up_to(20);
     std::vector<std::int64_t> experiments;
     for (std::int64_t id = 0; id < 6; ++id)
-      if (!sometimes(3)) experiments.push_back(id);
-    if (experiments.empty() || sometimes(4)) experiments = {0};
+      if (!sometimes(2)) experiments.push_back(id);
+    if (sometimes(4)) experiments = {0};
     switch (up_to(6)) {
       case 0:
       case 1: {
@@ -548,8 +547,6 @@ TEST_P(StoresAgree, OnWhatTheyKeepAndFind) {
   }
   for (const auto* kind : {"runs", "experiments", "logged_models", "models", "versions"})
     EXPECT_GT(rows[kind], 0) << "nothing was ever found: these searches compare nothing";
-  for (const auto& [kind, count] : went_well)
-    printf("%s: %d well, %d refused, %d rows\n", kind.c_str(), count, refused[kind], rows[kind]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StoresAgree, ::testing::Range(1u, 6u));

@@ -101,8 +101,7 @@ Result<void> write_latest(db::Connection& c, const RunInfo& run, std::vector<Ser
   }
   if (keys.empty()) return {};
   const std::array<db::Column, 8> columns{run.number, keys, run.experiment_id, ids, steps, times, values, nans};
-  LATHE_CHECK(c.insert(kInto, keys.size(), columns, kOtherwise));
-  return {};
+  return c.put(kInto, keys.size(), columns, kOtherwise);
 }
 
 Result<void> write_points(db::Connection& c, const std::vector<Metric>& points, const AllSeries& series) {
@@ -119,9 +118,8 @@ Result<void> write_points(db::Connection& c, const std::vector<Metric>& points, 
     nans.push_back(value.is_nan ? 1 : 0);
   }
   const std::array<db::Column, 5> columns{ids, times, steps, values, nans};
-  LATHE_CHECK(c.insert("INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan)", points.size(), columns,
-                       "ON CONFLICT DO NOTHING"));
-  return {};
+  return c.put("INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan)", points.size(), columns,
+               "ON CONFLICT DO NOTHING");
 }
 
 Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metric& point) {
@@ -238,8 +236,8 @@ Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<T
     values.push_back(value);
   }
   const std::array<db::Column, 3> columns{run.number, keys, values};
-  LATHE_CHECK(c.insert("INSERT INTO run_tag (run, key, value)", keys.size(), columns,
-                       "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value"));
+  LATHE_CHECK(c.put("INSERT INTO run_tag (run, key, value)", keys.size(), columns,
+                    "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value"));
   if (const auto name = last.find(kRunName); name != last.end())
     LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1", run.number, name->second));
   return {};

@@ -222,7 +222,7 @@ Result<std::vector<RunInfo>> find_runs(db::Connection& c, const RunSearch& searc
   Where where;
   std::string experiments;
   for (const auto id : search.experiments) experiments += (experiments.empty() ? "" : ", ") + where.bind(id);
-  where.add(fmt::format("r.experiment_id IN ({})", experiments));
+  where.add(fmt::format("r.experiment_id IN ({})", experiments.empty() ? "NULL" : experiments));
   LATHE_TRY(const auto order, order_of(where, search.order_by));
   LATHE_CHECK(add_filter(where, search, filter));
   return read_page(c, where, "run r" + order.joins, order.terms, most, offset);
