@@ -65,7 +65,10 @@ class App {
     LATHE_TRY(db_, open_store());
     LATHE_TRY(auth_, auth::Auth::open(*db_, !config_.flag("auth")));
     LATHE_TRY(const auto first_token, auth_->first_start());
-    if (first_token) LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
+    if (first_token)
+      LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
+    else if (!std::filesystem::exists(data / "admin.token"))
+      log::warn("the store has its users already, and the first one's token is not here: copy it to {}", (data / "admin.token").string());
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
     LATHE_TRY(artifacts_, open_artifacts());
     models_ = std::make_unique<assets::Models>(*assets_, *artifacts_, job_origin);
