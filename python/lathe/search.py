@@ -15,6 +15,7 @@ def search_runs(filter_string="", order_by=None, max_results=100_000, *, experim
     """See `lathe.search_runs`."""
     if output_format not in (None, "pandas", "list"):
         raise ValueError(f"output_format is 'pandas' or 'list', not {output_format!r}")
+    session.flush_all()
     client = session.client()
     ids = experiments(client, experiment_names, experiment_ids, search_all_experiments)
     runs = list(find_runs(client, ids, filter_string, order_by, max_results, run_view_type))

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import math
 import numbers
 import sys
 
@@ -190,8 +189,3 @@ def _scalar_type(value):
     if isinstance(value, (datetime.date, datetime.datetime)):
         return "datetime"
     raise ValueError(f"a {type(value).__name__} has no type in MLflow's signatures")
-
-
-def is_missing(value):
-    """Whether JSON cannot say this number."""
-    return isinstance(value, float) and not math.isfinite(value)

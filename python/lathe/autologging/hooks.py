@@ -12,6 +12,7 @@ from lathe.client import LatheError
 _settings = {}  # library -> Settings, while autolog is on for it
 _patches = {}  # library -> [(owner, name, the original)]
 _said = set()
+_SENTENCES = 50  # at most on stderr: an error's text may differ every time
 _here = threading.local()  # .owner: which outermost training this thread is in
 
 
@@ -26,7 +27,7 @@ def settings_of(library):
 def warn(library, text):
     """Once for each text, and not at all if autolog was asked to be silent."""
     settings = _settings.get(library)
-    if text not in _said and not (settings and settings.silent):
+    if text not in _said and len(_said) < _SENTENCES and not (settings and settings.silent):
         _said.add(text)
         say(f"autolog of {library}: {text}")
 

@@ -8,6 +8,7 @@ def test_a_script_written_for_mlflow_logs_to_its_job(server):
     job, log = run_script(server, """
         import mlflow
         assert mlflow.is_lathe and tuple(map(int, mlflow.__version__.split("."))) > (2, 0, 0)
+        assert mlflow.utils.validation.MAX_PARAM_VAL_LENGTH == 6000  # transformers' callback asks for it like this
         mlflow.set_tracking_uri("http://elsewhere:5000")
         mlflow.set_experiment("another")
         with mlflow.start_run(run_name="main", tags={"team": "red"}) as run:

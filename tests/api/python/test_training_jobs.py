@@ -59,6 +59,7 @@ for depth in (1, 2, 3):
     with lathe.start_run("table", f"depth {depth}"):
         lathe.log_param("depth", depth)
         if depth > 1: lathe.log_metric("score", depth / 10)
+        assert len(lathe.search_runs(f"params.depth = '{depth}'")) == 1  # what was logged just now is found
 table = lathe.search_runs(order_by=["metrics.score DESC"], experiment_names=["table", "no such one"])
 print(list(table["params.depth"]), table["metrics.score"].dtype, table["metrics.score"].isna().tolist())
 assert str(table["start_time"].dtype) == "datetime64[ns, UTC]" and (table["end_time"] >= table["start_time"]).all()
