@@ -43,7 +43,7 @@ Result<Response> listing(storage::Storage& artifacts, const std::string& path) {
 
 /// The folder and the prefix for names: where `relative` lies below an artifact URI.
 Result<std::string> below(const std::string& uri, const std::string& relative) {
-  LATHE_CHECK(storage::check_path(relative));
+  LATHE_CHECK(check_path(relative));
   const auto root = artifact_path(uri);
   if (!root) return fail(Code::invalid, fmt::format("the artifacts at {} are not kept by this server", uri));
   return relative.empty() ? *root : *root + "/" + relative;
@@ -53,7 +53,7 @@ Result<Response> list_of_run(db::Database& db, storage::Storage& artifacts, cons
   LATHE_TRY(const auto fields, Message::read(call));
   LATHE_TRY(const auto run_id, fields.run_id());
   LATHE_TRY(const auto path, fields.text("path"));
-  LATHE_CHECK(storage::check_path(path));
+  LATHE_CHECK(check_path(path));
   LATHE_CHECK(tracking::check_run_id(run_id));
   LATHE_TRY(const auto run, db.read([&](db::Connection& c) { return tracking::find_run(c, run_id); }));
   LATHE_TRY(const auto folder, below(run.artifact_uri, path));
@@ -69,7 +69,7 @@ Result<Response> file_of_run(db::Database& db, storage::Storage& artifacts, cons
   LATHE_TRY(const auto fields, Message::read(call));
   LATHE_TRY(const auto run_id, fields.run_id());
   LATHE_TRY(const auto path, fields.need("path"));
-  LATHE_CHECK(storage::check_path(path));
+  LATHE_CHECK(check_path(path));
   LATHE_CHECK(tracking::check_run_id(run_id));
   LATHE_TRY(const auto run, db.read([&](db::Connection& c) { return tracking::find_run(c, run_id); }));
   LATHE_TRY(const auto file, below(run.artifact_uri, path));
@@ -81,7 +81,7 @@ Result<Response> file_of_version(db::Database& db, storage::Storage& artifacts, 
   LATHE_TRY(const auto name, fields.need("name"));
   LATHE_TRY(const auto number, version_of(fields));
   LATHE_TRY(const auto path, fields.need("path"));
-  LATHE_CHECK(storage::check_path(path));
+  LATHE_CHECK(check_path(path));
   LATHE_TRY(const auto version,
             db.read([&](db::Connection& c) { return registry::find_version(c, name, number); }));
   LATHE_TRY(const auto file, below(version.artifact_uri, path));

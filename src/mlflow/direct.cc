@@ -121,7 +121,7 @@ Result<Response> download_url(storage::Direct& direct, const Call& call) {
 Result<Response> upload_url(db::Database& db, storage::Direct& direct, const Call& call) {
   LATHE_TRY(const auto fields, Message::read(call));
   LATHE_TRY(const auto relative, fields.need("path"));
-  LATHE_CHECK(storage::check_path(relative));
+  LATHE_CHECK(check_path(relative));
   LATHE_TRY(const auto asked, fields.integer("expiration"));
   LATHE_TRY(const auto lives, lives_of(asked, kUploadLives));
   LATHE_TRY(const auto model_id, fields.text("model_id"));
@@ -152,7 +152,7 @@ void add_direct_routes(Table& table, storage::Storage& artifacts) {
                         Result<Response> (*handler)(db::Database&, storage::Direct&, const Call&)) {
     table.add_waiting("artifact_mpu_" + name, Method::post, "/mlflow-artifacts/mpu/" + name + "/{path*}", Right::track,
                       summary, [&db, direct, handler](Call& call) -> Result<Response> {
-                        LATHE_CHECK(storage::check_path(path_of(call)));
+                        LATHE_CHECK(check_path(path_of(call)));
                         if (direct == nullptr) return not_implemented("Multipart upload", kInAFolder);
                         return handler(db, *direct, call);
                       });

@@ -138,7 +138,7 @@ Result<tracking::LoggedModel> find(db::Database& db, const http::Call& call) {
 Result<std::pair<std::string, tracking::LoggedModel>> place_of(db::Database& db, const http::Call& call,
                                                                std::string_view field) {
   const auto relative = call.query(field).value_or("");
-  LATHE_CHECK(storage::check_path(relative));
+  LATHE_CHECK(check_path(relative));
   LATHE_TRY(auto model, find(db, call));
   const auto root = artifact_path(model.artifact_uri).value_or("");
   return std::pair{relative.empty() ? root : root + "/" + relative, std::move(model)};

@@ -115,8 +115,13 @@ Result<Source> resolve(db::Connection& c, const std::string& source) {
 
 }  // namespace
 
+Result<void> check_path(const std::string& path) {
+  if (!storage::check_path(path)) return fail(Code::invalid, "Invalid path");
+  return {};
+}
+
 Result<Place> parse_place(const std::string& path) {
-  LATHE_CHECK(storage::check_path(path));
+  LATHE_CHECK(check_path(path));
   const auto parts = split(path, '/');
   const auto refuse = [&] {
     return fail(Code::invalid, fmt::format("Invalid path: '{}'. Artifacts lie at <experiment id>/<run "

@@ -19,6 +19,10 @@ struct Place {
   bool whole = false;    ///< the folder `artifacts` itself
 };
 
+/// That a path below an artifact root leads nowhere else, by `storage::check_path`. Errors: `invalid`, with MLflow's
+/// two words and no more: its clients compare the whole text.
+Result<void> check_path(const std::string& path);
+
 /// Errors: `invalid` — not such a path, or one that no honest client sends.
 Result<Place> parse_place(const std::string& path);
 

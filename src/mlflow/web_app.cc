@@ -21,7 +21,7 @@ Result<http::Response> upload_artifact(db::Database& db, storage::Storage& artif
   const auto path = call.query("path").value_or("");
   if (run_id.empty()) return fail(Code::invalid, "Request must specify run_uuid.");
   if (path.empty()) return fail(Code::invalid, "Request must specify path.");
-  LATHE_CHECK(storage::check_path(path));
+  LATHE_CHECK(check_path(path));
   if (call.body.size() > kMostUpload) return fail(Code::invalid, "Artifact size is too large. Max size is 10MB.");
   if (call.body.empty()) return fail(Code::invalid, "Request must specify data.");
   LATHE_TRY(const auto run,

@@ -241,5 +241,5 @@ def test_data_sets_are_asked_for_by_experiment(rest):
 def test_a_path_that_leads_out_is_an_invalid_path(rest, server, target):
     place = target if target.startswith("/") else f"{rest.root}/{target}"
     answer = server.get(place.format(run=rest.run()))
-    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
-    assert answer.json()["message"].startswith("Invalid path")
+    assert answer.status_code == 400
+    assert answer.json() == {"error_code": "INVALID_PARAMETER_VALUE", "message": "Invalid path"}
