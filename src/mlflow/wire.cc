@@ -121,10 +121,11 @@ json::Object to_wire(const registry::Version& version) {
                    {"last_updated_timestamp", version.updated_us / 1000},
                    {"current_stage", version.stage},
                    {"source", version.source},
-                   {"status", version.status}};
+                   {"status", version.status},
+                   // also when empty: clients show None for a field that is not there, and MLflow's server sends it
+                   {"description", version.description},
+                   {"run_id", version.run_id}};
   put(out, "user_id", version.created_by);
-  put(out, "description", version.description);
-  put(out, "run_id", version.run_id);
   put(out, "run_link", version.run_link);
   put(out, "model_id", version.model_id);
   put(out, "tags", pairs(version.tags));

@@ -32,7 +32,8 @@ def test_versions_count_from_one_and_are_ready(rest):
     first = version(rest, "counted", tags=[{"key": "k", "value": "v"}], description="d")
     known = {"version": "1", "status": "READY", "current_stage": "None", "description": "d"}
     assert {key: first[key] for key in known} == known
-    assert version(rest, "counted")["version"] == "2"
+    second = version(rest, "counted")
+    assert (second["version"], second["description"]) == ("2", "")
     got = rest.get("model-versions/get", name="counted", version="1")["model_version"]
     assert got == first
     assert rest.get("model-versions/get-download-uri", name="counted", version="1")["artifact_uri"] == first["source"]
@@ -47,6 +48,8 @@ def test_versions_count_from_one_and_are_ready(rest):
     rest.delete("model-versions/delete", {"name": "counted", "version": "2"})
     rest.get("model-versions/get", name="counted", version="2", code=UNKNOWN)
     assert version(rest, "counted")["version"] == "3"
+    elsewhere = rest.post("model-versions/create", {"name": "counted", "source": "s3://b/k"})["model_version"]
+    assert elsewhere["run_id"] == ""
     rest.post("model-versions/create", {"name": "nobody", "source": "s3://b/k"}, code=UNKNOWN)
     rest.get("model-versions/get", name="counted", version="x", code=INVALID)
 
