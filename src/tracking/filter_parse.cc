@@ -147,7 +147,7 @@ class Lexer {
   /// What follows `entity.`: a quoted key, or words with dots.
   Token rest_of_name(std::string entity) {
     std::optional<std::string> key;
-    if (at_ < text_.size() && (text_[at_] == '`' || text_[at_] == '"')) {
+    if (at_ < text_.size() && (text_[at_] == '`' || text_[at_] == '"' || text_[at_] == '\'')) {
       key = quoted();
     } else {
       const auto begin = at_;

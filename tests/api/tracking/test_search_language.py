@@ -14,7 +14,8 @@ def names(page, kind):
 
 @pytest.mark.parametrize("filter", [
     "params.m = \"L'Hosp\"", "params.m = 'L''Hosp'", "params.`m`=\"L'Hosp\"", 'params."m" = "L\'Hosp"',
-    "`params`.m LIKE 'L''%'", 'parameter.m ilike "l\'hosp"', "params.m\n=\n\"L'Hosp\"   AND   status = 'RUNNING'",
+    "params.'m' = \"L'Hosp\"", "`params`.m LIKE 'L''%'",
+    'parameter.m ilike "l\'hosp"', "params.m\n=\n\"L'Hosp\"   AND   status = 'RUNNING'",
 ])  # fmt: skip
 def test_texts_and_names_may_be_quoted_in_many_ways(rest, filter):
     run_id = rest.run(rest.experiment("quoted " + filter))
