@@ -42,7 +42,8 @@ Result<json::Object> wire(const Auth& auth, const User& user) {
                       {"username", user.name},
                       {"is_admin", user.role == "administrator"},
                       {"experiment_permissions", json::Array{}},
-                      {"registered_model_permissions", json::Array{}}};
+                      {"registered_model_permissions", json::Array{}},
+                      {"scorer_permissions", json::Array{}}};
 }
 
 Result<void> check_self(const Call& call, const std::string& name) {

@@ -27,7 +27,7 @@ def call(server, method, path, auth=None, expect=200, **fields):
 def test_a_user_is_made_and_comes_in_with_the_password(server):
     made = call(server, "POST", "users/create", username="ann", password=PASSWORD)["user"]
     assert {**made, "id": 0} == {"id": 0, "username": "ann", "is_admin": False, "experiment_permissions": [],
-                                 "registered_model_permissions": []}  # fmt: skip
+                                 "registered_model_permissions": [], "scorer_permissions": []}  # fmt: skip
     ann = ("ann", PASSWORD)
     assert call(server, "GET", "users/current", ann)["user"] == made
     assert call(server, "GET", "users/get", ann, username="ann")["user"] == made
