@@ -107,10 +107,10 @@ struct Column {
   std::string_view sql;
 };
 
-/// `valid`: how MLflow lists the keys.
+/// `kind`, `valid`: what MLflow calls a key, and how it lists them.
 template <std::size_t N>
 Result<std::string> order_of(const std::vector<std::string>& order_by, const Column (&columns)[N],
-                             std::string_view valid, std::string_view last) {
+                             std::string_view kind, std::string_view valid, std::string_view last) {
   std::string out;
   LATHE_TRY(const auto terms, tracking::parse_orders(order_by));
   for (const auto& term : terms) {
@@ -119,7 +119,7 @@ Result<std::string> order_of(const std::vector<std::string>& order_by, const Col
     const auto column =
         std::find_if(std::begin(columns), std::end(columns), [&](const Column& c) { return c.key == term.key; });
     if (column == std::end(columns))
-      return fail(Code::invalid, fmt::format("Invalid order by key '{}' specified. Valid keys are '{}'",
+      return fail(Code::invalid, fmt::format("Invalid {} key '{}' specified. Valid keys are '{}'", kind,
                                              printable(term.key), valid));
     if (out.find(std::string(column->sql) + " ") != std::string::npos)
       return fail(tracking::repeated_order(order_by));
@@ -179,7 +179,7 @@ Result<Page<Model>> search_models(db::Connection& c, const Search& search) {
   LATHE_TRY(const auto offset, tracking::parse_page_token(search.page_token));
   Where where;
   LATHE_CHECK(add_filter(where, search.filter, "m.name", "registered_model_tag", model_condition));
-  LATHE_TRY(const auto order, order_of(search.order_by, kColumns, "{'name', 'timestamp'}", "m.name"));
+  LATHE_TRY(const auto order, order_of(search.order_by, kColumns, "order by", "{'name', 'timestamp'}", "m.name"));
   return read_page<Model>(c, "SELECT " LATHE_MODEL_COLUMNS " FROM registered_model m", where, order, search, offset,
                           read_model);
 }
@@ -195,7 +195,7 @@ Result<Page<Version>> search_versions(db::Connection& c, const Search& search) {
   where.add("v.archived = 0");
   LATHE_CHECK(add_filter(where, search.filter, "v.model", "model_version_tag", version_condition));
   LATHE_TRY(const auto order,
-            order_of(search.order_by, kColumns,
+            order_of(search.order_by, kColumns, "attribute",
                      "{'name', 'version_number', 'creation_timestamp', 'last_updated_timestamp'}",
                      search.order_by.empty() ? "v.updated_us DESC, v.model, v.version DESC"
                                              : "v.model, v.version DESC"));

@@ -185,7 +185,7 @@ def test_a_field_orders_once(subjects):
     ("models", "last_updated_timestamp DESC blah", "Invalid order_by clause"), ("models", "name aCs", "Invalid ordering key"),
     ("models", "timestamp somerandomstuff ASC", "Invalid order_by clause"), ("models", "timestamp decs", "Invalid order_by clause"),
     ("models", "metrics.a", "Invalid entity type"), ("versions", "tags.a", "Invalid order_by entity: tag"),
-    ("versions", "run_id", "Invalid order by key 'run_id' specified. Valid keys are '{"),
+    ("versions", "run_id", "Invalid attribute key 'run_id' specified. Valid keys are '{"),
 ])  # fmt: skip
 def test_other_orders(subjects, subject, order, words):
     assert words in subjects[subject].refused(order_by=[order])
