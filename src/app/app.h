@@ -1,6 +1,9 @@
 #pragma once
 
+#include <memory>
+
 #include "app/config.h"
+#include "storage/storage.h"
 
 namespace lathe::app {
 
@@ -9,5 +12,17 @@ int serve(const Config& config);
 
 /// `lathe stop`: ends the server of `data`; with `all`, then every job and the data plane too. Returns the exit code.
 int stop(const std::filesystem::path& data, bool all);
+
+/// `lathe store backup|restore|verify|compact`. Returns the exit code.
+struct StoreRequest {
+  std::string verb;
+  std::filesystem::path file;  ///< of backup and restore
+  bool no_artifacts = false;
+  bool force = false;
+};
+int store(const Config& config, const StoreRequest& request);
+
+/// The place of artifacts that the settings name, for a server on `data`; `to_read`: beside one.
+Result<std::unique_ptr<storage::Storage>> open_artifacts(const Config& config, const std::filesystem::path& data, bool to_read);
 
 }  // namespace lathe::app

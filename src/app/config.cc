@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "base/time.h"
 #include "db/postgres_place.h"
 
 namespace lathe::app {
@@ -81,6 +82,8 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
     return fail(Code::invalid, "all users of this machine see the flags of a program: put the store's password into PGPASSWORD, "
                                "~/.pgpass or the configuration file, and leave it out of --store");
   if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
+  if (name == "deleted_retention" && value != "never" && parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0)
+    return wrong("never or a time such as 30d");
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
     return wrong("auto, true or false");
@@ -109,6 +112,7 @@ const std::vector<Setting>& settings() {
       {"behind_proxy", "false", "a proxy in front does TLS, so that plain HTTP is served beyond loopback"},
       {"tls_certificate", "", "certificate (PEM); beyond loopback one is made when none is given"},
       {"tls_key", "", "the certificate's key (PEM)"},
+      {"deleted_retention", "never", "how long what is marked as deleted stays, such as 30d; then it goes for good"},
       {"log_level", "info", "debug, info, warn or error"},
       {"log_format", "text", "text or json"},
   };

@@ -14,10 +14,11 @@ using lathe::app::Config;
 
 const char* environment(const char* name) { return std::getenv(name); }
 
-/// The settings, or `only` one of them, as flags of `command`; what was given ends up in `flags`.
-void add_settings(CLI::App& command, std::map<std::string, std::string>& flags, std::string_view only = "") {
+/// The settings, or `only` some of them, as flags of `command`; what was given ends up in `flags`.
+void add_settings(CLI::App& command, std::map<std::string, std::string>& flags,
+                  const std::vector<std::string_view>& only = {}) {
   for (const auto& setting : lathe::app::settings()) {
-    if (!only.empty() && setting.name != only) continue;
+    if (!only.empty() && std::find(only.begin(), only.end(), setting.name) == only.end()) continue;
     std::string flag = "--";
     for (const char c : setting.name) flag.push_back(c == '_' ? '-' : c);
     std::string doc(setting.doc);
@@ -31,6 +32,25 @@ void add_settings(CLI::App& command, std::map<std::string, std::string>& flags, 
   }
   command.add_option_function<std::string>(
       "--config", [&flags](const std::string& value) { flags["config"] = value; }, "YAML file with these settings, such as `port: 8080`");
+}
+
+void add_store_verbs(CLI::App& store, std::map<std::string, std::string>& flags, lathe::app::StoreRequest& request) {
+  store.require_subcommand(1);
+  const auto add = [&](const char* name, const char* summary) {
+    auto* verb = store.add_subcommand(name, summary);
+    add_settings(*verb, flags, {"data", "artifacts", "artifacts_endpoint", "artifacts_region", "artifacts_path_style"});
+    verb->parse_complete_callback([&request, name] { request.verb = name; });
+    return verb;
+  };
+  auto* backup = add("backup", "Write rows and files to one file, also while the server runs. It holds tokens and keys: keep it safe");
+  backup->add_option("FILE", request.file, "the file to write")->required();
+  backup->add_flag("--no-artifacts", request.no_artifacts, "rows only: no artifacts, models, data, code or logs");
+  auto* restore = add("restore", "Bring a backup into a new data folder; the server must not run");
+  restore->add_option("FILE", request.file, "the file that `backup` wrote")->required();
+  restore->add_flag("--force", request.force, "put what is there aside, and restore");
+  add("verify", "Check the store and its files, also while the server runs; 1 when something is wrong");
+  add("compact", "Give the room of what was deleted back to the disk; the server must not run");
+  store.add_subcommand("import", "Take over another MLflow server's content (see `lathe store import --help`)");
 }
 
 std::string one_line(std::string text) {
@@ -47,7 +67,9 @@ void show(const Config& config) {
 
 int main(int argc, char** argv) {
   const std::string_view group = argc > 1 ? argv[1] : "";
-  if (group != "serve" && group != "stop" && group != "config") return lathe::cli::run(argc, argv);
+  const std::string_view verb = argc > 2 ? argv[2] : "";
+  const bool of_store = group == "store" && verb != "import";
+  if (group != "serve" && group != "stop" && group != "config" && !of_store) return lathe::cli::run(argc, argv);
 
   CLI::App app{"Lathe: managed machine learning on your own machines", "lathe"};
   app.require_subcommand(1);
@@ -56,13 +78,17 @@ int main(int argc, char** argv) {
   auto* serve = app.add_subcommand("serve", "Run the server");
   add_settings(*serve, flags);
   auto* stop = app.add_subcommand("stop", "Stop the server; with --all, the jobs and the predictions too");
-  add_settings(*stop, flags, "data");
+  add_settings(*stop, flags, {"data"});
   bool all = false;
   stop->add_flag("--all", all, "end the jobs and the predictions too");
   auto* config_group = app.add_subcommand("config", "The server's settings");
   config_group->require_subcommand(1);
   auto* config_show = config_group->add_subcommand("show", "Print every setting and where its value came from");
   add_settings(*config_show, flags);
+
+  lathe::app::StoreRequest request;
+  auto* store = app.add_subcommand("store", "The store as a whole: backups, checks, and taking over another server's");
+  add_store_verbs(*store, flags, request);
 
   try {
     app.parse(argc, argv);
@@ -79,6 +105,7 @@ int main(int argc, char** argv) {
   }
   if (*serve) return lathe::app::serve(*config);
   if (*stop) return lathe::app::stop(config->data(), all);
+  if (*store) return lathe::app::store(*config, request);
   show(*config);
   return 0;
 }

@@ -22,6 +22,7 @@
 #include "http/server.h"
 #include "jobs/jobs.h"
 #include "mlflow/mlflow.h"
+#include "removal/remover.h"
 #include "serving/serving.h"
 
 namespace lathe::app {
@@ -70,7 +71,7 @@ class App {
     else if (!std::filesystem::exists(data / "admin.token"))
       log::warn("the store has its users already, and the first one's token is not here: copy it to {}", (data / "admin.token").string());
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
-    LATHE_TRY(artifacts_, open_artifacts());
+    LATHE_TRY(artifacts_, open_artifacts(config_, data, false));
     models_ = std::make_unique<assets::Models>(*assets_, *artifacts_, job_origin);
     serving_ = std::make_unique<serving::Serving>(*db_, *models_, data_plane_options());
     LATHE_CHECK(serving_->begin());
@@ -87,6 +88,8 @@ class App {
     LATHE_TRY(launcher_, jobs::Launcher::open({data, certificate}, assets_->blobs()));
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, job_resolvers(*assets_, *models_));
 
+    remover_ = std::make_unique<removal::Remover>(*db_, *artifacts_, removal_options());
+
     add_own_routes();
     auth::add_routes(router_, *auth_);
     assets::add_routes(router_, *assets_);
@@ -95,12 +98,14 @@ class App {
     jobs::add_routes(router_, *jobs_, *artifacts_);
     mlflow::add_routes(router_, *db_, *artifacts_);
     serving::add_routes(router_, *serving_);
+    removal::add_routes(router_, *db_, *remover_);
 
     LATHE_TRY(server_, http::serve(std::move(options), router_));
 
     launcher_->set_tracking_url(url_for_jobs());
     LATHE_CHECK(serving_->start());
     LATHE_CHECK(jobs_->start());
+    remover_->start();
 
     const auto infer = serving_->data_plane().url();
     Announcement about{::getpid(), server_->url(), infer, std::nullopt};
@@ -118,6 +123,7 @@ class App {
 
   void stop() {
     server_->stop(std::chrono::seconds{5});
+    remover_->stop();
     std::error_code ignored;
     std::filesystem::remove(config_.data() / "server.json", ignored);
   }
@@ -141,19 +147,10 @@ class App {
     });
   }
 
-  Result<std::unique_ptr<storage::Storage>> open_artifacts() const {
-    const auto& where = config_.text("artifacts");
-    if (where.empty()) return storage::open_folder(config_.data() / "artifacts");
-    if (where.find("://") == std::string::npos) return storage::open_folder(std::filesystem::absolute(where));
-    if (!where.starts_with("s3://"))
-      return fail(Code::invalid, fmt::format("artifacts must be s3://BUCKET/PREFIX or a folder, not \"{}\" (from {})", where,
-                                             config_.origin("artifacts")));
-    LATHE_TRY(auto place, storage::parse_s3(where));
-    place.endpoint = config_.text("artifacts_endpoint");
-    place.region = config_.text("artifacts_region");
-    if (const auto& style = config_.text("artifacts_path_style"); style != "auto") place.path_style = style == "true";
-    place.journal = config_.data() / "uploads";
-    return storage::open_s3(std::move(place), [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
+  removal::Remover::Options removal_options() const {
+    removal::Remover::Options options{config_.data(), launcher_->root()};
+    if (const auto retention = parse_duration(config_.text("deleted_retention"))) options.retention = *retention;
+    return options;
   }
 
   /// A server that listens on all addresses is reached from this machine by loopback.
@@ -193,11 +190,31 @@ class App {
   std::unique_ptr<jobs::Launcher> launcher_;
   std::unique_ptr<jobs::Jobs> jobs_;
   std::unique_ptr<serving::Serving> serving_;
+  std::unique_ptr<removal::Remover> remover_;
   http::Router router_;
   std::unique_ptr<http::Server> server_;
 };
 
 }  // namespace
+
+Result<std::unique_ptr<storage::Storage>> open_artifacts(const Config& config, const std::filesystem::path& data, bool to_read) {
+  const auto& where = config.text("artifacts");
+  if (where.find("://") == std::string::npos) {
+    const auto folder = where.empty() ? data / "artifacts" : std::filesystem::absolute(where);
+    if (to_read) return storage::look_into_folder(folder);
+    return storage::open_folder(folder);
+  }
+  if (!where.starts_with("s3://"))
+    return fail(Code::invalid, fmt::format("artifacts must be s3://BUCKET/PREFIX or a folder, not \"{}\" (from {})", where,
+                                           config.origin("artifacts")));
+  LATHE_TRY(auto place, storage::parse_s3(where));
+  place.endpoint = config.text("artifacts_endpoint");
+  place.region = config.text("artifacts_region");
+  if (const auto& style = config.text("artifacts_path_style"); style != "auto") place.path_style = style == "true";
+  // Whoever reads beside a server leaves the server's uploads alone.
+  place.journal = data / (to_read ? "no-uploads" : "uploads");
+  return storage::open_s3(std::move(place), [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
+}
 
 int serve(const Config& config) {
   // Fewer arenas: memory that one thread frees is used by the others.

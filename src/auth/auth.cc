@@ -46,11 +46,6 @@ Result<std::int64_t> id_of(db::Connection& c, const std::string& user) {
   return fail(Code::not_found, unknown_name("user", user, names));
 }
 
-Result<void> note(db::Connection& c, const std::string& actor, std::string_view action, const std::string& target) {
-  LATHE_CHECK(db::run(c, "INSERT INTO audit (at_us, actor, action, target) VALUES ($1, $2, $3, $4)", micros(now()), actor, action, target));
-  return {};
-}
-
 Result<void> insert_user(db::Connection& c, const User& user, Time at) {
   LATHE_CHECK(db::run(c, "UPDATE last_account SET id = id + 1"));
   return db::run(c,
@@ -80,6 +75,11 @@ Result<void> check_not_last(db::Connection& c, const std::string& name, std::int
 }
 
 }  // namespace
+
+Result<void> note(db::Connection& c, const std::string& actor, std::string_view action, const std::string& target) {
+  LATHE_CHECK(db::run(c, "INSERT INTO audit (at_us, actor, action, target) VALUES ($1, $2, $3, $4)", micros(now()), actor, action, target));
+  return {};
+}
 
 Result<std::unique_ptr<Auth>> Auth::open(db::Database& db, bool open_to_all) {
   std::unique_ptr<Auth> auth(new Auth(db, open_to_all));

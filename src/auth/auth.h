@@ -94,6 +94,9 @@ class Auth {
   mutable PasswordChecks checks_;
 };
 
+/// A line of the audit: who did what to what.
+Result<void> note(db::Connection& c, const std::string& actor, std::string_view action, const std::string& target);
+
 /// GET /api/v1/me and the routes of users and tokens.
 void add_routes(http::Router& router, Auth& auth);
 /// MLflow's users and permissions; add_routes adds them.

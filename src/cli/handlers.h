@@ -22,6 +22,10 @@ Result<int> run_model_download(Session& session);
 Result<int> run_endpoint_invoke(Session& session);
 Result<int> run_regenerate_keys(Session& session);
 Result<int> run_token_create(Session& session);
+/// Deletes; with --permanently asks first, and waits until what it held is gone.
+Result<int> run_delete(Session& session);
+Result<int> run_model_delete(Session& session);
+Result<int> run_experiment_create(Session& session);
 Result<int> run_experiment_list(Session& session);
 Result<int> run_experiment_show(Session& session);
 Result<int> run_run_list(Session& session);

@@ -20,6 +20,8 @@ const Flag kArchivedToo{"--include-archived", "", none, query, "include_archived
 const Flag kLabel{"--label", "-l", text, verb, "", "label in place of a version, such as latest"};
 const Flag kOfName{"--name", "-n", text, query, "name", "the versions of this name"};
 const Flag kEndpoint{"--endpoint-name", "-e", text, field, "endpoint_name", "the endpoint"};
+const Flag kPermanently{"--permanently", "", none, verb, "", "for good, with all that it holds; asks first"};
+const Flag kGoesOn{"--no-wait", "", none, verb, "", "do not wait until its space is free"};
 const Flag kDownloadPath{"--download-path", "-p", path, verb, "", "folder to write to (default: the working folder)"};
 
 Group job_group() {
@@ -155,7 +157,11 @@ Group model_group() {
             {kDownloadPath, kLabel}, {{"model download -n churn -v 3 -p models", "into models/churn"}}},
            {"archive", "Hide a version, or all", run_act_on_version, "POST", "/api/v1/models", {},
             {{"model archive -n churn -v 1", "hide version 1"}}},
-           {"restore", "Show it again", run_act_on_version, "POST", "/api/v1/models", {}, {}}}};
+           {"restore", "Show it again", run_act_on_version, "POST", "/api/v1/models", {}, {}},
+           {"delete", "Remove a version, or the model with all of them", run_model_delete, "DELETE", "/api/v1/models",
+            {kPermanently, kGoesOn},
+            {{"model delete -n churn -v 1 --yes", "from the registry; its files stay"},
+             {"model delete -n churn --permanently", "all versions, with the files that only they need"}}}}};
 }
 
 Group endpoint_group() {
@@ -227,7 +233,15 @@ std::vector<Group> people_groups() {
        {{"list", "List experiments", run_experiment_list, "POST", "/api/2.0/mlflow/experiments/search", {kMaxResults},
         {{"experiment list -o table", "all experiments"}}},
         {"show", "Show an experiment", run_experiment_show, "GET", "/api/2.0/mlflow/experiments/get-by-name", {},
-         {{"experiment show -n churn", "by its name"}}}}},
+         {{"experiment show -n churn", "by its name"}}},
+        {"create", "Make an experiment", run_experiment_create, "POST", "/api/2.0/mlflow/experiments/create",
+         {{"--tags", "", map, verb, "", "tags"}}, {{"experiment create -n churn --tags team=red", "empty"}}},
+        {"delete", "Mark an experiment and its runs as deleted", run_delete, "DELETE", "/api/v1/experiments/{name}",
+         {kPermanently, kGoesOn},
+         {{"experiment delete -n churn", "`experiment restore` takes it back"},
+          {"experiment delete -n churn --permanently --yes", "with its runs and artifacts; the name is free"}}},
+        {"restore", "Take a deletion back", run_act, "POST", "/api/v1/experiments/{name}/restore", {},
+         {{"experiment restore -n churn", "with the runs that went with it"}}}}},
       {"run", "run", "What jobs and clients logged",
        {{"Run", "info.run_id"}, {"Name", "info.run_name"}, {"Status", "info.status"}, {"User", "info.user_id"}},
        {{"list", "List an experiment's runs", run_run_list, "POST", "/api/2.0/mlflow/runs/search",
@@ -236,7 +250,12 @@ std::vector<Group> people_groups() {
           {"--order-by", "", list, verb, "", "such as \"metrics.accuracy DESC\""}},
          {{"run list --experiment-name churn --order-by \"metrics.accuracy DESC\" -o table", "best first"}}},
         {"show", "Show a run: parameters, metrics, tags", run_run_show, "GET", "/api/2.0/mlflow/runs/get", {},
-         {{"run show -n RUN", "a job's name is its run's id"}}}}},
+         {{"run show -n RUN", "a job's name is its run's id"}}},
+        {"delete", "Mark a run as deleted", run_delete, "DELETE", "/api/v1/runs/{name}", {kPermanently, kGoesOn},
+         {{"run delete -n RUN", "`run restore` takes it back"},
+          {"run delete -n RUN --permanently", "with its metrics, models and artifacts"}}},
+        {"restore", "Take a deletion back", run_act, "POST", "/api/v1/runs/{name}/restore", {},
+         {{"run restore -n RUN", "as it was"}}}}},
       {"user", "user", "Who may use the server",
        {{"Name", "name"}, {"Role", "role"}, {"Created by", "created_by"}, {"Created", "created_at"}},
        {{"create", "Add a user; prints the first token", run_create, "POST", "/api/v1/users",

@@ -69,6 +69,17 @@ class Row {
   }
 };
 
+/// A table as the database has it. Each column holds one kind of value, or NULL.
+struct TableColumn {
+  enum class Kind : std::uint8_t { integer, real, text };
+  std::string name;
+  Kind kind = Kind::text;
+};
+struct Table {
+  std::string name;
+  std::vector<TableColumn> columns;
+};
+
 /// One session with the database. Used by one thread at a time; statements are prepared once and kept.
 class Connection {
  public:
@@ -97,6 +108,12 @@ class Connection {
 
   /// Runs several statements without parameters (migrations).
   virtual Result<void> script(std::string_view sql) = 0;
+
+  /// All tables; a table comes after those that it refers to. Errors: `internal` — a column of a kind that is not known.
+  virtual Result<std::vector<Table>> tables() = 0;
+
+  /// What a thorough look at the database finds wrong, as sentences. Takes long.
+  virtual Result<std::vector<std::string>> check() = 0;
 };
 
 namespace detail {
@@ -215,5 +232,11 @@ Result<std::unique_ptr<Database>> open_sqlite(const std::string& file, const std
 /// there, or refuses us.
 Result<std::unique_ptr<Database>> open_postgres(const std::string& uri, const std::vector<Migration>& steps,
                                                 std::function<void(const std::string&)> taken);
+
+/// Opens the file for reading, beside the server that has it or without one; writes are refused. Errors: `not_found`.
+Result<std::unique_ptr<Database>> open_sqlite_to_read(const std::string& file);
+
+/// Writes the file anew without the room that deleted rows left. Nobody else may have it open.
+Result<void> compact_sqlite(const std::string& file);
 
 }  // namespace lathe::db

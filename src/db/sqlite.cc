@@ -1,7 +1,9 @@
 #include "db/sqlite.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <condition_variable>
@@ -189,6 +191,36 @@ Result<void> SqliteConnection::script(std::string_view sql) {
   return {};
 }
 
+Result<std::vector<Table>> SqliteConnection::tables() {
+  // In the order in which they were made: a table can only refer to earlier ones.
+  static constexpr auto kSql = R"sql(
+    SELECT m.name, p.name, p.type FROM sqlite_master m JOIN pragma_table_info(m.name) p
+     WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY m.rowid, p.cid)sql";
+  using Kind = TableColumn::Kind;
+  std::vector<Table> out;
+  std::string unknown;
+  LATHE_CHECK(db::each(*this, kSql, [&](const Row& row) {
+    if (out.empty() || out.back().name != row.text_view(0)) out.push_back({row.text(0), {}});
+    const auto type = row.text(2);
+    const auto kind = type == "BIGINT" || type == "INTEGER" ? Kind::integer : type == "DOUBLE PRECISION" ? Kind::real : Kind::text;
+    if (kind == Kind::text && type != "TEXT") unknown = fmt::format("{}.{} is {}", row.text(0), row.text(1), type);
+    out.back().columns.push_back({row.text(1), kind});
+  }));
+  if (!unknown.empty()) return fail(Code::internal, "a column of a kind that is not known: " + unknown);
+  return out;
+}
+
+Result<std::vector<std::string>> SqliteConnection::check() {
+  std::vector<std::string> out;
+  LATHE_CHECK(db::each(*this, "PRAGMA integrity_check", [&](const Row& row) {
+    if (row.text_view(0) != "ok") out.push_back("the store's file is damaged: " + row.text(0));
+  }));
+  LATHE_CHECK(db::each(*this, "PRAGMA foreign_key_check", [&](const Row& row) {
+    out.push_back(fmt::format("row {} of {} names a row of {} that is not there", row.integer(1), row.text(0), row.text(2)));
+  }));
+  return out;
+}
+
 namespace {
 
 /// A copy beside the store, in the folder backups, before its schema is changed.
@@ -220,12 +252,23 @@ class SqliteDatabase final : public Database {
     return database;
   }
 
+  static Result<std::unique_ptr<Database>> open_to_read(const std::string& file) {
+    if (::access(file.c_str(), R_OK) != 0) return fail(errno_error("cannot read the store " + file));
+    LATHE_TRY(auto reader, SqliteConnection::open(file, true));
+    auto database = std::make_unique<SqliteDatabase>();
+    database->idle_readers_.push_back(std::move(reader));
+    return database;
+  }
+
   ~SqliteDatabase() override {
     queue_.stop();
     if (thread_.joinable()) thread_.join();
   }
 
-  void submit(Work work, Done done) override { queue_.push(std::move(work), std::move(done)); }
+  void submit(Work work, Done done) override {
+    if (!writer_) return done(fail(Code::internal, "the store was opened for reading"));
+    queue_.push(std::move(work), std::move(done));
+  }
 
   Result<void> read_with(const Work& work) override {
     auto reader = take_reader();
@@ -319,6 +362,15 @@ class SqliteDatabase final : public Database {
 
 Result<std::unique_ptr<Database>> open_sqlite(const std::string& file, const std::vector<Migration>& steps) {
   return SqliteDatabase::open(file, steps);
+}
+
+Result<std::unique_ptr<Database>> open_sqlite_to_read(const std::string& file) {
+  return SqliteDatabase::open_to_read(file);
+}
+
+Result<void> compact_sqlite(const std::string& file) {
+  LATHE_TRY(auto connection, SqliteConnection::open(file, false));
+  return connection->script("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 }  // namespace lathe::db

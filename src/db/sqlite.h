@@ -24,6 +24,8 @@ class SqliteConnection final : public Connection {
   Result<std::int64_t> insert(std::string_view into, std::size_t rows, std::span<const Column> columns,
                               std::string_view otherwise) override;
   Result<void> script(std::string_view sql) override;
+  Result<std::vector<Table>> tables() override;
+  Result<std::vector<std::string>> check() override;
   /// Whether a transaction is open: SQLite itself ends one when the disk is full.
   bool in_transaction() const;
 

@@ -81,23 +81,23 @@ Result<std::unique_ptr<Launcher>> Launcher::open(Options options, const assets::
   launcher->as_root_ = ::geteuid() == 0;
   launcher->groups_ = process::probe();
   log::info("jobs: {}", launcher->groups_.sentence);
-  LATHE_CHECK(launcher->set_up_root());
+  LATHE_TRY(launcher->root_, make_root(launcher->options_.data, launcher->options_.data));
   LATHE_CHECK(launcher->set_up_shared());
   return launcher;
 }
 
-Result<void> Launcher::set_up_root() {
-  const auto wanted = options_.data / "jobs";
+Result<fs::path> Launcher::make_root(const fs::path& data, const fs::path& at) {
+  const auto wanted = at / "jobs";
+  const bool as_root = ::geteuid() == 0;
   std::error_code error;
-  if (!fs::exists(fs::symlink_status(wanted, error)) && as_root_ && !others_may_pass(options_.data)) {
-    const auto outside = fs::path("/var/lib/lathe-jobs") / sha256_hex(options_.data.string()).substr(0, 12);
+  if (!fs::exists(fs::symlink_status(wanted, error)) && as_root && !others_may_pass(data)) {
+    const auto outside = fs::path("/var/lib/lathe-jobs") / sha256_hex(data.string()).substr(0, 12);
     LATHE_CHECK(make_folder(outside, 0711));
     fs::create_directory_symlink(outside, wanted, error);
     if (error) return fail(Code::internal, fmt::format("cannot make the link {}: {}", wanted.string(), error.message()));
   }
-  LATHE_CHECK(make_folder(wanted, as_root_ ? 0711 : 0700));
-  root_ = fs::canonical(wanted, error);
-  return {};
+  LATHE_CHECK(make_folder(wanted, as_root ? 0711 : 0700));
+  return fs::canonical(wanted, error);
 }
 
 /// What every job may read: our Python packages, a program `python`, our certificate.

@@ -29,6 +29,9 @@ class Launcher {
   /// /var/lib/lathe-jobs that DATA/jobs links to. Errors: as for making folders.
   static Result<std::unique_ptr<Launcher>> open(Options options, const assets::BlobStore& blobs);
 
+  /// Makes the folder of all jobs of the server on `data`, as open does, at `at`/jobs. Answers its path without links.
+  static Result<std::filesystem::path> make_root(const std::filesystem::path& data, const std::filesystem::path& at);
+
   struct Launch {
     Job job;
     Plan plan;
@@ -53,7 +56,6 @@ class Launcher {
 
  private:
   Launcher(Options options, const assets::BlobStore& blobs) : options_(std::move(options)), blobs_(blobs) {}
-  Result<void> set_up_root();
   Result<void> set_up_shared();
   Result<void> lay_out(const Launch& launch, process::Spec& spec);
   std::filesystem::path fetched_folder(std::int64_t user_id) const { return root_ / ".lathe/fetched" / std::to_string(user_id); }

@@ -215,4 +215,8 @@ Result<std::unique_ptr<Storage>> open_folder(const std::filesystem::path& folder
   return std::make_unique<FolderStorage>(folder);
 }
 
+std::unique_ptr<Storage> look_into_folder(const std::filesystem::path& folder) {
+  return std::make_unique<FolderStorage>(folder);
+}
+
 }  // namespace lathe::storage

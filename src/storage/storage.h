@@ -99,6 +99,9 @@ class Storage {
 /// holds, nothing outside the folder is touched.
 Result<std::unique_ptr<Storage>> open_folder(const std::filesystem::path& folder);
 
+/// The same for reading, beside the server that has it: nothing is made and nothing cleared away.
+std::unique_ptr<Storage> look_into_folder(const std::filesystem::path& folder);
+
 struct S3Place {
   std::string bucket;
   std::string prefix;    ///< before all keys, without slashes at its ends; may be empty

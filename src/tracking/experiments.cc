@@ -7,9 +7,11 @@ namespace lathe::tracking {
 namespace {
 
 constexpr std::string_view kById =
-    "SELECT id, name, artifact_location, stage, created_by, created_us, updated_us FROM experiment WHERE id = $1";
+    "SELECT id, name, artifact_location, stage, created_by, created_us, updated_us FROM experiment "
+    "WHERE id = $1 AND stage <> 'removing'";
 constexpr std::string_view kByName =
-    "SELECT id, name, artifact_location, stage, created_by, created_us, updated_us FROM experiment WHERE name = $1";
+    "SELECT id, name, artifact_location, stage, created_by, created_us, updated_us FROM experiment "
+    "WHERE name = $1 AND stage <> 'removing'";
 
 Experiment read_experiment(const db::Row& row) {
   Experiment out;
@@ -72,7 +74,7 @@ Result<std::int64_t> create_experiment(db::Connection& c, const std::string& nam
                             "permanently before creating a new one with the same name.",
                             name));
   if (taken) return fail(Code::conflict, fmt::format("Experiment(name={}) already exists.", name));
-  LATHE_TRY(const auto id, db::first(c, "SELECT COALESCE(MAX(id), 0) + 1 FROM experiment",
+  LATHE_TRY(const auto id, db::first(c, "UPDATE last_experiment SET id = id + 1 RETURNING id",
                                      [](const db::Row& row) { return row.integer(0); }));
   const auto location = artifact_location.empty() ? fmt::format("mlflow-artifacts:/{}", *id) : artifact_location;
   LATHE_CHECK(db::run(c, kInsert, *id, name, location, created_by, micros(now)));
@@ -122,11 +124,25 @@ Result<void> rename_experiment(db::Connection& c, std::int64_t id, const std::st
 Result<void> delete_experiment(db::Connection& c, std::int64_t id, Time now) {
   LATHE_TRY(const auto experiment, find_experiment(c, id));
   if (experiment.stage != Stage::active) return fail(no_such_experiment(id));
+  LATHE_CHECK(check_no_job_runs(c, id));
   LATHE_CHECK(db::run(c, "UPDATE experiment SET stage = 'deleted', updated_us = $2 WHERE id = $1", id, micros(now)));
   LATHE_CHECK(db::run(c,
                       "UPDATE run SET stage = 'deleted', deleted_us = $2 WHERE experiment_id = $1 AND stage = 'active'",
                       id, micros(now)));
   return {};
+}
+
+Result<void> check_no_job_runs(db::Connection& c, std::int64_t id) {
+  static constexpr auto kSql = R"sql(
+    SELECT id FROM run WHERE experiment_id = $1 AND stage = 'active' AND job = 1 AND status IN ('RUNNING', 'SCHEDULED')
+     ORDER BY number LIMIT 1)sql";
+  LATHE_TRY(const auto busy, db::first(
+                                 c, kSql, [](const db::Row& row) { return row.text(0); }, id));
+  if (!busy) return {};
+  return fail(Code::conflict,
+              fmt::format("the job {} of this experiment has not ended: cancel it, or wait for its end, "
+                          "before the experiment is deleted",
+                          *busy));
 }
 
 Result<void> restore_experiment(db::Connection& c, std::int64_t id, Time now) {

@@ -122,21 +122,6 @@ Result<void> write_points(db::Connection& c, const std::vector<Metric>& points, 
                "ON CONFLICT DO NOTHING");
 }
 
-Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metric& point) {
-  static constexpr auto kSql = R"sql(
-    INSERT INTO logged_model_metric (model, key, dataset_name, dataset_digest, run_id, step, timestamp_ms, value,
-                                     is_nan)
-    SELECT id, $2, $3, $4, $5, $6, $7, $8, $9 FROM logged_model WHERE id = $1
-        ON CONFLICT (model, key, dataset_name, dataset_digest, run_id)
-        DO UPDATE SET step = excluded.step, timestamp_ms = excluded.timestamp_ms, value = excluded.value,
-                      is_nan = excluded.is_nan
-     WHERE (excluded.step, excluded.timestamp_ms) >= (logged_model_metric.step, logged_model_metric.timestamp_ms))sql";
-  const auto value = kept(point.value);
-  LATHE_CHECK(db::run(c, kSql, point.model_id, point.key, point.dataset_name, point.dataset_digest, run.run_id,
-                      point.step, point.timestamp_ms, value.value, value.is_nan));
-  return {};
-}
-
 /// `list`, `index`: where it stood in the request.
 Result<void> check_metric(const Metric& metric, std::string_view list, std::size_t index) {
   LATHE_CHECK(check_key("metric", metric.key, list, index));
@@ -166,6 +151,21 @@ Result<void> check_params_unchanged(db::Connection& c, const RunInfo& run, const
 }
 
 }  // namespace
+
+Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metric& point) {
+  static constexpr auto kSql = R"sql(
+    INSERT INTO logged_model_metric (model, key, dataset_name, dataset_digest, run_id, step, timestamp_ms, value,
+                                     is_nan)
+    SELECT id, $2, $3, $4, $5, $6, $7, $8, $9 FROM logged_model WHERE id = $1
+        ON CONFLICT (model, key, dataset_name, dataset_digest, run_id)
+        DO UPDATE SET step = excluded.step, timestamp_ms = excluded.timestamp_ms, value = excluded.value,
+                      is_nan = excluded.is_nan
+     WHERE (excluded.step, excluded.timestamp_ms) >= (logged_model_metric.step, logged_model_metric.timestamp_ms))sql";
+  const auto value = kept(point.value);
+  LATHE_CHECK(db::run(c, kSql, point.model_id, point.key, point.dataset_name, point.dataset_digest, run.run_id,
+                      point.step, point.timestamp_ms, value.value, value.is_nan));
+  return {};
+}
 
 KeptValue kept(double value) {
   if (std::isnan(value)) return {0, true};

@@ -137,7 +137,7 @@ Result<RunInfo> create_run(db::Connection& c, RunSpec spec) {
 }
 
 Result<RunInfo> find_run(db::Connection& c, std::string_view run_id) {
-  static constexpr auto kSql = "SELECT " LATHE_RUN_COLUMNS " FROM run r WHERE r.id = $1";
+  static constexpr auto kSql = "SELECT " LATHE_RUN_COLUMNS " FROM run r WHERE r.id = $1 AND r.stage <> 'removing'";
   LATHE_TRY(auto found, db::first(c, kSql, read_run_info, run_id));
   if (!found) return fail(Code::not_found, fmt::format("Run with id={} not found", printable(run_id)));
   return std::move(*found);
@@ -206,7 +206,15 @@ Result<void> set_run_status(db::Connection& c, const std::string& run_id, RunSta
   return {};
 }
 
+Result<void> check_job_ended(const RunInfo& run) {
+  if (!run.job || (run.status != RunStatus::running && run.status != RunStatus::scheduled)) return {};
+  return fail(Code::conflict, fmt::format("the job {} has not ended: cancel it, or wait for its end, before its run is "
+                                          "deleted",
+                                          run.run_id));
+}
+
 Result<void> delete_run(db::Connection& c, const RunInfo& run, Time now) {
+  LATHE_CHECK(check_job_ended(run));
   LATHE_CHECK(
       db::run(c, "UPDATE run SET stage = 'deleted', deleted_us = $2 WHERE number = $1", run.number, micros(now)));
   return {};

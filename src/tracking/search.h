@@ -39,7 +39,7 @@ struct ExperimentSearch {
 /// With tags.
 Result<Page<Experiment>> search_experiments(db::Connection& c, const ExperimentSearch& search);
 
-/// "AND x.stage = 'active'" or nothing.
+/// "x.stage = 'active'"; what is being removed is in no view.
 std::string stage_condition(const std::string& column, View view);
 
 }  // namespace lathe::tracking

@@ -186,7 +186,7 @@ Result<std::vector<RunInfo>> read_page(db::Connection& c, Where& where, const st
 }
 
 Result<void> add_filter(Where& where, const RunSearch& search, const std::vector<Comparison>& filter) {
-  if (search.view != View::all) where.add(stage_condition("r.stage", search.view));
+  where.add(stage_condition("r.stage", search.view));
   for (const auto& comparison : filter) {
     LATHE_TRY(const auto condition, condition_of(where, comparison));
     where.add(condition);
@@ -231,7 +231,7 @@ Result<std::vector<RunInfo>> find_runs(db::Connection& c, const RunSearch& searc
 }  // namespace
 
 std::string stage_condition(const std::string& column, View view) {
-  if (view == View::all) return "TRUE";
+  if (view == View::all) return column + " <> 'removing'";
   return fmt::format("{} = '{}'", column, view == View::active_only ? "active" : "deleted");
 }
 

@@ -79,9 +79,12 @@ Result<std::optional<Experiment>> find_experiment_by_name(db::Connection& c, con
 Result<std::vector<Tag>> experiment_tags(db::Connection& c, std::int64_t id);
 /// Errors: `not_found`; `conflict` — the name is taken; `invalid` — deleted, or a bad name.
 Result<void> rename_experiment(db::Connection& c, std::int64_t id, const std::string& name, Time now);
-/// Marks the experiment and its runs as deleted, or takes that back. Errors: `not_found`, also when it is so already.
+/// Marks the experiment and its runs as deleted, or takes that back. Errors: `not_found`, also when it is so already;
+/// `conflict` — a job of it has not ended.
 Result<void> delete_experiment(db::Connection& c, std::int64_t id, Time now);
 Result<void> restore_experiment(db::Connection& c, std::int64_t id, Time now);
+/// Errors: `conflict` — a job of the experiment has not ended.
+Result<void> check_no_job_runs(db::Connection& c, std::int64_t id);
 Result<void> set_experiment_tag(db::Connection& c, std::int64_t id, const Tag& tag, Time now);
 Result<void> delete_experiment_tag(db::Connection& c, std::int64_t id, const std::string& key, Time now);
 
@@ -150,6 +153,9 @@ Result<RunInfo> update_run(db::Connection& c, RunInfo run, const RunChange& chan
 /// For jobs: sets the status of the run whatever it is. `end_ms` absent: not ended. Errors: `not_found`.
 Result<void> set_run_status(db::Connection& c, const std::string& run_id, RunStatus status,
                             std::optional<std::int64_t> end_ms);
+/// Errors: `conflict` — the run is a job that has not ended.
+Result<void> check_job_ended(const RunInfo& run);
+/// Errors: as check_job_ended.
 Result<void> delete_run(db::Connection& c, const RunInfo& run, Time now);
 Result<void> restore_run(db::Connection& c, const RunInfo& run);
 
@@ -162,6 +168,8 @@ constexpr std::size_t kMostEntitiesPerBatch = 1000;
 
 /// An identical point is dropped silently. Errors: `invalid` — a bad key.
 Result<void> log_metrics(db::Connection& c, const RunInfo& run, const std::vector<Metric>& metrics);
+/// The point of a logged model alone, as log_metrics keeps it beside the run's. A model that is not there is passed over.
+Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metric& point);
 /// Errors: `invalid` — a bad key, a value that is too long, or another value was logged before.
 Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector<Param>& params);
 /// `mlflow.runName` renames the run too.

@@ -1,0 +1,179 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "app/app.h"
+#include "app/data_folder.h"
+#include "backup/backup.h"
+#include "base/file.h"
+#include "base/ids.h"
+#include "base/time.h"
+#include "jobs/launcher.h"
+
+namespace lathe::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMostShown = 20;
+
+std::string size_text(std::uint64_t bytes) {
+  if (bytes < 10'000) return fmt::format("{} bytes", bytes);
+  if (bytes < 10'000'000) return fmt::format("{:.1f} KB", static_cast<double>(bytes) / 1e3);
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
+
+std::string said(const backup::Summary& summary) {
+  return fmt::format("{} rows and {} files ({}), as they were at {}", summary.rows, summary.files,
+                     size_text(summary.file_bytes), summary.made_at);
+}
+
+Result<void> check_there(const fs::path& data) {
+  if (::access((data / "lathe.db").c_str(), F_OK) == 0) return {};
+  return fail(Code::not_found,
+              fmt::format("there is no store in {}: name the server's data folder with --data", data.string()));
+}
+
+Result<void> check_stopped(const fs::path& data) {
+  LATHE_TRY(const auto running, running_server(data));
+  if (!running) return {};
+  return fail(Code::conflict, fmt::format("a server (process {}) runs on {}: stop it with `lathe stop --data {}`",
+                                          running->pid, data.string(), data.string()));
+}
+
+/// The store, for reading, beside a server or without one.
+template <class F>
+Result<int> with_store(const Config& config, F&& work) {
+  const auto data = config.data();
+  LATHE_CHECK(check_there(data));
+  LATHE_TRY(const auto db, db::open_sqlite_to_read((data / "lathe.db").string()));
+  LATHE_TRY(const auto artifacts, open_artifacts(config, data, true));
+  return work(backup::Store{data, *db, *artifacts});
+}
+
+Result<int> back_up(const backup::Store& store, const StoreRequest& request) {
+  LATHE_TRY(const auto summary, backup::write_backup(store, request.file, !request.no_artifacts));
+  fmt::print("{}: {}\n", request.file.string(), said(summary));
+  fmt::print("It holds tokens and keys: keep it where only administrators read.\n");
+  return 0;
+}
+
+void show(const std::vector<std::string>& lines) {
+  for (std::size_t i = 0; i < lines.size() && i < kMostShown; ++i) fmt::print("  {}\n", lines[i]);
+  if (lines.size() > kMostShown) fmt::print("  ... and {} more\n", lines.size() - kMostShown);
+}
+
+Result<int> check(const backup::Store& store) {
+  LATHE_TRY(const auto found, backup::verify(store));
+  fmt::print("{} blobs and the files of {} model versions were looked at\n", found.blobs, found.versions);
+  if (!found.leftovers.empty()) {
+    fmt::print("{} leftovers ({}), which `lathe store compact` removes when no server runs:\n", found.leftovers.size(),
+               size_text(found.leftover_bytes));
+    show(found.leftovers);
+  }
+  if (found.problems.empty()) {
+    fmt::print("the store is sound\n");
+    return 0;
+  }
+  fmt::print("{} problems:\n", found.problems.size());
+  show(found.problems);
+  return 1;
+}
+
+Result<int> compact(const Config& config) {
+  const auto data = config.data();
+  LATHE_CHECK(check_there(data));
+  LATHE_TRY(const auto lock, DataFolder::lock(data));
+  const auto file = data / "lathe.db";
+  std::error_code error;
+  const auto before = fs::file_size(file, error);
+  std::uint64_t freed = 0;
+  {
+    LATHE_TRY(const auto db, db::open_sqlite(file.string(), db::migrations()));
+    LATHE_TRY(const auto artifacts, open_artifacts(config, data, false));
+    LATHE_TRY(freed, backup::remove_leftovers({data, *db, *artifacts}));
+  }
+  LATHE_CHECK(db::compact_sqlite(file.string()));
+  const auto after = fs::file_size(file, error);
+  fmt::print("the store's file: {} before, {} now; leftovers removed: {}\n", size_text(before), size_text(after),
+             size_text(freed));
+  return 0;
+}
+
+/// A folder is free for a restore when there is nothing in it.
+Result<bool> is_free(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(folder, error)) return true;
+  if (!fs::is_directory(folder, error)) return fail(Code::invalid, folder.string() + " is not a folder");
+  return fs::is_empty(folder, error);
+}
+
+/// Everything into a folder beside the wanted one, which takes its place at the end: until then nothing has changed.
+Result<void> restore_beside(const Config& config, const fs::path& data, const fs::path& beside, const fs::path& file,
+                            int step) {
+  LATHE_CHECK(make_folder(beside, ::geteuid() == 0 ? 0711 : 0700));
+  std::vector<db::Migration> steps;
+  for (const auto& each : db::migrations())
+    if (each.number <= step) steps.push_back(each);
+  const auto store_file = (beside / "lathe.db").string();
+  {
+    LATHE_TRY(const auto db, db::open_sqlite(store_file, steps));
+    LATHE_TRY(const auto artifacts, open_artifacts(config, beside, false));
+    LATHE_TRY(const auto jobs, jobs::Launcher::make_root(data, beside));
+    LATHE_TRY(const auto summary, backup::read_backup({beside, *db, *artifacts}, file, jobs));
+    fmt::print("{}: {}\n", data.string(), said(summary));
+  }
+  LATHE_TRY(const auto upgraded, db::open_sqlite(store_file, db::migrations()));
+  return {};
+}
+
+Result<int> restore(const Config& config, const StoreRequest& request) {
+  const auto data = config.data();
+  LATHE_CHECK(check_stopped(data));
+  LATHE_TRY(const bool free, is_free(data));
+  if (!free && !request.force)
+    return fail(
+        Code::conflict,
+        fmt::format("{} is not empty: name another folder with --data, or say --force to put it aside", data.string()));
+  LATHE_TRY(const auto checked, backup::check_backup(request.file));
+  if (!checked.with_files)
+    fmt::print("the backup holds rows only: artifacts, models' files, code and logs are not in it\n");
+
+  const auto beside = fs::path(data.string() + ".restoring-" + random_hex(4));
+  auto done = restore_beside(config, data, beside, request.file, checked.schema_step);
+  std::error_code error;
+  if (done && !free) {
+    const auto aside = fs::path(data.string() + ".before-" + std::to_string(millis(now()) / 1000));
+    if (::rename(data.c_str(), aside.c_str()) != 0)
+      done = fail(errno_error("cannot put aside " + data.string()));
+    else
+      fmt::print("what was there is in {} now\n", aside.string());
+  }
+  if (done && ::rename(beside.c_str(), data.c_str()) != 0) done = fail(errno_error("cannot make " + data.string()));
+  if (!done) {
+    fs::remove_all(beside, error);
+    return fail(done.error());
+  }
+  return 0;
+}
+
+Result<int> run(const Config& config, const StoreRequest& request) {
+  if (request.verb == "restore") return restore(config, request);
+  if (request.verb == "compact") return compact(config);
+  return with_store(config, [&](const backup::Store& store) {
+    return request.verb == "backup" ? back_up(store, request) : check(store);
+  });
+}
+
+}  // namespace
+
+int store(const Config& config, const StoreRequest& request) {
+  const auto done = run(config, request);
+  if (done) return *done;
+  fmt::print(stderr, "lathe store {}: {}\n", request.verb, done.error().message);
+  return done.error().code == Code::invalid ? 2 : 1;
+}
+
+}  // namespace lathe::app

@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "assets/tree.h"
+#include "backup/backup.h"
+#include "backup/contents.h"
+#include "base/digest.h"
+#include "base/text.h"
+#include "removal/removal.h"
+
+namespace lathe::backup {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kArtifacts = "mlflow-artifacts:/";
+
+/// What the rows say of one moment.
+struct Snapshot {
+  Contents contents;
+  std::vector<std::string> wrong;
+  std::vector<std::pair<std::string, std::string>> versions;  ///< "churn:3", and its path below the artifacts
+  std::vector<std::pair<std::string, std::string>> trees;     ///< what needs it, and a digest that must be there
+};
+
+Result<Snapshot> look(const Store& store) {
+  return store.db.read([&](db::Connection& c) -> Result<Snapshot> {
+    Snapshot out;
+    LATHE_TRY(out.wrong, c.check());
+    LATHE_TRY(const auto step,
+              db::first(c, "SELECT MAX(number) FROM schema_step", [](const db::Row& row) { return row.integer(0); }));
+    const int newest = db::migrations().back().number;
+    if (step != newest)
+      out.wrong.push_back(
+          fmt::format("the store's schema is at step {}, this program's at {}: `lathe serve` brings an older one up",
+                      step.value_or(0), newest));
+    LATHE_TRY(out.contents, contents_of(c, store.data));
+    LATHE_CHECK(db::each(c, "SELECT model, version, artifact_uri FROM model_version", [&](const db::Row& row) {
+      const auto uri = row.text(2);
+      if (uri.starts_with(kArtifacts))
+        out.versions.emplace_back(fmt::format("model {}:{}", row.text(0), row.integer(1)),
+                                  uri.substr(kArtifacts.size()));
+    }));
+    LATHE_CHECK(db::each(c, "SELECT model, version, tree FROM model_content", [&](const db::Row& row) {
+      out.trees.emplace_back(fmt::format("model {}:{}", row.text(0), row.integer(1)), row.text(2));
+    }));
+    LATHE_CHECK(db::each(c, "SELECT name, version, path FROM asset WHERE kind = 'data'", [&](const db::Row& row) {
+      const auto path = row.text(2);
+      if (path.starts_with("tree:"))
+        out.trees.emplace_back(fmt::format("data {}:{}", row.text(0), row.text(1)), path.substr(5, 64));
+    }));
+    return out;
+  });
+}
+
+Result<bool> has_artifact(storage::Storage& artifacts, const std::string& path) {
+  LATHE_TRY(const auto below, artifacts.files(path));
+  if (!below.empty()) return true;
+  const auto slash = path.rfind('/');
+  LATHE_TRY(const auto beside, artifacts.list(slash == std::string::npos ? "" : path.substr(0, slash)));
+  const auto name = slash == std::string::npos ? path : path.substr(slash + 1);
+  return std::any_of(beside.begin(), beside.end(), [&](const auto& entry) { return entry.name == name; });
+}
+
+/// Every blob against its name, and those that must be there.
+Result<void> check_blobs(const Store& store, const Snapshot& snapshot, Findings& out) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(store.data / "blobs" / "sha256", error), end; !error && it != end;
+       it.increment(error)) {
+    std::error_code ignored;
+    if (!it->is_regular_file(ignored)) continue;
+    const auto name = it->path().filename().string();
+    const auto digest = sha256_file(it->path());
+    if (!digest && digest.error().code == Code::not_found) continue;
+    ++out.blobs;
+    if (!digest)
+      out.problems.push_back(fmt::format("blob {} cannot be read: {}", name, digest.error().message));
+    else if (*digest != name)
+      out.problems.push_back(fmt::format("blob {} has another content than its name says: it is damaged", name));
+    else if (!snapshot.contents.blobs.contains(name)) {
+      out.leftovers.push_back(it->path().lexically_relative(store.data).string());
+      out.leftover_bytes += it->file_size(ignored);
+    }
+  }
+  // A version's content that is not here is taken from the artifacts when it is asked for: those are looked at beside.
+  for (const auto& [what, digest] : snapshot.trees)
+    if (what.starts_with("data ") && !fs::exists(blob_path(store.data, digest), error))
+      out.problems.push_back(fmt::format("{}: its content {} is missing", what, digest));
+  return {};
+}
+
+Result<void> find_leftovers(const Store& store, Findings& out) {
+  LATHE_TRY(const auto files, store.artifacts.files(""));
+  // Read after the files: what was made meanwhile has its row.
+  LATHE_TRY(const auto contents, store.db.read([&](db::Connection& c) { return contents_of(c, store.data); }));
+  std::set<std::string> places;
+  for (const auto& file : files) {
+    const auto place = place_of(file.path);
+    if (!place.empty() && contents.places.contains(place)) continue;
+    places.insert("artifacts/" + (place.empty() ? file.path : place));
+    out.leftover_bytes += file.size;
+  }
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(store.data / "jobs", error)) {
+    const auto name = entry.path().filename().string();
+    if (!name.starts_with(".") && !contents.jobs.contains(name)) places.insert("jobs/" + name);
+  }
+  out.leftovers.insert(out.leftovers.end(), places.begin(), places.end());
+  return {};
+}
+
+}  // namespace
+
+Result<Findings> verify(const Store& store) {
+  LATHE_TRY(const auto pause, removal::pause_removals(store.data));
+  Findings out;
+  LATHE_TRY(const auto snapshot, look(store));
+  out.problems = snapshot.wrong;
+  for (const auto& [what, path] : snapshot.versions) {
+    ++out.versions;
+    LATHE_TRY(const bool there, has_artifact(store.artifacts, path));
+    if (!there) out.problems.push_back(fmt::format("{}: there are no files at {}{}", what, kArtifacts, path));
+  }
+  LATHE_CHECK(check_blobs(store, snapshot, out));
+  LATHE_CHECK(find_leftovers(store, out));
+  std::sort(out.leftovers.begin(), out.leftovers.end());
+  return out;
+}
+
+}  // namespace lathe::backup
