@@ -30,6 +30,7 @@ Result<int> run_experiment_list(Session& session);
 Result<int> run_experiment_show(Session& session);
 Result<int> run_run_list(Session& session);
 Result<int> run_run_show(Session& session);
+Result<int> run_store_import(Session& session);
 Result<int> run_login(Session& session);
 Result<int> run_logout(Session& session);
 Result<int> run_context_list(Session& session);

@@ -175,7 +175,8 @@ struct Client::State {
       headers.reset(curl_slist_append(headers.release(), line.c_str()));
     };
     add_header(fmt::format("User-Agent: lathe/{}", version()));
-    if (!options.token.empty()) add_header("Authorization: Bearer " + options.token);
+    if (!options.authorization.empty()) add_header("Authorization: " + options.authorization);
+    else if (!options.token.empty()) add_header("Authorization: Bearer " + options.token);
     static const Headers kNone;
     const auto& extra = request.headers != nullptr ? *request.headers : kNone;
     const bool typed = std::any_of(extra.begin(), extra.end(),

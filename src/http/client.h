@@ -15,6 +15,7 @@ namespace lathe::http {
 struct ClientOptions {
   std::string url;         ///< "http://127.0.0.1:8080"
   std::string token = {};  ///< sent as Bearer; may be empty
+  std::string authorization = {};  ///< sent as it is, in place of the token
   std::string certificate_sha256 =
       {};  ///< pinned: 64 hex digits of the server certificate's SHA-256; empty: the system's trust
   std::chrono::milliseconds connect_timeout{5000};

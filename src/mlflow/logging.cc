@@ -19,23 +19,6 @@ struct Entries {
   std::vector<Tag> tags;
 };
 
-Result<Metric> metric_of(const Message& fields, bool timestamp_needed) {
-  Metric out;
-  LATHE_TRY(out.key, fields.need("key"));
-  LATHE_TRY(const auto value, fields.number("value"));
-  if (!value) LATHE_CHECK(fields.need("value"));
-  LATHE_TRY(const auto timestamp, fields.integer("timestamp"));
-  if (!timestamp && timestamp_needed) LATHE_CHECK(fields.need("timestamp"));
-  LATHE_TRY(const auto step, fields.integer("step"));
-  out.value = *value;
-  out.timestamp_ms = timestamp.value_or(0);
-  out.step = step.value_or(0);
-  LATHE_TRY(out.model_id, fields.text("model_id"));
-  LATHE_TRY(out.dataset_name, fields.text("dataset_name"));
-  LATHE_TRY(out.dataset_digest, fields.text("dataset_digest"));
-  return out;
-}
-
 Result<Entries> parse_metric(const Message& fields) {
   Entries out;
   LATHE_TRY(out.run_id, fields.run_id());
@@ -139,6 +122,23 @@ Result<json::Object> log_model(db::Connection& c, const Asked& asked) {
 }
 
 }  // namespace
+
+Result<tracking::Metric> metric_of(const Message& fields, bool timestamp_needed) {
+  Metric out;
+  LATHE_TRY(out.key, fields.need("key"));
+  LATHE_TRY(const auto value, fields.number("value"));
+  if (!value) LATHE_CHECK(fields.need("value"));
+  LATHE_TRY(const auto timestamp, fields.integer("timestamp"));
+  if (!timestamp && timestamp_needed) LATHE_CHECK(fields.need("timestamp"));
+  LATHE_TRY(const auto step, fields.integer("step"));
+  out.value = *value;
+  out.timestamp_ms = timestamp.value_or(0);
+  out.step = step.value_or(0);
+  LATHE_TRY(out.model_id, fields.text("model_id"));
+  LATHE_TRY(out.dataset_name, fields.text("dataset_name"));
+  LATHE_TRY(out.dataset_digest, fields.text("dataset_digest"));
+  return out;
+}
 
 void add_logging_routes(Table& table) {
   table.commit("log_metric", "/mlflow/runs/log-metric", "Log one point of a metric.", parse_metric, log);

@@ -42,6 +42,7 @@ void add_routes(http::Router& router, db::Database& db, storage::Storage& artifa
   add_artifact_routes(table, artifacts);
   add_direct_routes(table, artifacts);
   add_web_app_routes(table, artifacts);
+  add_import_routes(table, artifacts);
 }
 
 }  // namespace lathe::mlflow

@@ -128,6 +128,34 @@ Result<json::Object> history(db::Connection& c, const Asked& asked) {
   return out;
 }
 
+Result<json::Object> log_inputs(db::Connection& c, const Asked& asked) {
+  LATHE_TRY(const auto id, asked.fields.run_id());
+  LATHE_TRY(const auto items, asked.fields.list("datasets"));
+  if (items.size() > 1000)
+    return fail(Code::invalid, fmt::format("at most 1000 datasets go into one request, not {}", items.size()));
+  std::vector<tracking::DatasetInput> datasets;
+  for (const auto& item : items) {
+    LATHE_TRY(auto dataset, dataset_of(item));
+    datasets.push_back(std::move(dataset));
+  }
+  LATHE_TRY(const auto models, links_of(asked.fields, "models"));
+  LATHE_TRY(const auto run, tracking::writable_run(c, asked.who(), id));
+  LATHE_CHECK(tracking::log_datasets(c, run, datasets));
+  LATHE_CHECK(tracking::log_run_models(c, run, tracking::ModelRole::input, models));
+  return json::Object{};
+}
+
+Result<json::Object> log_outputs(db::Connection& c, const Asked& asked) {
+  LATHE_TRY(const auto id, asked.fields.run_id());
+  LATHE_CHECK(asked.fields.check_there("models"));
+  LATHE_TRY(const auto models, links_of(asked.fields, "models"));
+  LATHE_TRY(const auto run, tracking::writable_run(c, asked.who(), id));
+  LATHE_CHECK(tracking::log_run_models(c, run, tracking::ModelRole::output, models));
+  return json::Object{};
+}
+
+}  // namespace
+
 Result<tracking::DatasetInput> dataset_of(const Message& item) {
   tracking::DatasetInput out;
   LATHE_TRY(auto tags, item.pairs("tags"));
@@ -145,8 +173,8 @@ Result<tracking::DatasetInput> dataset_of(const Message& item) {
   return out;
 }
 
-Result<std::vector<tracking::ModelLink>> links_of(const Message& fields) {
-  LATHE_TRY(const auto items, fields.list("models"));
+Result<std::vector<tracking::ModelLink>> links_of(const Message& fields, std::string_view name) {
+  LATHE_TRY(const auto items, fields.list(name));
   std::vector<tracking::ModelLink> out;
   for (const auto& item : items) {
     LATHE_TRY(auto model_id, item.need("model_id"));
@@ -155,34 +183,6 @@ Result<std::vector<tracking::ModelLink>> links_of(const Message& fields) {
   }
   return out;
 }
-
-Result<json::Object> log_inputs(db::Connection& c, const Asked& asked) {
-  LATHE_TRY(const auto id, asked.fields.run_id());
-  LATHE_TRY(const auto items, asked.fields.list("datasets"));
-  if (items.size() > 1000)
-    return fail(Code::invalid, fmt::format("at most 1000 datasets go into one request, not {}", items.size()));
-  std::vector<tracking::DatasetInput> datasets;
-  for (const auto& item : items) {
-    LATHE_TRY(auto dataset, dataset_of(item));
-    datasets.push_back(std::move(dataset));
-  }
-  LATHE_TRY(const auto models, links_of(asked.fields));
-  LATHE_TRY(const auto run, tracking::writable_run(c, asked.who(), id));
-  LATHE_CHECK(tracking::log_datasets(c, run, datasets));
-  LATHE_CHECK(tracking::log_run_models(c, run, tracking::ModelRole::input, models));
-  return json::Object{};
-}
-
-Result<json::Object> log_outputs(db::Connection& c, const Asked& asked) {
-  LATHE_TRY(const auto id, asked.fields.run_id());
-  LATHE_CHECK(asked.fields.check_there("models"));
-  LATHE_TRY(const auto models, links_of(asked.fields));
-  LATHE_TRY(const auto run, tracking::writable_run(c, asked.who(), id));
-  LATHE_CHECK(tracking::log_run_models(c, run, tracking::ModelRole::output, models));
-  return json::Object{};
-}
-
-}  // namespace
 
 void add_run_routes(Table& table) {
   table.commit("run_create", "/mlflow/runs/create", "Make a run.", parse_create, create);

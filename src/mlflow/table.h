@@ -91,6 +91,7 @@ void add_model_version_routes(Table& table);
 void add_artifact_routes(Table& table, storage::Storage& artifacts);
 void add_direct_routes(Table& table, storage::Storage& artifacts);
 void add_web_app_routes(Table& table, storage::Storage& artifacts);
+void add_import_routes(Table& table, storage::Storage& artifacts);
 
 /// "ACTIVE_ONLY", ...; absent: active only.
 Result<tracking::View> view_of(const Message& message, std::string_view name);
@@ -99,5 +100,11 @@ Result<std::size_t> limit_of(const Message& message, std::size_t absent);
 /// `version`: a whole number, which clients send as a text. Errors: `invalid`.
 Result<std::int64_t> version_of(const Message& message);
 std::vector<tracking::Tag> tags_of(std::vector<Pair> pairs);
+/// A point, as clients log it. `timestamp_needed`: else it is 0 where it is absent.
+Result<tracking::Metric> metric_of(const Message& fields, bool timestamp_needed);
+/// A data set with the tags of its use: {"dataset": {...}, "tags": [...]}.
+Result<tracking::DatasetInput> dataset_of(const Message& item);
+/// The list `name` of {"model_id", "step"}.
+Result<std::vector<tracking::ModelLink>> links_of(const Message& fields, std::string_view name);
 
 }  // namespace lathe::mlflow
