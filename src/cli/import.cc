@@ -124,6 +124,12 @@ class Importer {
     return {};
   }
 
+  /// Some servers fail over single files, by their names or where they lie: that does not end the import.
+  static Error unreadable(Error error) {
+    if (error.code == Code::unavailable) error.code = Code::not_found;
+    return error;
+  }
+
   Result<void> experiment(const json::Value& record) {
     const auto id = text_in(record, "experiment_id");
     const auto name = text_in(record, "name");
@@ -172,8 +178,9 @@ class Importer {
     auto here = import("logged_model", id, record, {{"experiment", experiment}});
     if (!here) return skip("logged_model", id, text_in(*info, "name"), here.error());
     if (text_in(*here, "complete") == "true") return {};
+    const auto skipped = skipped_.size();
     LATHE_CHECK(artifacts(text_in(*info, "artifact_uri"), id, true, text_in(*here, "artifact_uri")));
-    LATHE_CHECK(import("logged_model_end", id, *info));
+    LATHE_CHECK(import("logged_model_end", id, *info, {{"partial", skipped_.size() > skipped}}));
     ++counts_.logged_models;
     return {};
   }
@@ -189,10 +196,11 @@ class Importer {
       ++counts_.runs_before;
       return {};
     }
+    const auto skipped = skipped_.size();
     if (const auto* metrics = find_field(record, "data.metrics"); metrics != nullptr && metrics->is_array())
       for (const auto& metric : metrics->get_array()) LATHE_CHECK(history(id, text_in(metric, "key")));
     LATHE_CHECK(artifacts(text_in(*info, "artifact_uri"), id, false, text_in(*here, "artifact_uri")));
-    LATHE_CHECK(import("run_end", id, *info));
+    LATHE_CHECK(import("run_end", id, *info, {{"partial", skipped_.size() > skipped}}));
     ++counts_.runs;
     return {};
   }
@@ -224,7 +232,7 @@ class Importer {
   /// Files that are here with the same size came with an earlier import.
   Result<void> artifacts(const std::string& uri, const std::string& id, bool model, const std::string& target) {
     auto files = source_.files(uri, id, model);
-    if (!files) return skip("artifacts", id, uri, files.error());
+    if (!files) return skip("artifacts", id, uri, unreadable(files.error()));
     if (files->empty()) return {};
     const auto root = target.substr(target.find('/') + 1);
     std::map<std::string, std::int64_t> there;
@@ -256,7 +264,7 @@ class Importer {
     const auto name = id + "/" + file.path;
     const auto scratch = scratch_.string();
     if (auto got = source_.download(uri, id, model, file.path, scratch); !got)
-      return skip("artifact", name, "", got.error());
+      return skip("artifact", name, "", unreadable(got.error()));
     std::string to = "/api/2.0/mlflow-artifacts/artifacts";
     const auto place = root + "/" + file.path;
     for (const auto part : split(place, '/')) to += "/" + url_encode(part);

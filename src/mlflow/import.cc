@@ -114,7 +114,9 @@ Result<json::Object> experiment(db::Connection& c, const Request& asked) {
   if (here.stage == tracking::Stage::deleted) {
     LATHE_TRY(const auto stage, asked.record.text("lifecycle_stage"));
     if (taken->complete && !is_deleted(stage))
-      return fail(Code::conflict, fmt::format("the experiment \"{}\" was taken over and then deleted here: restore it to take more", here.name));
+      return fail(Code::conflict,
+                  fmt::format("the experiment \"{}\" was taken over and then deleted here: restore it to take more",
+                              here.name));
     LATHE_CHECK(tracking::restore_experiment(c, id, now()));
   }
   LATHE_CHECK(keep_taken(c, asked, "experiment", *taken));
@@ -196,7 +198,8 @@ Result<json::Object> run(db::Connection& c, const Request& asked) {
   return out;
 }
 
-/// The run's points and artifacts are here. One that had not ended there is taken up by the next import.
+/// The run's points and artifacts are here. One that had not ended there, or did not come whole (`partial`), is taken
+/// up by the next import.
 Result<json::Object> run_end(db::Connection& c, const Request& asked) {
   LATHE_TRY(const auto taken, find_taken(c, asked.source, "run", asked.id));
   if (!taken)
@@ -209,7 +212,8 @@ Result<json::Object> run_end(db::Connection& c, const Request& asked) {
   LATHE_CHECK(tracking::set_run_status(c, asked.id, parsed, end && *end > 0 ? end : std::nullopt));
   if (is_deleted(stage)) LATHE_CHECK(tracking::delete_run(c, here, now()));
   const bool ended = parsed != tracking::RunStatus::running && parsed != tracking::RunStatus::scheduled;
-  const Taken done{asked.id, ended};
+  LATHE_TRY(const bool partial, asked.fields.flag("partial"));
+  const Taken done{asked.id, ended && !partial};
   LATHE_CHECK(keep_taken(c, asked, "run", done));
   return answer(done);
 }
@@ -275,7 +279,8 @@ Result<json::Object> logged_model_end(db::Connection& c, const Request& asked) {
   const auto which = status.value_or(2);
   LATHE_CHECK(db::run(c, "UPDATE logged_model SET status = $2, updated_ms = $3 WHERE id = $1", asked.id,
                       kNames[which - 1], updated));
-  const Taken done{asked.id, which != 1};
+  LATHE_TRY(const bool partial, asked.fields.flag("partial"));
+  const Taken done{asked.id, which != 1 && !partial};
   LATHE_CHECK(keep_taken(c, asked, "logged_model", done));
   return answer(done);
 }

@@ -14,7 +14,7 @@ namespace {
 using std::chrono::steady_clock;
 namespace fs = std::filesystem;
 
-constexpr std::chrono::microseconds kPiece{4000};
+constexpr std::chrono::microseconds kPiece{2000};
 constexpr std::chrono::seconds kRetry{30};
 constexpr std::string_view kArtifacts = "mlflow-artifacts:/";
 
