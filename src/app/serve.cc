@@ -24,6 +24,7 @@
 #include "mlflow/mlflow.h"
 #include "removal/remover.h"
 #include "serving/serving.h"
+#include "tracking/routes.h"
 
 namespace lathe::app {
 namespace {
@@ -96,6 +97,7 @@ class App {
     assets::add_routes(router_, *models_);
     compute::add_routes(router_, *compute_);
     jobs::add_routes(router_, *jobs_, *artifacts_);
+    tracking::add_routes(router_, *db_);
     mlflow::add_routes(router_, *db_, *artifacts_);
     serving::add_routes(router_, *serving_);
     removal::add_routes(router_, *db_, *remover_);

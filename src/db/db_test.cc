@@ -239,5 +239,24 @@ TEST_P(DatabaseTest, StatementsOfManyShapesAreNoBurden) {
 INSTANTIATE_TEST_SUITE_P(Stores, DatabaseTest, ::testing::Values(Kind::sqlite, Kind::postgres),
                          [](const auto& test) { return kind_name(test.param); });
 
+TEST(SqliteDatabase, TheWalStaysSmallWhileWritesGoOn) {
+  const TestStore store(Kind::sqlite);
+  const auto file = (store.folder / "lathe.db").string();
+  auto db = open_sqlite(file, {{1, "page", "CREATE TABLE page (id BIGINT PRIMARY KEY, text TEXT)"}}).value();
+  const std::string text(3000, 'x');  // of which a page of the file holds one
+  std::uintmax_t largest = 0;
+  for (std::int64_t commit = 0; commit < 400; ++commit) {
+    ASSERT_TRUE(db->write([&](Connection& c) -> Result<void> {
+      for (std::int64_t i = 0; i < 200; ++i)
+        LATHE_CHECK(run(c, "INSERT INTO page (id, text) VALUES ($1, $2)", commit * 200 + i, text));
+      return {};
+    }));
+    largest = std::max(largest, std::filesystem::file_size(file + "-wal"));
+  }
+  EXPECT_LT(largest, std::uintmax_t{130} << 20);  // 330 MB were written
+  db.reset();
+  EXPECT_FALSE(std::filesystem::exists(file + "-wal"));
+}
+
 }  // namespace
 }  // namespace lathe::db

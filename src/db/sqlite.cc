@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "db/checkpointer.h"
 #include "db/dialect.h"
 #include "db/migrate.h"
 #include "db/write_queue.h"
@@ -78,14 +79,28 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const std::stri
   sqlite3_busy_timeout(handle, 10'000);
   if (const int listed = register_list(handle); listed != SQLITE_OK) return fail(connection->error(listed));
   LATHE_CHECK(connection->script(dialect::kSqliteSession));
-  LATHE_CHECK(connection->script(read_only ? "PRAGMA query_only=ON"
-                                           : "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON"));
+  static constexpr auto kWriter = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
+                                  "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16000";
+  LATHE_CHECK(connection->script(read_only ? "PRAGMA query_only=ON; PRAGMA cache_size=-4000" : kWriter));
+  const auto note = [](void* self, sqlite3*, const char*, int pages) {
+    static_cast<SqliteConnection*>(self)->wal_pages_ = pages;
+    return SQLITE_OK;
+  };
+  sqlite3_wal_hook(handle, note, connection.get());
   return connection;
 }
 
 SqliteConnection::~SqliteConnection() {
   for (auto& [sql, statement] : statements_) sqlite3_finalize(statement.handle);
   sqlite3_close(db_);
+}
+
+Result<int> SqliteConnection::checkpoint() {
+  int pages = 0, copied = 0;
+  const int rc = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
+  if (rc == SQLITE_BUSY) return pages;  // another connection is at it
+  if (rc != SQLITE_OK) return fail(error(rc));
+  return pages - copied;
 }
 
 bool SqliteConnection::in_transaction() const { return sqlite3_get_autocommit(db_) == 0; }
@@ -247,6 +262,8 @@ class SqliteDatabase final : public Database {
       LATHE_TRY(auto reader, SqliteConnection::open(file, true));
       database->idle_readers_.push_back(std::move(reader));
     }
+    LATHE_TRY(auto copier, SqliteConnection::open(file, false));
+    database->checkpointer_ = std::make_unique<Checkpointer>(std::move(copier));
     database->writer_ = std::move(writer);
     database->thread_ = std::thread([raw = database.get()] { raw->write_loop(); });
     return database;
@@ -307,6 +324,7 @@ class SqliteDatabase final : public Database {
       if (!commit_together(*batch))
         for (auto& write : *batch) commit_alone(write);
       for (auto& write : *batch) write.done(std::move(write.outcome));
+      checkpointer_->after_commit(*writer_);
     }
   }
 
@@ -350,6 +368,7 @@ class SqliteDatabase final : public Database {
   }
 
   std::unique_ptr<SqliteConnection> writer_;
+  std::unique_ptr<Checkpointer> checkpointer_;
   std::thread thread_;
   WriteQueue queue_;
 

@@ -26,6 +26,11 @@ class SqliteConnection final : public Connection {
   Result<void> script(std::string_view sql) override;
   Result<std::vector<Table>> tables() override;
   Result<std::vector<std::string>> check() override;
+  /// The size of the WAL after this connection's last commit; nothing is copied out of it but by `checkpoint`.
+  int wal_pages() const { return wal_pages_; }
+  /// Copies what the WAL holds into the database, without waiting for anybody. Returns how many pages are left that others
+  /// wrote meanwhile or still read.
+  Result<int> checkpoint();
   /// Whether a transaction is open: SQLite itself ends one when the disk is full.
   bool in_transaction() const;
 
@@ -39,6 +44,7 @@ class SqliteConnection final : public Connection {
   Error error(int rc) const;
 
   sqlite3* db_;
+  int wal_pages_ = 0;
   struct Hash {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "json/append.h"
+
 namespace lathe::json {
 namespace {
 
@@ -61,7 +63,7 @@ void print_to(std::string& out, const Value& value) {
       bool first = true;
       for (const auto& member : value.get_object()) {
         if (!std::exchange(first, false)) out.push_back(',');
-        out += boost::json::serialize(Value(member.key()));
+        append(out, {member.key().data(), member.key().size()});
         out.push_back(':');
         print_to(out, member.value());
       }
@@ -78,18 +80,9 @@ void print_to(std::string& out, const Value& value) {
       out.push_back(']');
       break;
     }
-    case boost::json::kind::double_: {
-      // Shortest form that reads back the same; JSON has no NaN, so protobuf's spelling is used.
-      const double number = value.get_double();
-      if (std::isnan(number)) out += "\"NaN\"";
-      else if (std::isinf(number)) out += number > 0 ? "\"Infinity\"" : "\"-Infinity\"";
-      else {
-        const auto text = fmt::format("{}", number);
-        out += text;
-        if (text.find_first_of(".e") == std::string::npos) out += ".0";
-      }
-      break;
-    }
+    case boost::json::kind::double_: append(out, value.get_double()); break;
+    case boost::json::kind::int64: append(out, value.get_int64()); break;
+    case boost::json::kind::string: append(out, view(value.get_string())); break;
     default: out += boost::json::serialize(value);
   }
 }
@@ -118,6 +111,50 @@ Result<Object> parse_object(std::string_view text) {
   LATHE_TRY(auto value, parse(text));
   if (!value.is_object()) return fail(Code::invalid, fmt::format("expected a JSON object, not {}", kind_name(value)));
   return std::move(value.get_object());
+}
+
+void append(std::string& out, std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  out.push_back('"');
+  for (std::size_t at = 0; at < text.size();) {
+    const auto plain = at;
+    while (at < text.size() && static_cast<unsigned char>(text[at]) >= 0x20 && text[at] != '"' && text[at] != '\\') ++at;
+    out.append(text, plain, at - plain);
+    if (at == text.size()) break;
+    const char c = text[at++];
+    out.push_back('\\');
+    switch (c) {
+      case '"':
+      case '\\': out.push_back(c); break;
+      case '\b': out.push_back('b'); break;
+      case '\f': out.push_back('f'); break;
+      case '\n': out.push_back('n'); break;
+      case '\r': out.push_back('r'); break;
+      case '\t': out.push_back('t'); break;
+      default: out.append("u00").append(1, kHex[static_cast<unsigned char>(c) >> 4]).append(1, kHex[c & 15]);
+    }
+  }
+  out.push_back('"');
+}
+
+void append(std::string& out, std::int64_t number) {
+  char digits[24];
+  const auto [end, error] = std::to_chars(digits, digits + sizeof digits, number);
+  out.append(digits, end);
+}
+
+void append(std::string& out, double number) {
+  if (std::isnan(number)) {
+    out += "\"NaN\"";
+  } else if (std::isinf(number)) {
+    out += number > 0 ? "\"Infinity\"" : "\"-Infinity\"";
+  } else {
+    char digits[32];
+    const auto [end, error] = std::to_chars(digits, digits + sizeof digits, number);
+    const std::string_view text(digits, static_cast<std::size_t>(end - digits));
+    out += text;
+    if (text.find_first_of(".e") == std::string_view::npos) out += ".0";
+  }
 }
 
 std::string print(const Value& value) {

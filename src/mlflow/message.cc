@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kSeeDocs = " See the API docs for more information about request parameters.";
 constexpr std::size_t kShownLimit = 300;
+const json::Object kNothing;
 
 json::Object fields_of_query(const http::Call& call) {
   json::Object out;
@@ -56,21 +57,26 @@ Result<Message> Message::read(const http::Call& call) {
   return out;
 }
 
+std::string Message::path() const {
+  if (name_.empty()) return {};
+  return index_ ? fmt::format("{}{}[{}].", outer_path_, name_, *index_) : fmt::format("{}{}.", outer_path_, name_);
+}
+
 Error Message::missing(std::string_view name) const {
-  return {Code::invalid, fmt::format("Missing value for required parameter '{}{}'.{}", path_, name, kSeeDocs), {}};
+  return {Code::invalid, fmt::format("Missing value for required parameter '{}{}'.{}", path(), name, kSeeDocs), {}};
 }
 
 Error Message::wrong(std::string_view name, const json::Value& value, std::string_view expected) const {
   auto shown = json::print(value);
   if (shown.size() > kShownLimit) shown = shown.substr(0, kShownLimit) + "...";
   return {Code::invalid,
-          fmt::format("Invalid value {} for parameter '{}{}' supplied. It must be {}.{}", printable(shown), path_, name,
-                      expected, kSeeDocs),
+          fmt::format("Invalid value {} for parameter '{}{}' supplied. It must be {}.{}", printable(shown), path(),
+                      name, expected, kSeeDocs),
           {}};
 }
 
 Result<std::string> Message::text(std::string_view name) const {
-  const auto* value = json::find(fields_, name);
+  const auto* value = json::find(*fields_, name);
   if (value == nullptr) return std::string{};
   if (value->is_int64() && name == "experiment_id") return fmt::to_string(value->get_int64());
   if (!value->is_string()) return fail(wrong(name, *value, "a string"));
@@ -80,8 +86,7 @@ Result<std::string> Message::text(std::string_view name) const {
 /// A text that the store can hold: a query may be anything, and JSON may hold NUL.
 Result<std::string> Message::checked(std::string_view name, const json::Value& value) const {
   const auto text = json::view(value.get_string());
-  if (text.find('\0') != std::string_view::npos || !is_utf8(text))
-    return fail(wrong(name, value, "UTF-8 without NUL"));
+  if (text.find('\0') != std::string_view::npos || !is_utf8(text)) return fail(wrong(name, value, "UTF-8 without NUL"));
   return std::string(text);
 }
 
@@ -97,19 +102,19 @@ Result<std::string> Message::run_id() const {
 }
 
 Result<std::optional<std::int64_t>> Message::integer(std::string_view name) const {
-  auto value = json::get_int(fields_, name);
-  if (!value) return fail(wrong(name, *json::find(fields_, name), "a whole number"));
+  auto value = json::get_int(*fields_, name);
+  if (!value) return fail(wrong(name, *json::find(*fields_, name), "a whole number"));
   return value;
 }
 
 Result<std::optional<double>> Message::number(std::string_view name) const {
-  auto value = json::get_double(fields_, name);
-  if (!value) return fail(wrong(name, *json::find(fields_, name), "a number"));
+  auto value = json::get_double(*fields_, name);
+  if (!value) return fail(wrong(name, *json::find(*fields_, name), "a number"));
   return value;
 }
 
 Result<bool> Message::flag(std::string_view name, bool absent) const {
-  const auto* value = json::find(fields_, name);
+  const auto* value = json::find(*fields_, name);
   if (value == nullptr) return absent;
   if (value->is_bool()) return value->get_bool();
   const auto word = value->is_string() ? to_lower(json::view(value->get_string())) : "";  // in a query
@@ -120,7 +125,7 @@ Result<bool> Message::flag(std::string_view name, bool absent) const {
 
 Result<std::vector<std::string>> Message::texts(std::string_view name) const {
   std::vector<std::string> out;
-  const auto* value = json::find(fields_, name);
+  const auto* value = json::find(*fields_, name);
   if (value == nullptr) return out;
   if (value->is_string()) {  // in a query, a list of one looks so
     LATHE_TRY(auto text, checked(name, *value));
@@ -142,7 +147,7 @@ Result<std::vector<std::string>> Message::texts(std::string_view name) const {
 
 Result<std::optional<std::size_t>> Message::choice(std::string_view name,
                                                    std::initializer_list<std::string_view> names) const {
-  const auto* value = json::find(fields_, name);
+  const auto* value = json::find(*fields_, name);
   if (value == nullptr) return std::nullopt;
   const auto refuse = [&] {
     return fail(wrong(name, *value, fmt::format("one of {}", fmt::join(names.begin(), names.end(), ", "))));
@@ -152,7 +157,7 @@ Result<std::optional<std::size_t>> Message::choice(std::string_view name,
     const auto found = std::find(names.begin(), names.end(), json::view(*text));
     if (found != names.end()) return static_cast<std::size_t>(found - names.begin()) + 1;
   }
-  const auto number = json::get_int(fields_, name);
+  const auto number = json::get_int(*fields_, name);
   if (!number || !*number || **number < 1 || **number > static_cast<std::int64_t>(names.size())) return refuse();
   return static_cast<std::size_t>(**number);
 }
@@ -164,21 +169,22 @@ Result<void> Message::check_there(std::string_view name) const {
 
 Result<std::vector<Message>> Message::list(std::string_view name) const {
   std::vector<Message> out;
-  const auto* value = json::find(fields_, name);
+  const auto* value = json::find(*fields_, name);
   if (value == nullptr) return out;
   if (!value->is_array()) return fail(wrong(name, *value, "a list of objects"));
+  out.reserve(value->get_array().size());
   for (const auto& item : value->get_array()) {
     if (!item.is_object()) return fail(wrong(name, *value, "a list of objects"));
-    out.emplace_back(item.get_object(), fmt::format("{}{}[{}].", path_, name, out.size()));
+    out.push_back(Message(&item.get_object(), *this, name, out.size()));
   }
   return out;
 }
 
 Result<Message> Message::object(std::string_view name) const {
-  const auto* value = json::find(fields_, name);
-  if (value == nullptr) return Message(json::Object{}, fmt::format("{}{}.", path_, name));
+  const auto* value = json::find(*fields_, name);
+  if (value == nullptr) return Message(&kNothing, *this, name);
   if (!value->is_object()) return fail(wrong(name, *value, "an object"));
-  return Message(value->get_object(), fmt::format("{}{}.", path_, name));
+  return Message(&value->get_object(), *this, name);
 }
 
 Result<std::vector<Pair>> Message::pairs(std::string_view name) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,9 +20,10 @@ struct Pair {
 class Message {
  public:
   static Result<Message> read(const http::Call& call);
-  explicit Message(json::Object fields, std::string path = {}) : fields_(std::move(fields)), path_(std::move(path)) {}
+  explicit Message(json::Object fields)
+      : owned_(std::make_unique<const json::Object>(std::move(fields))), fields_(owned_.get()) {}
 
-  bool has(std::string_view name) const { return json::find(fields_, name) != nullptr; }
+  bool has(std::string_view name) const { return json::find(*fields_, name) != nullptr; }
   /// Absent: empty. `experiment_id` may be a number, as clients before 1.0 send it.
   Result<std::string> text(std::string_view name) const;
   /// Absent or empty: "Missing value for required parameter 'name'."
@@ -35,7 +37,8 @@ class Message {
   Result<std::vector<std::string>> texts(std::string_view name) const;
   /// One of `names` by its place, counted from 1 as protobuf's enums here are: clients send the name or the number.
   Result<std::optional<std::size_t>> choice(std::string_view name, std::initializer_list<std::string_view> names) const;
-  /// The objects of a list, each with its own path in error texts ("metrics[0].key").
+  /// The objects of a list, each with its own path in error texts ("metrics[0].key"). They, and an `object`, are good
+  /// while this message lives, and `name` too.
   Result<std::vector<Message>> list(std::string_view name) const;
   /// Absent: an empty one.
   Result<Message> object(std::string_view name) const;
@@ -44,7 +47,7 @@ class Message {
   /// A list of {"key", "value"}; the key must be there.
   Result<std::vector<Pair>> pairs(std::string_view name) const;
 
-  const json::Object& fields() const { return fields_; }
+  const json::Object& fields() const { return *fields_; }
   /// Of the body that the message was read from.
   std::size_t size_bytes() const { return size_bytes_; }
 
@@ -53,9 +56,19 @@ class Message {
   Error missing(std::string_view name) const;
   Error wrong(std::string_view name, const json::Value& value, std::string_view expected) const;
 
-  json::Object fields_;
+  /// One inside another.
+  Message(const json::Object* fields, const Message& outer, std::string_view name,
+          std::optional<std::size_t> index = {})
+      : fields_(fields), outer_path_(outer.path()), name_(name), index_(index) {}
+  /// "metrics[0]." inside a list. Put together for errors only.
+  std::string path() const;
+
+  std::unique_ptr<const json::Object> owned_;  ///< of the outermost
+  const json::Object* fields_;
   std::size_t size_bytes_ = 0;
-  std::string path_;  ///< "metrics[0]." inside a list
+  std::string outer_path_;
+  std::string_view name_;
+  std::optional<std::size_t> index_;
 };
 
 }  // namespace lathe::mlflow

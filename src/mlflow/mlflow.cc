@@ -36,6 +36,7 @@ void add_routes(http::Router& router, db::Database& db, storage::Storage& artifa
   add_experiment_routes(table);
   add_run_routes(table);
   add_logging_routes(table);
+  add_history_routes(table);
   add_logged_model_routes(table, artifacts);
   add_registered_model_routes(table);
   add_model_version_routes(table);

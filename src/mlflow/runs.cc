@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
+#include "json/append.h"
 #include "mlflow/table.h"
-#include "tracking/filter.h"
 #include "tracking/validation.h"
 
 namespace lathe::mlflow {
@@ -10,12 +10,14 @@ namespace {
 using http::Method;
 using http::Right;
 
-constexpr std::size_t kHistoryPage = 100'000;  // what one answer holds when the client names no limit
-
-Result<json::Object> run_answer(db::Connection& c, tracking::RunInfo info) {
+Result<http::Response> run_answer(db::Connection& c, tracking::RunInfo info) {
   LATHE_TRY(const auto lineage, tracking::load_lineage(c, info));
   LATHE_TRY(const auto run, tracking::load_details(c, std::move(info)));
-  return json::Object{{"run", to_wire(run, lineage)}};
+  http::Response out;
+  out.body = R"({"run":)";
+  append(out.body, run, lineage);
+  out.body += '}';
+  return out;
 }
 
 Result<tracking::RunSpec> parse_create(const Message& fields) {
@@ -33,7 +35,7 @@ Result<tracking::RunSpec> parse_create(const Message& fields) {
   return spec;
 }
 
-Result<json::Object> create(db::Connection& c, const http::Principal& who, const tracking::RunSpec& asked) {
+Result<http::Response> create(db::Connection& c, const http::Principal& who, const tracking::RunSpec& asked) {
   auto spec = asked;
   spec.created_by = who.user;
   spec.owner = who.run;
@@ -63,14 +65,14 @@ Result<json::Object> update(db::Connection& c, const http::Principal& who, const
   return json::Object{{"run_info", to_wire(updated)}};
 }
 
-Result<json::Object> get(db::Connection& c, const Asked& asked) {
+Result<http::Response> get(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto id, asked.fields.run_id());
   LATHE_CHECK(tracking::check_run_id(id));
   LATHE_TRY(auto run, tracking::find_run(c, id));
   return run_answer(c, std::move(run));
 }
 
-Result<json::Object> search(db::Connection& c, const Asked& asked) {
+Result<http::Response> search(db::Connection& c, const Asked& asked) {
   tracking::RunSearch search;
   LATHE_TRY(const auto experiments, asked.fields.texts("experiment_ids"));
   for (const auto& text : experiments) {
@@ -85,12 +87,17 @@ Result<json::Object> search(db::Connection& c, const Asked& asked) {
   LATHE_TRY(search.page_token, asked.fields.text("page_token"));
   LATHE_TRY(const auto page, tracking::search_runs(c, search));
   LATHE_TRY(auto lineages, tracking::load_lineages(c, page.items));
-  json::Array runs;
-  runs.reserve(page.items.size());
-  for (const auto& run : page.items) runs.push_back(to_wire(run, lineages[run.info.number]));
-  json::Object out;
-  if (!runs.empty()) out["runs"] = std::move(runs);
-  if (!page.next.empty()) out["next_page_token"] = page.next;
+  http::Response out;
+  for (const auto& run : page.items) {
+    out.body += out.body.empty() ? R"({"runs":[)" : ",";
+    append(out.body, run, lineages[run.info.number]);
+  }
+  out.body += page.items.empty() ? "{" : "]";
+  if (!page.next.empty()) {
+    out.body += R"(,"next_page_token":)";
+    json::append(out.body, page.next);
+  }
+  out.body += '}';
   return out;
 }
 
@@ -106,26 +113,6 @@ Result<json::Object> restore(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto run, tracking::find_run(c, id));
   LATHE_CHECK(tracking::restore_run(c, run));
   return json::Object{};
-}
-
-Result<json::Object> history(db::Connection& c, const Asked& asked) {
-  LATHE_TRY(const auto id, asked.fields.run_id());
-  LATHE_TRY(const auto key, asked.fields.need("metric_key"));
-  LATHE_TRY(const auto limit, limit_of(asked.fields, kHistoryPage));
-  LATHE_TRY(const auto token, asked.fields.text("page_token"));
-  LATHE_TRY(const auto offset, tracking::parse_page_token(token));
-  const auto most = std::min(limit, kHistoryPage);
-  LATHE_TRY(const auto run, tracking::find_run(c, id));
-  LATHE_TRY(auto points, tracking::metric_history(c, run, key, most + 1, offset));
-  const bool more = points.size() > most;
-  if (more) points.pop_back();
-  json::Array metrics;
-  metrics.reserve(points.size());
-  for (const auto& point : points) metrics.push_back(to_wire(point));
-  json::Object out;
-  if (!metrics.empty()) out["metrics"] = std::move(metrics);
-  if (more) out["next_page_token"] = tracking::make_page_token(offset + most);
-  return out;
 }
 
 Result<json::Object> log_inputs(db::Connection& c, const Asked& asked) {
@@ -193,8 +180,6 @@ void add_run_routes(Table& table) {
   table.read("run_search", Method::post, "/mlflow/runs/search", "Runs that match a filter.", search);
   table.write("run_delete", Method::post, "/mlflow/runs/delete", Right::write, "Mark a run as deleted.", remove);
   table.write("run_restore", Method::post, "/mlflow/runs/restore", Right::write, "Take a deletion back.", restore);
-  table.read("metric_history", Method::get, "/mlflow/metrics/get-history", "All points of one metric, page by page.",
-             history);
   table.write("run_log_inputs", Method::post, "/mlflow/runs/log-inputs", Right::track,
               "Note the data sets and models that a run read.", log_inputs);
   table.write("run_log_outputs", Method::post, "/mlflow/runs/outputs", Right::track, "Note the models that a run made.",

@@ -52,7 +52,7 @@ void Table::read(std::string id, http::Method method, const std::string& path, s
         LATHE_TRY(const auto fields, Message::read(call));
         const Asked asked{fields, call, now()};
         LATHE_TRY(auto answer, db.read([&](db::Connection& c) { return handler(c, asked); }));
-        return http::json_response(std::move(answer));
+        return std::move(answer.response);
       });
 }
 
@@ -63,7 +63,7 @@ void Table::write(std::string id, http::Method method, const std::string& path, 
         LATHE_TRY(const auto fields, Message::read(call));
         const Asked asked{fields, call, now()};
         LATHE_TRY(auto answer, db.write([&](db::Connection& c) { return handler(c, asked); }));
-        return http::json_response(std::move(answer));
+        return std::move(answer.response);
       });
 }
 
@@ -86,8 +86,8 @@ Result<std::int64_t> version_of(const Message& message) {
   LATHE_CHECK(message.check_there("version"));
   if (const auto number = message.integer("version"); number) return **number;
   LATHE_TRY(const auto text, message.need("version"));
-  return fail(Code::invalid, fmt::format("Parameter 'version' must be an integer, got '{}'.",
-                                         printable(text.substr(0, 300))));
+  return fail(Code::invalid,
+              fmt::format("Parameter 'version' must be an integer, got '{}'.", printable(text.substr(0, 300))));
 }
 
 std::vector<tracking::Tag> tags_of(std::vector<Pair> pairs) {

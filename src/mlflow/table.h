@@ -19,13 +19,21 @@ struct Asked {
   const http::Principal& who() const { return call.principal; }
 };
 
+/// What a handler gives: an object of JSON, or, where that would be slow to build, a body that it wrote itself.
+struct Answer {
+  Answer() = default;
+  Answer(json::Object object) : response(http::json_response(std::move(object))) {}
+  Answer(http::Response written) : response(std::move(written)) {}
+  http::Response response;
+};
+
 /// Adds routes under the roots that MLflow's clients and web app use: /api/2.0, /api/3.0 and both below /ajax-api.
 class Table {
  public:
   Table(http::Router& router, db::Database& db) : router_(router), db_(db) {}
 
-  /// Works in one transaction and gives the answer's object.
-  using Handler = std::function<Result<json::Object>(db::Connection&, const Asked&)>;
+  /// Works in one transaction.
+  using Handler = std::function<Result<Answer>(db::Connection&, const Asked&)>;
   /// For all who may look, jobs too.
   void read(std::string id, http::Method method, const std::string& path, std::string summary, Handler handler);
   /// `track`: a job's token may call it, and the handler checks what it may write.
@@ -33,7 +41,8 @@ class Table {
              Handler handler);
 
   /// The hot writes: `parse` (Message -> Result<T>) runs on the I/O thread; `work` (Connection, Principal, const T& ->
-  /// Result<json::Object>) runs on the writer with the next commit; the answer follows when that commit is on disk.
+  /// Result<json::Object> or Result<http::Response>) runs on the writer with the next commit; the answer follows when
+  /// that commit is on disk.
   template <class Parse, class Work>
   void commit(std::string id, const std::string& path, std::string summary, Parse parse, Work work) {
     const auto route = route_of(std::move(id), http::Method::post, http::Right::track, std::move(summary));
@@ -46,7 +55,7 @@ class Table {
         typename decltype(parsed)::value_type asked;
         http::Principal who;
         http::Reply reply;
-        json::Object answer;
+        Answer answer;
       };
       auto job = std::make_shared<Job>(Job{std::move(*parsed), std::move(call.principal), std::move(reply), {}});
       db.submit(
@@ -56,7 +65,7 @@ class Table {
           },
           [job](Result<void> done) {
             if (done)
-              job->reply(http::json_response(std::move(job->answer)));
+              job->reply(std::move(job->answer.response));
             else
               job->reply(fail(std::move(done).error()));
           });
@@ -85,6 +94,7 @@ class Table {
 void add_experiment_routes(Table& table);
 void add_run_routes(Table& table);
 void add_logging_routes(Table& table);
+void add_history_routes(Table& table);
 void add_logged_model_routes(Table& table, storage::Storage& artifacts);
 void add_registered_model_routes(Table& table);
 void add_model_version_routes(Table& table);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "json/append.h"
+
 namespace lathe::mlflow {
 namespace {
 
@@ -19,6 +21,51 @@ void put(json::Object& out, std::string_view name, json::Array list) {
 }
 void put(json::Object& out, std::string_view name, const std::string& text) {
   if (!text.empty()) out[name] = text;
+}
+
+/// `"name":[{"key":...,"value":...},...]`; `add_value` writes what follows "value".
+template <class List, class F>
+void append_list(std::string& out, std::size_t begun, std::string_view name, const List& list, F add_value) {
+  if (list.empty()) return;
+  if (out.size() > begun) out += ',';
+  out.append(1, '"').append(name).append(R"(":[)");
+  for (const auto& item : list) {
+    out += &item == &list.front() ? R"({"key":)" : R"(,{"key":)";
+    json::append(out, item.key);
+    out += R"(,"value":)";
+    add_value(item);
+    out += '}';
+  }
+  out += ']';
+}
+
+json::Object inputs(const tracking::RunLineage& lineage) {
+  json::Array datasets;
+  for (const auto& input : lineage.datasets) {
+    json::Object dataset{{"name", input.dataset.name},
+                         {"digest", input.dataset.digest},
+                         {"source_type", input.dataset.source_type},
+                         {"source", input.dataset.source}};
+    put(dataset, "schema", input.dataset.schema.value_or(""));
+    put(dataset, "profile", input.dataset.profile.value_or(""));
+    json::Object one;
+    put(one, "tags", pairs(input.tags));
+    one["dataset"] = std::move(dataset);
+    datasets.push_back(std::move(one));
+  }
+  json::Array models;
+  for (const auto& model : lineage.model_inputs) models.push_back(json::Object{{"model_id", model.model_id}});
+  json::Object out;
+  put(out, "dataset_inputs", std::move(datasets));
+  put(out, "model_inputs", std::move(models));
+  return out;
+}
+
+json::Object outputs(const tracking::RunLineage& lineage) {
+  json::Array made;
+  for (const auto& model : lineage.model_outputs)
+    made.push_back(json::Object{{"model_id", model.model_id}, {"step", model.step}});
+  return {{"model_outputs", std::move(made)}};
 }
 
 }  // namespace
@@ -50,42 +97,21 @@ json::Object to_wire(const tracking::RunInfo& run) {
   return out;
 }
 
-json::Object to_wire(const tracking::Run& run, const tracking::RunLineage& lineage) {
-  json::Array metrics;
-  metrics.reserve(run.metrics.size());
-  for (const auto& metric : run.metrics) metrics.push_back(to_wire(metric));
-  json::Object data;
-  put(data, "metrics", std::move(metrics));
-  put(data, "params", pairs(run.params));
-  put(data, "tags", pairs(run.tags));
-
-  json::Array datasets;
-  for (const auto& input : lineage.datasets) {
-    json::Object dataset{{"name", input.dataset.name},
-                         {"digest", input.dataset.digest},
-                         {"source_type", input.dataset.source_type},
-                         {"source", input.dataset.source}};
-    put(dataset, "schema", input.dataset.schema.value_or(""));
-    put(dataset, "profile", input.dataset.profile.value_or(""));
-    json::Object one;
-    put(one, "tags", pairs(input.tags));
-    one["dataset"] = std::move(dataset);
-    datasets.push_back(std::move(one));
-  }
-  json::Array models;
-  for (const auto& model : lineage.model_inputs) models.push_back(json::Object{{"model_id", model.model_id}});
-  json::Object inputs;
-  put(inputs, "dataset_inputs", std::move(datasets));
-  put(inputs, "model_inputs", std::move(models));
-
-  json::Object out{{"info", to_wire(run.info)}, {"data", std::move(data)}, {"inputs", std::move(inputs)}};
-  if (!lineage.model_outputs.empty()) {
-    json::Array made;
-    for (const auto& model : lineage.model_outputs)
-      made.push_back(json::Object{{"model_id", model.model_id}, {"step", model.step}});
-    out["outputs"] = json::Object{{"model_outputs", std::move(made)}};
-  }
-  return out;
+void append(std::string& out, const tracking::Run& run, const tracking::RunLineage& lineage) {
+  out.append(R"({"info":)").append(json::print(to_wire(run.info))).append(R"(,"data":{)");
+  const auto begun = out.size();
+  append_list(out, begun, "metrics", run.metrics, [&](const tracking::Metric& metric) {
+    json::append(out, metric.value);
+    out += R"(,"timestamp":)";
+    json::append(out, metric.timestamp_ms);
+    out += R"(,"step":)";
+    json::append(out, metric.step);
+  });
+  append_list(out, begun, "params", run.params, [&](const tracking::Param& param) { json::append(out, param.value); });
+  append_list(out, begun, "tags", run.tags, [&](const tracking::Tag& tag) { json::append(out, tag.value); });
+  out.append(R"(},"inputs":)").append(json::print(inputs(lineage)));
+  if (!lineage.model_outputs.empty()) out.append(R"(,"outputs":)").append(json::print(outputs(lineage)));
+  out += '}';
 }
 
 json::Object to_wire(const tracking::LoggedModel& model) {

@@ -11,7 +11,8 @@ namespace lathe::mlflow {
 json::Object to_wire(const tracking::Metric& metric);
 json::Object to_wire(const tracking::Experiment& experiment);
 json::Object to_wire(const tracking::RunInfo& run);
-json::Object to_wire(const tracking::Run& run, const tracking::RunLineage& lineage);
+/// Adds a run with all it logged: a text, since a page may hold thousands.
+void append(std::string& out, const tracking::Run& run, const tracking::RunLineage& lineage);
 json::Object to_wire(const tracking::LoggedModel& model);
 json::Object to_wire(const registry::Model& model, const std::vector<registry::Version>& latest);
 json::Object to_wire(const registry::Version& version);

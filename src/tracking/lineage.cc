@@ -1,5 +1,7 @@
 #include "tracking/lineage.h"
 
+#include <set>
+
 #include <fmt/format.h>
 
 #include "base/text.h"
@@ -107,11 +109,18 @@ Result<RunLineage> load_lineage(db::Connection& c, const RunInfo& run) {
 }
 
 Result<std::map<std::int64_t, RunLineage>> load_lineages(db::Connection& c, const std::vector<Run>& runs) {
+  std::vector<std::int64_t> numbers;
+  for (const auto& run : runs) numbers.push_back(run.info.number);
+  std::set<std::int64_t> with;  // few runs have any
+  for (const auto* sql :
+       {"SELECT run FROM run_dataset WHERE run = ANY($1)", "SELECT run FROM run_model WHERE run = ANY($1)"})
+    LATHE_CHECK(db::each(
+        c, sql, [&](const db::Row& row) { with.insert(row.integer(0)); }, numbers));
   std::map<std::int64_t, RunLineage> out;
   for (const auto& run : runs) {
+    if (!with.contains(run.info.number)) continue;
     LATHE_TRY(auto lineage, load_lineage(c, run.info));
-    if (!lineage.datasets.empty() || !lineage.model_inputs.empty() || !lineage.model_outputs.empty())
-      out.emplace(run.info.number, std::move(lineage));
+    out.emplace(run.info.number, std::move(lineage));
   }
   return out;
 }

@@ -215,8 +215,8 @@ Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector
     keys.push_back(param.key);
     values.push_back(first_characters(param.value, kParamValueLimit));  // longer ones are cut, as MLflow does
   }
-  const std::array<db::Column, 3> columns{run.number, keys, values};
-  LATHE_TRY(const auto added, c.insert("INSERT INTO run_param (run, key, value)", keys.size(), columns,
+  const std::array<db::Column, 5> columns{run.number, run.experiment_id, run.start_ms, keys, values};
+  LATHE_TRY(const auto added, c.insert("INSERT INTO run_param (run, experiment_id, start_ms, key, value)", keys.size(), columns,
                                        "ON CONFLICT (run, key) DO NOTHING"));
   if (added == static_cast<std::int64_t>(keys.size())) return {};
   return check_params_unchanged(c, run, keys, values);
@@ -235,8 +235,8 @@ Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<T
     keys.push_back(key);
     values.push_back(value);
   }
-  const std::array<db::Column, 3> columns{run.number, keys, values};
-  LATHE_CHECK(c.put("INSERT INTO run_tag (run, key, value)", keys.size(), columns,
+  const std::array<db::Column, 5> columns{run.number, run.experiment_id, run.start_ms, keys, values};
+  LATHE_CHECK(c.put("INSERT INTO run_tag (run, experiment_id, start_ms, key, value)", keys.size(), columns,
                     "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value"));
   if (const auto name = last.find(kRunName); name != last.end())
     LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1", run.number, name->second));
@@ -263,18 +263,6 @@ Result<void> log_param(db::Connection& c, const std::string& run_id, const std::
 Result<void> set_tag(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value) {
   LATHE_TRY(const auto run, find_run(c, run_id));
   return set_tags(c, run, {{key, value}});
-}
-
-Result<std::vector<Metric>> metric_history(db::Connection& c, const RunInfo& run, const std::string& key,
-                                           std::size_t limit, std::size_t offset) {
-  static constexpr auto kSql = R"sql(
-    SELECT m.key, p.value, p.timestamp_ms, p.step, p.is_nan
-      FROM metric m JOIN metric_point p ON p.metric = m.id
-     WHERE m.run = $1 AND m.key = $2
-     ORDER BY p.timestamp_ms, p.step, p.value
-     LIMIT $3 OFFSET $4)sql";
-  const auto most = limit == 0 ? std::numeric_limits<std::int64_t>::max() : static_cast<std::int64_t>(limit);
-  return db::all(c, kSql, read_metric, run.number, key, most, static_cast<std::int64_t>(offset));
 }
 
 }  // namespace lathe::tracking

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tracking/tracking.h"
+#include "tracking/history.h"
 
 /// How rows of runs and points are read: shared by the files of this folder.
 namespace lathe::tracking {
@@ -10,9 +10,14 @@ namespace lathe::tracking {
   "r.number, r.id, r.experiment_id, r.name, r.user_name, r.status, r.start_ms, r.end_ms, r.stage, r.artifact_uri, " \
   "r.job, r.owner, r.created_by"
 RunInfo read_run_info(const db::Row& row);
+/// As for one run, in a few statements for all.
+Result<std::vector<Run>> load_details(db::Connection& c, std::vector<RunInfo> infos);
 
 /// From key, value, timestamp_ms, step, is_nan.
 Metric read_metric(const db::Row& row);
+
+/// From timestamp_ms, step, value, is_nan.
+Point read_point(const db::Row& row);
 
 /// How a value is kept: NaN as 0 with a mark, infinities as the largest finite numbers, zero without a sign.
 struct KeptValue {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/ids.h"
 #include "base/text.h"
@@ -148,25 +149,42 @@ Result<Run> load_run(db::Connection& c, std::string_view run_id) {
   return load_details(c, std::move(info));
 }
 
-Result<Run> load_details(db::Connection& c, RunInfo info) {
-  Run run;
+Result<std::vector<Run>> load_details(db::Connection& c, std::vector<RunInfo> infos) {
   static constexpr auto kMetrics =
-      "SELECT key, value, timestamp_ms, step, is_nan FROM metric WHERE run = $1 ORDER BY key";
-  LATHE_TRY(run.metrics, db::all(c, kMetrics, read_metric, info.number));
-  LATHE_TRY(run.params, db::all(
-                            c, "SELECT key, value FROM run_param WHERE run = $1 ORDER BY key",
-                            [](const db::Row& row) {
-                              return Param{row.text(0), row.text(1)};
-                            },
-                            info.number));
-  LATHE_TRY(run.tags, db::all(
-                          c, "SELECT key, value FROM run_tag WHERE run = $1 ORDER BY key",
-                          [](const db::Row& row) {
-                            return Tag{row.text(0), row.text(1)};
-                          },
-                          info.number));
-  run.info = std::move(info);
-  return run;
+      "SELECT key, value, timestamp_ms, step, is_nan, run FROM metric WHERE run = ANY($1) ORDER BY run, key";
+  static constexpr auto kParams = "SELECT run, key, value FROM run_param WHERE run = ANY($1) ORDER BY run, key";
+  static constexpr auto kTags = "SELECT run, key, value FROM run_tag WHERE run = ANY($1) ORDER BY run, key";
+  std::vector<Run> out;
+  std::vector<std::int64_t> numbers;
+  std::unordered_map<std::int64_t, std::size_t> places;
+  for (auto& info : infos) {
+    numbers.push_back(info.number);
+    places.emplace(info.number, out.size());
+    out.push_back({std::move(info), {}, {}, {}});
+  }
+  const auto run_of = [&](std::int64_t number) -> Run& { return out[places.at(number)]; };
+  LATHE_CHECK(db::each(
+      c, kMetrics, [&](const db::Row& row) { run_of(row.integer(5)).metrics.push_back(read_metric(row)); }, numbers));
+  LATHE_CHECK(db::each(
+      c, kParams,
+      [&](const db::Row& row) {
+        run_of(row.integer(0)).params.push_back({row.text(1), row.text(2)});
+      },
+      numbers));
+  LATHE_CHECK(db::each(
+      c, kTags,
+      [&](const db::Row& row) {
+        run_of(row.integer(0)).tags.push_back({row.text(1), row.text(2)});
+      },
+      numbers));
+  return out;
+}
+
+Result<Run> load_details(db::Connection& c, RunInfo info) {
+  std::vector<RunInfo> one;
+  one.push_back(std::move(info));
+  LATHE_TRY(auto runs, load_details(c, std::move(one)));
+  return std::move(runs.front());
 }
 
 Result<void> check_may_write(const http::Principal& who, const RunInfo& run) {

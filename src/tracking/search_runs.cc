@@ -7,12 +7,15 @@
 #include "base/text.h"
 #include "tracking/filter.h"
 #include "tracking/run_rows.h"
+#include "tracking/run_walk.h"
 #include "tracking/search.h"
 
 namespace lathe::tracking {
 namespace {
 
 constexpr std::size_t kMostExperiments = 10'000;
+constexpr std::size_t kMostWalks = 16;       ///< experiments whose runs are merged from walks
+constexpr std::size_t kMostSorted = 20'000;  ///< runs that are rather found by a filter and sorted than walked past
 
 enum class Entity : std::uint8_t { metric, param, tag, attribute, dataset };
 
@@ -136,6 +139,10 @@ Result<std::string> condition_of(Where& where, const Comparison& comparison) {
   return attribute_condition(where, comparison);
 }
 
+RunField field_of(Entity entity) {
+  return entity == Entity::metric ? RunField::metric : entity == Entity::param ? RunField::param : RunField::tag;
+}
+
 struct Order {
   std::string joins;
   std::string terms;
@@ -164,68 +171,175 @@ Result<Order> order_of(Where& where, const std::vector<std::string>& order_by) {
       out.terms += fmt::format("{} {}, ", attribute.column, direction);
       continue;
     }
-    const auto table = entity == Entity::metric ? "metric" : entity == Entity::param ? "run_param" : "run_tag";
-    out.joins +=
-        fmt::format(" LEFT JOIN {0} o{1} ON o{1}.run = r.number AND o{1}.key = {2}", table, i, where.bind(term.key));
-    const auto nan = entity == Entity::metric ? fmt::format(" WHEN o{}.is_nan = 1 THEN 1", i) : "";
-    out.terms += fmt::format("CASE WHEN o{0}.value IS NULL THEN 2{1} ELSE 0 END, o{0}.value {2}, ", i, nan, direction);
+    const auto table = fmt::format("o{}", i);
+    const bool metric = entity == Entity::metric;
+    out.joins += fmt::format(" LEFT JOIN {0} {1} ON {1}.run = r.number AND {1}.key = {2}", table_of(field_of(entity)),
+                             table, where.bind(term.key));
+    out.terms += fmt::format("CASE WHEN {0}.value IS NULL THEN 2{1} ELSE 0 END, {2} {3}, ", table,
+                             metric ? fmt::format(" WHEN {}.is_nan = 1 THEN 1", table) : "",
+                             metric ? table + ".value" : indexed_text(table), direction);
   }
   out.terms += "r.start_ms DESC, r.id";
   return out;
 }
 
-/// The statement's end, and its run.
-Result<std::vector<RunInfo>> read_page(db::Connection& c, Where& where, const std::string& from,
-                                       const std::string& order, std::size_t most, std::size_t offset) {
-  const auto sql =
-      fmt::format("SELECT " LATHE_RUN_COLUMNS " FROM {} WHERE {} ORDER BY {} LIMIT {} OFFSET {}", from, where.sql(),
-                  order, where.bind(static_cast<std::int64_t>(most)), where.bind(static_cast<std::int64_t>(offset)));
-  std::vector<RunInfo> out;
-  LATHE_CHECK(c.run(sql, where.params(), [&](const db::Row& row) { out.push_back(read_run_info(row)); }));
-  return out;
+/// The order when an index has it; nullopt: the runs must be sorted. The order was checked.
+Result<std::optional<RunOrder>> walkable(const std::vector<std::string>& order_by) {
+  if (order_by.empty()) return RunOrder{};
+  LATHE_TRY(const auto terms, parse_orders(order_by));
+  if (terms.size() != 1) return std::nullopt;
+  const auto& term = terms.front();
+  LATHE_TRY(const auto entity, entity_of(term.entity));
+  if (entity != Entity::attribute) return RunOrder{field_of(entity), term.key, term.ascending};
+  LATHE_TRY(const auto attribute, attribute_of(term.key));
+  if (attribute.column != "r.start_ms") return std::nullopt;
+  return RunOrder{RunField::start, {}, term.ascending};
 }
 
-Result<void> add_filter(Where& where, const RunSearch& search, const std::vector<Comparison>& filter) {
-  where.add(stage_condition("r.stage", search.view));
-  for (const auto& comparison : filter) {
-    LATHE_TRY(const auto condition, condition_of(where, comparison));
+/// A comparison that an index over values can find the runs of.
+struct Finder {
+  std::size_t place = 0;  ///< of the comparison in the filter
+  Entity entity = Entity::attribute;
+  std::size_t count = 0;  ///< how many runs it finds, at most kMostSorted + 1
+
+  bool one_text() const { return entity != Entity::metric; }
+};
+
+bool can_find(Entity entity, const Comparison& comparison) {
+  if (entity == Entity::metric)
+    return comparison.value.kind == Literal::Kind::number && comparison.op <= Op::ge && comparison.op != Op::ne;
+  return (entity == Entity::param || entity == Entity::tag) && comparison.op == Op::eq &&
+         comparison.value.kind == Literal::Kind::text;
+}
+
+/// That d, a row of the entity's table, is one that the comparison finds.
+Result<std::string> finding(Where& where, std::int64_t experiment, Entity entity, const Comparison& comparison) {
+  if (entity != Entity::metric) return text_is(where, experiment, comparison.key, comparison.value.text);
+  const auto rows = fmt::format("d.experiment_id = {} AND d.key = {} AND d.is_nan = 0", where.bind(experiment),
+                                where.bind(comparison.key));
+  LATHE_TRY(const auto condition, number_condition(where, "d.value", comparison, ""));
+  return rows + " AND " + condition;
+}
+
+/// The comparison that finds the fewest runs, by counting a bounded number of index entries; nullopt: none can find
+/// any, or the runs are named by their ids, which is better still.
+Result<std::optional<Finder>> best_finder(db::Connection& c, std::int64_t experiment,
+                                          const std::vector<Comparison>& filter) {
+  std::optional<Finder> best;
+  for (std::size_t i = 0; i < filter.size(); ++i) {
+    LATHE_TRY(const auto entity, entity_of(filter[i].entity));
+    if (entity == Entity::attribute && filter[i].key == "run_id" && (filter[i].op == Op::eq || filter[i].op == Op::in))
+      return std::nullopt;
+    if (!can_find(entity, filter[i])) continue;
+    Where where;
+    LATHE_TRY(const auto condition, finding(where, experiment, entity, filter[i]));
+    const auto most = best ? best->count : kMostSorted + 1;
+    const auto sql = fmt::format("SELECT COUNT(*) FROM (SELECT 1 FROM {} d WHERE {} LIMIT {}) found",
+                                 table_of(field_of(entity)), condition, where.bind(static_cast<std::int64_t>(most)));
+    std::size_t count = 0;
+    LATHE_CHECK(
+        c.run(sql, where.params(), [&](const db::Row& row) { count = static_cast<std::size_t>(row.integer(0)); }));
+    if (!best || count < best->count) best = Finder{i, entity, count};
+  }
+  return best;
+}
+
+/// `but`: the place of the comparison that is met already.
+Result<void> add_filter(Where& where, const RunSearch& search, const std::vector<Comparison>& filter,
+                        std::optional<std::size_t> but = std::nullopt) {
+  if (search.view != View::all) where.add(stage_condition("r.stage", search.view));
+  for (std::size_t i = 0; i < filter.size(); ++i) {
+    if (but == i) continue;
+    LATHE_TRY(const auto condition, condition_of(where, filter[i]));
     where.add(condition);
   }
   return {};
 }
 
-/// Runs of one experiment that have a number for the metric, by walking the metric's index: no run is read that is not
-/// on the page. Not for a filter, which may pass so few runs that the walk would be long. nullopt when another order or
-/// more than one experiment is asked for.
-Result<std::optional<std::vector<RunInfo>>> find_by_metric(db::Connection& c, const RunSearch& search, std::size_t most,
-                                                           std::size_t offset) {
-  if (search.experiments.size() != 1 || search.order_by.size() != 1) return std::nullopt;
-  LATHE_TRY(const auto term, parse_order(search.order_by[0]));
-  LATHE_TRY(const auto entity, entity_of(term.entity));
-  if (entity != Entity::metric) return std::nullopt;
-  Where where;
-  where.add(fmt::format("o.experiment_id = {} AND o.key = {} AND o.is_nan = 0 AND r.number = o.run",
-                        where.bind(search.experiments[0]), where.bind(term.key)));
-  LATHE_CHECK(add_filter(where, search, {}));
-  const auto order = fmt::format("o.value {}, r.start_ms DESC, r.id", term.ascending ? "ASC" : "DESC");
-  LATHE_TRY(auto found, read_page(c, where, "metric o CROSS JOIN run r", order, most, offset));
-  return found;
+struct FoundRuns {
+  std::vector<RunInfo> runs;
+  std::string next;
+};
+
+/// By walking the order's index in each experiment, from where the last page ended.
+Result<FoundRuns> find_walking(db::Connection& c, const RunSearch& search, const std::vector<Comparison>& filter,
+                               const RunOrder& order, const std::optional<Finder>& finder,
+                               const std::optional<Place>& after, std::size_t offset) {
+  std::optional<Through> through;
+  if (finder) {
+    const auto& comparison = filter[finder->place];
+    through = Through{field_of(finder->entity), comparison.key, comparison.value.text};
+  }
+  const auto add = [&](Where& where) {
+    return add_filter(where, search, filter, finder ? std::optional{finder->place} : std::nullopt);
+  };
+  std::vector<Placed> found;
+  for (const auto experiment : search.experiments) {
+    LATHE_TRY(auto more, walk_runs(c, experiment, order, through, add, after, search.limit + 1));
+    std::move(more.begin(), more.end(), std::back_inserter(found));
+  }
+  if (search.experiments.size() > 1)
+    std::sort(found.begin(), found.end(),
+              [&](const Placed& a, const Placed& b) { return before(a.place, b.place, order); });
+  FoundRuns out;
+  if (found.size() > search.limit) {
+    found.resize(search.limit);
+    out.next = make_page_token(offset + search.limit, found.back().place);
+  }
+  for (auto& one : found) out.runs.push_back(std::move(one.run));
+  return out;
 }
 
-/// Reads `most` runs from `offset` on.
-Result<std::vector<RunInfo>> find_runs(db::Connection& c, const RunSearch& search,
-                                       const std::vector<Comparison>& filter, std::size_t most, std::size_t offset) {
-  if (filter.empty()) {
-    LATHE_TRY(auto by_metric, find_by_metric(c, search, most, offset));
-    if (by_metric && by_metric->size() == most) return std::move(*by_metric);  // else runs without a number follow
-  }
+/// By sorting all that the filter leaves.
+Result<FoundRuns> find_sorting(db::Connection& c, const RunSearch& search, const std::vector<Comparison>& filter,
+                               const std::optional<Finder>& finder, std::size_t offset) {
   Where where;
+  std::string from = "run r";
+  if (finder) {
+    from = fmt::format("{} d CROSS JOIN run r", table_of(field_of(finder->entity)));
+    LATHE_TRY(const auto condition, finding(where, search.experiments.front(), finder->entity, filter[finder->place]));
+    where.add("r.number = d.run AND " + condition);
+  }
   std::string experiments;
   for (const auto id : search.experiments) experiments += (experiments.empty() ? "" : ", ") + where.bind(id);
   where.add(fmt::format("r.experiment_id IN ({})", experiments.empty() ? "NULL" : experiments));
   LATHE_TRY(const auto order, order_of(where, search.order_by));
-  LATHE_CHECK(add_filter(where, search, filter));
-  return read_page(c, where, "run r" + order.joins, order.terms, most, offset);
+  LATHE_CHECK(add_filter(where, search, filter, finder ? std::optional{finder->place} : std::nullopt));
+  const auto sql =
+      fmt::format("SELECT " LATHE_RUN_COLUMNS " FROM {}{} WHERE {} ORDER BY {} LIMIT {} OFFSET {}", from, order.joins,
+                  where.sql(), order.terms, where.bind(static_cast<std::int64_t>(search.limit + 1)),
+                  where.bind(static_cast<std::int64_t>(offset)));
+  FoundRuns out;
+  LATHE_CHECK(c.run(sql, where.params(), [&](const db::Row& row) { out.runs.push_back(read_run_info(row)); }));
+  if (out.runs.size() > search.limit) {
+    out.runs.pop_back();
+    out.next = make_page_token(offset + search.limit);
+  }
+  return out;
+}
+
+/// Chooses how the runs are found, so that a search costs about what it gives.
+Result<FoundRuns> find_runs(db::Connection& c, const RunSearch& search, const std::vector<Comparison>& filter) {
+  Where checked;
+  LATHE_CHECK(order_of(checked, search.order_by));
+  LATHE_CHECK(add_filter(checked, search, filter));
+  LATHE_TRY(const auto offset, parse_page_token(search.page_token));
+  LATHE_TRY(const auto after, place_of(search.page_token));
+  if (search.experiments.empty()) return FoundRuns{};
+  LATHE_TRY(const auto order, walkable(search.order_by));
+  std::optional<Finder> finder;
+  if (search.experiments.size() == 1) {
+    LATHE_TRY(finder, best_finder(c, search.experiments.front(), filter));
+  }
+  const bool goes_on = after.has_value() || offset == 0;  // else: a token of a sorted search, or not ours
+  if (order && goes_on && search.experiments.size() <= kMostWalks) {
+    const bool newest_first = order->field == RunField::start && !order->ascending;
+    if (newest_first && finder && finder->one_text())
+      return find_walking(c, search, filter, *order, finder, after, offset);
+    if (after || !finder || finder->count > kMostSorted)
+      return find_walking(c, search, filter, *order, std::nullopt, after, offset);
+  }
+  return find_sorting(c, search, filter, finder, offset);
 }
 
 }  // namespace
@@ -239,18 +353,11 @@ Result<Page<Run>> search_runs(db::Connection& c, const RunSearch& search) {
   LATHE_CHECK(check_page_size(search.limit, kMostRunsPerPage));
   if (search.experiments.size() > kMostExperiments)
     return fail(Code::invalid, fmt::format("a search may name at most {} experiments", kMostExperiments));
-  LATHE_TRY(const auto offset, parse_page_token(search.page_token));
   LATHE_TRY(const auto filter, parse_filter(search.filter));
+  LATHE_TRY(auto found, find_runs(c, search, filter));
   Page<Run> page;
-  LATHE_TRY(auto found, find_runs(c, search, filter, search.limit + 1, offset));
-  if (found.size() > search.limit) {
-    found.pop_back();
-    page.next = make_page_token(offset + search.limit);
-  }
-  for (auto& info : found) {
-    LATHE_TRY(auto run, load_details(c, std::move(info)));
-    page.items.push_back(std::move(run));
-  }
+  page.next = std::move(found.next);
+  LATHE_TRY(page.items, load_details(c, std::move(found.runs)));
   return page;
 }
 

@@ -1,7 +1,9 @@
 #include "tracking/search.h"
 
 #include <cmath>
+#include <random>
 
+#include "base/digest.h"
 #include "tracking/test_store.h"
 
 namespace lathe::tracking {
@@ -175,6 +177,98 @@ TEST_F(Search, ExperimentsByNameTimeAndTag) {
   EXPECT_EQ(found("creation_time > 10"), "beta ");
   EXPECT_EQ(found("metrics.a > 1"),
             "Invalid entity type 'metrics'. Valid entity types are ('attribute', 'tag', 'tags')");
+}
+
+/// Runs with values, starts and names that repeat, in two experiments.
+struct ManyRuns : Search {
+  std::mt19937 chance{5};
+  std::int64_t below(std::int64_t most) { return std::uniform_int_distribution<std::int64_t>(0, most - 1)(chance); }
+
+  void SetUp() override {
+    Search::SetUp();
+    const auto other = db->write([](db::Connection& c) { return create_experiment(c, "other", "", {}, "ann", now()); });
+    ASSERT_EQ(other.value(), 1);
+    const std::string shared(250, 'x');
+    for (int i = 0; i < 120; ++i) {
+      const auto run = make_run({.experiment_id = below(2), .start_ms = below(20)});
+      if (below(3) > 0) {
+        ASSERT_TRUE(log(run, {{"m", below(8) == 0 ? std::nan("") : static_cast<double>(below(6)) - 2, 1, 1}}));
+      }
+      ASSERT_TRUE(db->write([&](db::Connection& c) -> Result<void> {
+        if (below(3) > 0)
+          LATHE_CHECK(log_params(c, run, {{"p", below(4) == 0 ? shared + "y" : std::to_string(below(4))}}));
+        if (below(2) > 0) LATHE_CHECK(set_tags(c, run, {{"t", std::string(1, static_cast<char>('a' + below(3)))}}));
+        if (below(10) == 0) LATHE_CHECK(delete_run(c, run, now()));
+        return {};
+      }));
+    }
+  }
+  /// All pages, joined.
+  std::vector<std::string> ids(RunSearch search, std::size_t limit) {
+    std::vector<std::string> out;
+    search.limit = limit;
+    do {
+      const auto found = page(search).value();
+      EXPECT_LE(found.items.size(), limit);
+      for (const auto& run : found.items) out.push_back(run.info.run_id);
+      search.page_token = found.next;
+    } while (!search.page_token.empty());
+    return out;
+  }
+};
+
+TEST_F(ManyRuns, EveryWayOfFindingThemGivesTheSameRunsInTheSameOrder) {
+  const std::vector<std::vector<std::int64_t>> places = {{0}, {1}, {0, 1}, {1, 7}};
+  for (const auto& order : {"start_time DESC", "start_time ASC", "metrics.m ASC", "metrics.m DESC", "params.p ASC",
+                            "params.p DESC", "tags.t ASC", "metrics.unknown DESC"})
+    for (const auto& filter :
+         {"", "params.p = '1'", "metrics.m > 0", "metrics.m != 1", "tags.t = 'a' AND metrics.m <= 1",
+          "tags.t LIKE 'a%'", "params.p = 'none'", "attributes.start_time > 9 AND params.p = '2'"})
+      for (const auto& experiments : places)
+        for (const auto view : {View::active_only, View::deleted_only, View::all}) {
+          // A second order, even one that changes nothing, makes the store sort all that the filter leaves.
+          const std::vector<std::string> sorted = {
+              order, std::string(order).starts_with("start") ? "end_time" : "start_time DESC"};
+          const auto expected =
+              ids({.experiments = experiments, .filter = filter, .view = view, .order_by = sorted}, 1000);
+          for (const std::size_t limit : {7, 1000})
+            ASSERT_EQ(ids({.experiments = experiments, .filter = filter, .view = view, .order_by = {order}}, limit),
+                      expected)
+                << order << " / " << filter << " / " << experiments.size() << " / " << limit;
+        }
+}
+
+TEST_F(ManyRuns, LongTextsAreFoundByAllOfTheirCharacters) {
+  const std::string shared(250, 'x');
+  EXPECT_FALSE(names("params.p = '" + shared + "y'").empty());
+  EXPECT_EQ(names("params.p = '" + shared + "z'"), "");
+  EXPECT_EQ(names("params.p = '" + shared.substr(0, 200) + "'"), "");
+}
+
+TEST_F(ManyRuns, PagesNeitherRepeatNorHideRunsWhenOthersAreMadeMeanwhile) {
+  const auto before = ids({}, 1000);
+  std::vector<std::string> seen;
+  RunSearch search{.limit = 5};
+  do {
+    const auto found = page(search).value();
+    for (const auto& run : found.items) seen.push_back(run.info.run_id);
+    search.page_token = found.next;
+    make_run({.start_ms = 1000});
+  } while (!search.page_token.empty());
+  EXPECT_EQ(seen, before);
+}
+
+TEST_F(ManyRuns, ATokenOfAnotherSearchOrOfNoneIsAnsweredOrRefusedButNeverAFault) {
+  const auto by_text = page({.limit = 3, .order_by = {"params.p ASC"}}).value().next;
+  EXPECT_TRUE(page({.order_by = {"metrics.m ASC"}, .page_token = by_text}));
+  EXPECT_TRUE(page({.page_token = by_text}));
+  for (const auto* after : {"[3,0.0,1,\"a\"]", "[-1,0.0,1,\"a\"]", "[0,0.0,1]", "[0,null,1,\"a\"]",
+                            "[0,0.0,\"b\",\"a\"]", "[0,\"\\u0000\",1,\"a\"]"})
+    EXPECT_EQ(page({.page_token = base64_encode(std::string("{\"offset\":5,\"after\":") + after + "}")}).error().code,
+              Code::invalid)
+        << after;
+  EXPECT_EQ(page({.limit = 1000, .page_token = base64_encode("{\"offset\": 5}")}).value().items.size(),
+            ids({}, 1000).size() - 5);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tracking/history.h"
 #include "tracking/test_store.h"
 
 namespace lathe::tracking {
@@ -10,8 +11,8 @@ struct Tracking : StoreTest {
   Result<void> params(const RunInfo& run, const std::vector<Param>& values) {
     return db->write([&](db::Connection& c) { return log_params(c, run, values); });
   }
-  std::vector<Metric> history(const RunInfo& run, const std::string& key) {
-    return db->read([&](db::Connection& c) { return metric_history(c, run, key, 0, 0); }).value();
+  std::vector<Point> history(const RunInfo& run, const std::string& key) {
+    return db->read([&](db::Connection& c) { return metric_history(c, run, key, 1000, ""); }).value().points;
   }
   Result<std::int64_t> experiment(const std::string& name) {
     return db->write([&](db::Connection& c) { return create_experiment(c, name, "", {}, "ann", now()); });
@@ -102,18 +103,6 @@ TEST_F(Tracking, NanAndInfinitiesAreKept) {
   EXPECT_TRUE(std::isnan(metrics[0].value));
   EXPECT_EQ(metrics[1].value, std::numeric_limits<double>::max());
   EXPECT_EQ(metrics[2].value, std::numeric_limits<double>::lowest());
-}
-
-TEST_F(Tracking, HistoryIsInTheOrderOfTimeStepAndValue) {
-  const auto run = make_run();
-  ASSERT_TRUE(log(run, {{"a", 3, 20, 0}, {"a", 2, 10, 1}, {"a", 1, 10, 0}}));
-  const auto points = history(run, "a");
-  EXPECT_EQ(points[0].value, 1);
-  EXPECT_EQ(points[1].value, 2);
-  EXPECT_EQ(points[2].value, 3);
-  const auto page = db->read([&](db::Connection& c) { return metric_history(c, run, "a", 1, 1); }).value();
-  ASSERT_EQ(page.size(), 1u);
-  EXPECT_EQ(page[0].value, 2);
 }
 
 TEST_F(Tracking, AParameterIsLoggedOnce) {
