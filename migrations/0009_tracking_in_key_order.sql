@@ -1,6 +1,20 @@
 -- Points, parameters and tags are kept once, in the order of their keys; and runs are found by a parameter or tag, newest
 -- first. So reading a history, or a page of the runs that have a parameter, costs what it gives, not what the store holds.
 
+CREATE TABLE metric_in_order (
+  run           BIGINT NOT NULL REFERENCES run (number),
+  key           TEXT NOT NULL,
+  id            BIGINT NOT NULL,            -- what points call it
+  experiment_id BIGINT NOT NULL,
+  step          BIGINT NOT NULL,
+  timestamp_ms  BIGINT NOT NULL,
+  value         DOUBLE PRECISION NOT NULL,  -- 0 where is_nan
+  is_nan        BIGINT NOT NULL,
+  PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+INSERT INTO metric_in_order (run, key, id, experiment_id, step, timestamp_ms, value, is_nan)
+SELECT run, key, id, experiment_id, step, timestamp_ms, value, is_nan FROM metric ORDER BY run, key;
+
 -- No reference to metric: it would be looked up again for each point, just after the statement that gave its id.
 CREATE TABLE point_in_order (
   metric       BIGINT NOT NULL,
@@ -14,6 +28,11 @@ INSERT INTO point_in_order (metric, timestamp_ms, step, value, is_nan)
 SELECT metric, timestamp_ms, step, value, is_nan FROM metric_point ORDER BY metric, timestamp_ms, step, value, is_nan;
 DROP TABLE metric_point;
 ALTER TABLE point_in_order RENAME TO metric_point;
+
+DROP TABLE metric;
+ALTER TABLE metric_in_order RENAME TO metric;
+CREATE UNIQUE INDEX metric_by_id ON metric (id);
+CREATE INDEX metric_by_value ON metric (experiment_id, key, is_nan, value, run);
 
 CREATE TABLE param_in_order (
   run           BIGINT NOT NULL REFERENCES run (number),

@@ -48,7 +48,7 @@ def drive(target, folder, what, path, body, functions, connections, seconds, eac
     if "Non-2xx" in out or "refused" in out:
         raise SystemExit(out)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
-    half, most = (re.search(rf"{share}%\s+(\S+)", out)[1] for share in (50, 99))
+    half, most = (re.search(rf"^ +{share}% +(\S+)", out, re.M)[1] for share in (50, 99))
     spent = ""
     if before is not None:
         spent = f", {(target.cpu_seconds() - before) / (rate * seconds) * 1e6 / each:.1f} us of the server's CPU each"

@@ -1,6 +1,6 @@
 """What an operation costs in stores of 1,000 to 1,000,000 runs of one experiment: the server's CPU, and the median time.
 
-CPU is what counts on a machine with other work: it is taken over many repetitions, from the kernel's clock of 10 ms.
+CPU is what counts on a machine with other work.
 """
 
 import json

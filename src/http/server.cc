@@ -561,17 +561,17 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       const bool sent = co_await send_source(response, head_only);
       co_return sent;
     }
-    std::string message = head_of(response, response.body.size());
-    if (!head_only) message += response.body;
-    const bool sent = co_await write(message);
+    const std::string head = head_of(response, response.body.size());
+    const std::string_view body = head_only ? std::string_view{} : std::string_view(response.body);
+    const bool sent = co_await write(head, body);
     co_return sent;
   }
 
-  asio::awaitable<bool> write(const std::string& bytes) {
+  asio::awaitable<bool> write(std::string_view bytes, std::string_view more = {}) {
     error_code error;
     lowest().expires_after(kProgress);
-    const auto buffer = asio::buffer(bytes);
-    co_await asio::async_write(stream_, buffer, token_of(error));
+    const std::array<asio::const_buffer, 2> buffers{asio::buffer(bytes), asio::buffer(more)};  // no copy of a large body
+    co_await asio::async_write(stream_, buffers, token_of(error));
     co_return !error;
   }
 

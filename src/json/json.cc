@@ -2,13 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <boost/json/monotonic_resource.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/stream_parser.hpp>
 #include <charconv>
 #include <cmath>
 #include <limits>
 
-#include "json/append.h"
+#include "json/hot.h"
 
 namespace lathe::json {
 namespace {
@@ -89,10 +90,13 @@ void print_to(std::string& out, const Value& value) {
 
 }  // namespace
 
-Result<Value> parse(std::string_view text) {
+namespace {
+
+Result<Value> parse_into(std::string_view text, boost::json::storage_ptr storage) {
   boost::json::parse_options options;
   options.max_depth = 64;
   boost::json::stream_parser parser({}, options);
+  parser.reset(std::move(storage));
   boost::json::error_code error;
   const auto used = parser.write_some(text.data(), text.size(), error);
   if (!error) parser.finish(error);
@@ -105,6 +109,14 @@ Result<Value> parse(std::string_view text) {
     return parser.release();
   }
   return fail(Code::invalid, fmt::format("not JSON: {}: {}", position(text, used), error.message()));
+}
+
+}  // namespace
+
+Result<Value> parse(std::string_view text) { return parse_into(text, {}); }
+
+Result<Value> parse_to_read(std::string_view text) {
+  return parse_into(text, boost::json::make_shared_resource<boost::json::monotonic_resource>(2 * text.size()));
 }
 
 Result<Object> parse_object(std::string_view text) {

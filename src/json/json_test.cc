@@ -77,5 +77,23 @@ TEST(Fields, TheSchemaListsWhatIsRequired) {
   EXPECT_EQ(print(components["Wheel"].at("required")), R"(["name","spokes","tags"])");
 }
 
+TEST(Json, TextsAreEscapedAndReadBackTheSame) {
+  std::string all;
+  for (int c = 0; c < 0x80; ++c) all += static_cast<char>(c);
+  all += "\u00e4\u20ac\U0001F600";
+  EXPECT_EQ(view(parse(print(Value(boost::json::string_view(all))))->get_string()), all);
+  EXPECT_EQ(print(Value("a\"b\\c\n\x01/")), R"("a\"b\\c\n\u0001/")");
+}
+
+TEST(Json, NumbersAreWrittenAsTheyReadBack) {
+  for (const double number : {0.1, -0.0, 1.0, 1e300, 5e-324, 1.7976931348623157e308, 123456789.125}) {
+    const auto text = print(Value(number));
+    const auto read = parse(text).value();
+    ASSERT_TRUE(read.is_double()) << text;
+    EXPECT_EQ(read.get_double(), number) << text;
+  }
+  EXPECT_EQ(print(Value(std::numeric_limits<std::int64_t>::min())), "-9223372036854775808");
+}
+
 }  // namespace
 }  // namespace lathe::json

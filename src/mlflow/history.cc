@@ -6,8 +6,9 @@
 
 #include <algorithm>
 
-#include "json/append.h"
+#include "json/hot.h"
 #include "mlflow/table.h"
+#include "tracking/validation.h"
 
 namespace lathe::mlflow {
 namespace {
@@ -19,12 +20,15 @@ constexpr std::size_t kBulkPage = 25'000;
 constexpr std::size_t kMostRuns = 100;
 constexpr std::size_t kMostSampled = 2500;
 
-/// {"metrics": [...]} with one key.
+/// {"metrics": [...]} with one key, in one piece of memory.
 class PointsBody {
  public:
-  explicit PointsBody(std::string_view key) {
+  PointsBody(std::string_view key, std::size_t points) {
+    key_ = R"({"key":)";
     json::append(key_, key);
-    key_.insert(0, R"({"key":)").append(R"(,"value":)");
+    key_ += R"(,"value":)";
+    body_.reserve((key_.size() + 128) * points + 256);
+    body_ = kBegin;
   }
 
   /// `run_id` empty: not said.
@@ -36,35 +40,44 @@ class PointsBody {
       end += '}';
     }
     for (const auto& point : points) {
-      points_ += points_.empty() ? "" : ",";
-      points_ += key_;
-      json::append(points_, point.value);
-      points_ += R"(,"timestamp":)";
-      json::append(points_, point.timestamp_ms);
-      points_ += R"(,"step":)";
-      json::append(points_, point.step);
-      points_ += end;
+      if (body_.size() > kBegin.size()) body_ += ',';
+      body_ += key_;
+      json::append(body_, point.value);
+      body_ += R"(,"timestamp":)";
+      json::append(body_, point.timestamp_ms);
+      body_ += R"(,"step":)";
+      json::append(body_, point.step);
+      body_ += end;
     }
   }
 
   /// `always`: the list is there though it is empty.
-  http::Response response(bool always, std::string_view next_page = {}) const {
+  http::Response response(bool always, std::string_view next_page = {}) && {
     http::Response out;
-    out.body.reserve(points_.size() + 200);
-    out.body = "{";
-    if (always || !points_.empty()) out.body.append(R"("metrics":[)").append(points_).append("]");
+    out.body = std::move(body_);
+    if (out.body.size() == kBegin.size() && !always)
+      out.body = "{";
+    else
+      out.body += ']';
     if (!next_page.empty()) {
       out.body += R"(,"next_page_token":)";
       json::append(out.body, next_page);
     }
-    out.body += "}";
+    out.body += '}';
     return out;
   }
 
  private:
+  static constexpr std::string_view kBegin = R"({"metrics":[)";
   std::string key_;
-  std::string points_;
+  std::string body_;
 };
+
+std::size_t count(const std::vector<tracking::RunPoints>& runs) {
+  std::size_t out = 0;
+  for (const auto& run : runs) out += run.points.size();
+  return out;
+}
 
 Result<http::Response> history(db::Database& db, const http::Call& call) {
   LATHE_TRY(const auto fields, Message::read(call));
@@ -76,9 +89,14 @@ Result<http::Response> history(db::Database& db, const http::Call& call) {
     LATHE_TRY(const auto run, tracking::find_run(c, id));
     return tracking::metric_history(c, run, key, std::min(limit, kHistoryPage), token);
   }));
-  PointsBody body(key);
+  PointsBody body(key, page.points.size());
   body.add(page.points);
-  return body.response(false, page.next);
+  return std::move(body).response(false, page.next);
+}
+
+Result<void> check_run_ids(const std::vector<std::string>& runs) {
+  for (const auto& id : runs) LATHE_CHECK(tracking::check_run_id(id));
+  return {};
 }
 
 Result<http::Response> bulk(db::Database& db, const http::Call& call) {
@@ -92,12 +110,13 @@ Result<http::Response> bulk(db::Database& db, const http::Call& call) {
   if (!fields.has("metric_key")) return fail(Code::invalid, "GetMetricHistoryBulk request must specify a metric_key.");
   LATHE_TRY(const auto key, fields.text("metric_key"));
   LATHE_TRY(const auto limit, limit_of(fields, kBulkPage));
+  LATHE_CHECK(check_run_ids(runs));
   LATHE_TRY(const auto found, db.read([&](db::Connection& c) {
     return tracking::bulk_history(c, runs, key, std::min(limit, kBulkPage));
   }));
-  PointsBody body(key);
+  PointsBody body(key, count(found));
   for (const auto& run : found) body.add(run.points, run.run_id);
-  return body.response(true);
+  return std::move(body).response(true);
 }
 
 Result<std::optional<tracking::StepRange>> steps_of(const Message& fields) {
@@ -121,6 +140,7 @@ Result<http::Response> interval(db::Database& db, const http::Call& call) {
     return fail(Code::invalid, fmt::format("GetMetricHistoryBulkInterval request must specify at most {} run_ids. "
                                            "Received {} run_ids.",
                                            kMostRuns, runs.size()));
+  LATHE_CHECK(check_run_ids(runs));
   LATHE_TRY(const auto key, fields.need("metric_key"));
   LATHE_TRY(const auto range, steps_of(fields));
   LATHE_TRY(const auto most, fields.integer("max_results"));
@@ -129,9 +149,9 @@ Result<http::Response> interval(db::Database& db, const http::Call& call) {
   const auto limit = most ? static_cast<std::size_t>(*most) : kMostSampled;
   LATHE_TRY(const auto found,
             db.read([&](db::Connection& c) { return tracking::sampled_history(c, runs, key, range, limit); }));
-  PointsBody body(key);
+  PointsBody body(key, count(found));
   for (const auto& run : found) body.add(run.points, run.run_id);
-  return body.response(false);
+  return std::move(body).response(false);
 }
 
 }  // namespace

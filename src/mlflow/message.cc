@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "json/hot.h"
 
 namespace lathe::mlflow {
 namespace {
@@ -35,7 +36,7 @@ Result<json::Object> fields_of_body(const http::Call& call) {
   if (to_lower(trim(header->substr(0, header->find(';')))) != "application/json")
     return fail(Code::invalid, "Bad Request. Content-Type must be one of ['application/json'].");
   if (trim(call.body).empty()) return json::Object{};
-  LATHE_TRY(auto value, json::parse(call.body));
+  LATHE_TRY(auto value, json::parse_to_read(call.body));
   if (value.is_string()) {  // old clients send their JSON as a JSON string
     const std::string inner(json::view(value.get_string()));
     LATHE_TRY(value, json::parse(inner));

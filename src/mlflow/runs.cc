@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "json/append.h"
+#include "json/hot.h"
 #include "mlflow/table.h"
 #include "tracking/validation.h"
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "json/append.h"
+#include "json/hot.h"
 
 namespace lathe::mlflow {
 namespace {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/digest.h"
+#include "tracking/search.h"
 #include "tracking/series.h"
 #include "tracking/test_store.h"
 
@@ -64,7 +65,7 @@ TEST_F(History, PagesHoldEveryPointOnceAlsoThoseOfOneMomentAndThoseLoggedMeanwhi
   ASSERT_EQ(seen.size(), all.size());
   for (std::size_t i = 0; i < all.size(); ++i) {
     EXPECT_EQ(std::isnan(seen[i].value), std::isnan(all[i].value));
-    if (!std::isnan(all[i].value)) EXPECT_EQ(seen[i].value, all[i].value);
+    EXPECT_TRUE(std::isnan(all[i].value) || seen[i].value == all[i].value);
     EXPECT_EQ(seen[i].step, all[i].step);
     EXPECT_EQ(seen[i].timestamp_ms, all[i].timestamp_ms);
   }
@@ -150,6 +151,44 @@ TEST_F(History, WhatASeriesMayBeAskedIsBounded) {
   EXPECT_EQ(series({.runs = {run.run_id}, .keys = std::vector<std::string>(101, "a")}).error().code, Code::invalid);
   for (const std::size_t points : {0, 9, 10'001})
     EXPECT_EQ(series({.runs = {run.run_id}, .keys = {"a"}, .points = points}).error().code, Code::invalid);
+}
+
+TEST_F(History, AStoreOfAnOlderSchemaKeepsWhatRunsLogged) {
+  auto older = db::migrations();
+  std::erase_if(older, [](const db::Migration& step) { return step.number > 8; });
+  const auto file = (folder / "older.db").string();
+  {
+    const auto before = db::open_sqlite(file, older).value();
+    ASSERT_TRUE(before->write([](db::Connection& c) {
+      return c.script(R"sql(
+        INSERT INTO run (number, id, experiment_id, name, user_name, status, start_ms, stage, artifact_uri, job, created_by)
+        VALUES (7, 'r', 0, 'old', 'ann', 'FINISHED', 123, 'active', 'mlflow-artifacts:/0/r/artifacts', 0, 'ann');
+        INSERT INTO metric (id, run, experiment_id, key, step, timestamp_ms, value, is_nan)
+        VALUES (3, 7, 0, 'a', 2, 20, 0, 1), (4, 7, 0, 'b', 0, 5, 9, 0);
+        INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan)
+        VALUES (3, 20, 2, 0, 1), (3, 10, 1, 0.5, 0), (4, 5, 0, 9, 0);
+        INSERT INTO run_param (run, key, value) VALUES (7, 'p', 'x');
+        INSERT INTO run_tag (run, key, value) VALUES (7, 't', 'y'))sql");
+    }));
+  }
+  db = db::open_sqlite(file, db::migrations()).value();
+  const auto run = load("r");
+  const auto points = page(run.info, 10).points;
+  ASSERT_EQ(points.size(), 2U);
+  EXPECT_EQ(points[0].value, 0.5);
+  EXPECT_TRUE(std::isnan(points[1].value));
+  EXPECT_EQ(run.metrics.size(), 2U);
+  ASSERT_EQ(run.params.size(), 1U);
+  EXPECT_EQ(run.params[0].value, "x");
+  ASSERT_EQ(run.tags.size(), 1U);
+  EXPECT_EQ(run.tags[0].value, "y");
+  const auto found = db->read([](db::Connection& c) {
+    return search_runs(c, {.experiments = {0}, .filter = "params.p = 'x' AND tags.t = 'y' AND metrics.b = 9"});
+  });
+  EXPECT_EQ(found->items.size(), 1U);
+  ASSERT_TRUE(log(run.info, {{"c", 1, 1, 1}}));  // and has an id that no other metric has
+  EXPECT_EQ(load("r").metrics.size(), 3U);
+  EXPECT_EQ(page(run.info, 10).points.size(), 2U);
 }
 
 }  // namespace

@@ -75,8 +75,7 @@ Result<void> read_latest(db::Connection& c, const RunInfo& run, AllSeries& all) 
 
 /// Writes the latest points that changed. New series get their ids here.
 Result<void> write_latest(db::Connection& c, const RunInfo& run, std::vector<Series>& list) {
-  static constexpr auto kInto =
-      "INSERT INTO metric (run, key, experiment_id, id, step, timestamp_ms, value, is_nan)";
+  static constexpr auto kInto = "INSERT INTO metric (run, key, experiment_id, id, step, timestamp_ms, value, is_nan)";
   static constexpr auto kOtherwise = R"sql(
     ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, timestamp_ms = excluded.timestamp_ms,
                                          value = excluded.value, is_nan = excluded.is_nan)sql";
@@ -122,15 +121,24 @@ Result<void> write_points(db::Connection& c, const std::vector<Metric>& points, 
                "ON CONFLICT DO NOTHING");
 }
 
-/// `list`, `index`: where it stood in the request.
-Result<void> check_metric(const Metric& metric, std::string_view list, std::size_t index) {
-  LATHE_CHECK(check_key("metric", metric.key, list, index));
-  if (metric.timestamp_ms >= 0) return {};
-  return fail(Code::invalid,
-              fmt::format("Invalid value {} for parameter '{}timestamp' supplied: metric '{}' (value={}). Timestamp must "
-                          "be a nonnegative long (64-bit integer) ",
-                          metric.timestamp_ms, list.empty() ? "" : fmt::format("{}[{}].", list, index), metric.key,
-                          metric.value));
+Result<void> check_metrics(const std::vector<Metric>& metrics, const AllSeries& series) {
+  const std::string_view list = metrics.size() > 1 ? "metrics" : "";
+  std::size_t keys = 0;  // that were seen, each of which is checked once
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    const auto& metric = metrics[i];
+    if (series.of_point[i] == keys) {
+      LATHE_CHECK(check_key("metric", metric.key, list, i));
+      ++keys;
+    }
+    if (metric.timestamp_ms < 0)
+      return fail(
+          Code::invalid,
+          fmt::format("Invalid value {} for parameter '{}timestamp' supplied: metric '{}' (value={}). Timestamp "
+                      "must be a nonnegative long (64-bit integer) ",
+                      metric.timestamp_ms, list.empty() ? "" : fmt::format("{}[{}].", list, i), metric.key,
+                      metric.value));
+  }
+  return {};
 }
 
 /// Parameters never change: logging the same value again is fine, another is refused.
@@ -143,9 +151,10 @@ Result<void> check_params_unchanged(db::Connection& c, const RunInfo& run, const
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const auto& before = kept[std::string(keys[i])];
     if (before != values[i])
-      return fail(Code::invalid, fmt::format("Changing param values is not allowed. Param with key='{}' was already "
-                                             "logged with value='{}' for run ID='{}'. Attempted logging new value '{}'.",
-                                             keys[i], before, run.run_id, values[i]));
+      return fail(Code::invalid,
+                  fmt::format("Changing param values is not allowed. Param with key='{}' was already "
+                              "logged with value='{}' for run ID='{}'. Attempted logging new value '{}'.",
+                              keys[i], before, run.run_id, values[i]));
   }
   return {};
 }
@@ -184,9 +193,8 @@ Metric read_metric(const db::Row& row) {
 
 Result<void> log_metrics(db::Connection& c, const RunInfo& run, const std::vector<Metric>& metrics) {
   if (metrics.empty()) return {};
-  for (std::size_t i = 0; i < metrics.size(); ++i)
-    LATHE_CHECK(check_metric(metrics[i], metrics.size() > 1 ? "metrics" : "", i));
   auto series = series_of(metrics);
+  LATHE_CHECK(check_metrics(metrics, series));
   LATHE_CHECK(read_latest(c, run, series));
   for (std::size_t i = 0; i < metrics.size(); ++i)
     series.list[series.of_point[i]].take(metrics[i], kept(metrics[i].value));
@@ -216,8 +224,8 @@ Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector
     values.push_back(first_characters(param.value, kParamValueLimit));  // longer ones are cut, as MLflow does
   }
   const std::array<db::Column, 5> columns{run.number, run.experiment_id, run.start_ms, keys, values};
-  LATHE_TRY(const auto added, c.insert("INSERT INTO run_param (run, experiment_id, start_ms, key, value)", keys.size(), columns,
-                                       "ON CONFLICT (run, key) DO NOTHING"));
+  LATHE_TRY(const auto added, c.insert("INSERT INTO run_param (run, experiment_id, start_ms, key, value)", keys.size(),
+                                       columns, "ON CONFLICT (run, key) DO NOTHING"));
   if (added == static_cast<std::int64_t>(keys.size())) return {};
   return check_params_unchanged(c, run, keys, values);
 }
@@ -239,7 +247,7 @@ Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<T
   LATHE_CHECK(c.put("INSERT INTO run_tag (run, experiment_id, start_ms, key, value)", keys.size(), columns,
                     "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value"));
   if (const auto name = last.find(kRunName); name != last.end())
-    LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1", run.number, name->second));
+    LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1 AND name <> $2", run.number, name->second));
   return {};
 }
 

@@ -20,6 +20,7 @@ constexpr int kValueColumn = 13;  // after LATHE_RUN_COLUMNS
 struct Statement {
   Where where;
   std::string from = "run r";
+  std::string_view run = "r.number";
   std::string value = "0";  ///< what it is ordered by first, if anything
   std::string order = "r.start_ms DESC, r.id";
 };
@@ -56,6 +57,7 @@ Statement valued(std::int64_t experiment, const RunOrder& order, bool nan, const
   auto& where = out.where;
   const bool metric = order.field == RunField::metric;
   out.from = fmt::format("{} o CROSS JOIN run r", table_of(order.field));
+  out.run = "o.run";
   where.add(fmt::format("r.number = o.run AND o.experiment_id = {} AND o.key = {}", where.bind(experiment),
                         where.bind(order.key)));
   if (metric) where.add(nan ? "o.is_nan = 1" : "o.is_nan = 0");
@@ -82,6 +84,7 @@ Statement by_start(std::int64_t experiment, const RunOrder& order, const std::op
   std::string start = "r.start_ms";
   if (through) {
     out.from = fmt::format("{} d CROSS JOIN run r", table_of(through->field));
+    out.run = "d.run";
     where.add("r.number = d.run AND " + text_is(where, experiment, through->key, through->value));
     start = "d.start_ms";  // the index has it
   } else {
@@ -137,7 +140,7 @@ Result<std::vector<Placed>> walk_runs(db::Connection& c, std::int64_t experiment
     const auto* place = after && after->part == part ? &*after : nullptr;
     auto statement = part == Part::others ? by_start(experiment, order, through, place)
                                           : valued(experiment, order, part == Part::nan, place);
-    LATHE_CHECK(filter(statement.where));
+    LATHE_CHECK(filter(statement.where, statement.run));
     LATHE_TRY(auto found, run_statement(c, statement, order, part, most - out.size()));
     std::move(found.begin(), found.end(), std::back_inserter(out));
   }

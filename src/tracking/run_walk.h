@@ -51,8 +51,8 @@ struct Through {
   std::string value;
 };
 
-/// Adds conditions on r, the run.
-using Filter = std::function<Result<void>(Where&)>;
+/// Adds conditions on r, the run, whose number is in the column `run` too.
+using Filter = std::function<Result<void>(Where&, std::string_view run)>;
 
 /// At most `most` runs that come after `after`.
 Result<std::vector<Placed>> walk_runs(db::Connection& c, std::int64_t experiment, const RunOrder& order,

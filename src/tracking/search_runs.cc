@@ -76,18 +76,18 @@ Result<void> check_op(const Comparison& comparison, Ops allowed) {
                   fmt::format("Invalid comparator '{}' not one of '{}'", comparison.op_text, op_names(allowed)));
 }
 
-Result<std::string> metric_condition(Where& where, const Comparison& comparison) {
+Result<std::string> metric_condition(Where& where, std::string_view run, const Comparison& comparison) {
   // NaN equals nothing and is greater than nothing, but it is not equal to everything.
   LATHE_CHECK(check_op(comparison, kNumberOps));
   const auto key = where.bind(comparison.key);
   LATHE_TRY(const auto condition,
             number_condition(where, "x.value", comparison, "Expected numeric value type for metric"));
-  return fmt::format("EXISTS (SELECT 1 FROM metric x WHERE x.run = r.number AND x.key = {} AND {})", key,
+  return fmt::format("EXISTS (SELECT 1 FROM metric x WHERE x.run = {} AND x.key = {} AND {})", run, key,
                      comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition)
                                              : fmt::format("x.is_nan = 0 AND {}", condition));
 }
 
-Result<std::string> dataset_condition(Where& where, const Comparison& comparison) {
+Result<std::string> dataset_condition(Where& where, std::string_view run, const Comparison& comparison) {
   constexpr std::string_view kExpected = "Expected a quoted string value for dataset attributes";
   if (comparison.key != "name" && comparison.key != "digest" && comparison.key != "context")
     return fail(Code::invalid,
@@ -97,12 +97,12 @@ Result<std::string> dataset_condition(Where& where, const Comparison& comparison
   if (comparison.key == "context") {
     LATHE_TRY(const auto condition, text_condition(where, "t.value", comparison, kExpected));
     return fmt::format(
-        "EXISTS (SELECT 1 FROM run_dataset_tag t WHERE t.run = r.number AND t.key = 'mlflow.data.context' AND {})",
+        "EXISTS (SELECT 1 FROM run_dataset_tag t WHERE t.run = {} AND t.key = 'mlflow.data.context' AND {})", run,
         condition);
   }
   LATHE_TRY(const auto condition, text_condition(where, "d." + comparison.key, comparison, kExpected));
   return fmt::format(
-      "EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset d ON d.id = rd.dataset WHERE rd.run = r.number AND {})",
+      "EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset d ON d.id = rd.dataset WHERE rd.run = {} AND {})", run,
       condition);
 }
 
@@ -120,19 +120,20 @@ Result<std::string> attribute_condition(Where& where, const Comparison& comparis
   return text_condition(where, column, comparison, "Expected a quoted string value for attributes");
 }
 
-Result<std::string> condition_of(Where& where, const Comparison& comparison) {
+/// `run`: the column that holds the run's number, of the outermost table, so that what fails is not joined first.
+Result<std::string> condition_of(Where& where, std::string_view run, const Comparison& comparison) {
   LATHE_TRY(const auto entity, entity_of(comparison.entity));
   switch (entity) {
     case Entity::metric:
-      return metric_condition(where, comparison);
+      return metric_condition(where, run, comparison);
     case Entity::param:
       LATHE_CHECK(check_op(comparison, kTextOrNullOps));
-      return pair_condition(where, "FROM run_param x WHERE x.run = r.number", comparison, "parameter");
+      return pair_condition(where, fmt::format("FROM run_param x WHERE x.run = {}", run), comparison, "parameter");
     case Entity::tag:
       LATHE_CHECK(check_op(comparison, kTextOrNullOps));
-      return pair_condition(where, "FROM run_tag x WHERE x.run = r.number", comparison, "tag");
+      return pair_condition(where, fmt::format("FROM run_tag x WHERE x.run = {}", run), comparison, "tag");
     case Entity::dataset:
-      return dataset_condition(where, comparison);
+      return dataset_condition(where, run, comparison);
     case Entity::attribute:
       break;
   }
@@ -225,32 +226,37 @@ Result<std::string> finding(Where& where, std::int64_t experiment, Entity entity
 /// any, or the runs are named by their ids, which is better still.
 Result<std::optional<Finder>> best_finder(db::Connection& c, std::int64_t experiment,
                                           const std::vector<Comparison>& filter) {
-  std::optional<Finder> best;
+  std::vector<Finder> finders;
   for (std::size_t i = 0; i < filter.size(); ++i) {
     LATHE_TRY(const auto entity, entity_of(filter[i].entity));
     if (entity == Entity::attribute && filter[i].key == "run_id" && (filter[i].op == Op::eq || filter[i].op == Op::in))
       return std::nullopt;
-    if (!can_find(entity, filter[i])) continue;
+    if (can_find(entity, filter[i])) finders.push_back({i, entity, kMostSorted + 1});
+  }
+  // Texts first: fewer runs share one than lie in a range of numbers, and what was counted bounds what is still
+  // counted.
+  std::stable_partition(finders.begin(), finders.end(), [](const Finder& finder) { return finder.one_text(); });
+  std::optional<Finder> best;
+  for (auto& finder : finders) {
     Where where;
-    LATHE_TRY(const auto condition, finding(where, experiment, entity, filter[i]));
-    const auto most = best ? best->count : kMostSorted + 1;
+    LATHE_TRY(const auto condition, finding(where, experiment, finder.entity, filter[finder.place]));
+    const auto most = static_cast<std::int64_t>(best ? best->count : finder.count);
     const auto sql = fmt::format("SELECT COUNT(*) FROM (SELECT 1 FROM {} d WHERE {} LIMIT {}) found",
-                                 table_of(field_of(entity)), condition, where.bind(static_cast<std::int64_t>(most)));
-    std::size_t count = 0;
-    LATHE_CHECK(
-        c.run(sql, where.params(), [&](const db::Row& row) { count = static_cast<std::size_t>(row.integer(0)); }));
-    if (!best || count < best->count) best = Finder{i, entity, count};
+                                 table_of(field_of(finder.entity)), condition, where.bind(most));
+    LATHE_CHECK(c.run(sql, where.params(),
+                      [&](const db::Row& row) { finder.count = static_cast<std::size_t>(row.integer(0)); }));
+    if (!best || finder.count < best->count) best = finder;
   }
   return best;
 }
 
 /// `but`: the place of the comparison that is met already.
-Result<void> add_filter(Where& where, const RunSearch& search, const std::vector<Comparison>& filter,
-                        std::optional<std::size_t> but = std::nullopt) {
+Result<void> add_filter(Where& where, std::string_view run, const RunSearch& search,
+                        const std::vector<Comparison>& filter, std::optional<std::size_t> but = std::nullopt) {
   if (search.view != View::all) where.add(stage_condition("r.stage", search.view));
   for (std::size_t i = 0; i < filter.size(); ++i) {
     if (but == i) continue;
-    LATHE_TRY(const auto condition, condition_of(where, filter[i]));
+    LATHE_TRY(const auto condition, condition_of(where, run, filter[i]));
     where.add(condition);
   }
   return {};
@@ -270,8 +276,8 @@ Result<FoundRuns> find_walking(db::Connection& c, const RunSearch& search, const
     const auto& comparison = filter[finder->place];
     through = Through{field_of(finder->entity), comparison.key, comparison.value.text};
   }
-  const auto add = [&](Where& where) {
-    return add_filter(where, search, filter, finder ? std::optional{finder->place} : std::nullopt);
+  const auto add = [&](Where& where, std::string_view run) {
+    return add_filter(where, run, search, filter, finder ? std::optional{finder->place} : std::nullopt);
   };
   std::vector<Placed> found;
   for (const auto experiment : search.experiments) {
@@ -304,7 +310,8 @@ Result<FoundRuns> find_sorting(db::Connection& c, const RunSearch& search, const
   for (const auto id : search.experiments) experiments += (experiments.empty() ? "" : ", ") + where.bind(id);
   where.add(fmt::format("r.experiment_id IN ({})", experiments.empty() ? "NULL" : experiments));
   LATHE_TRY(const auto order, order_of(where, search.order_by));
-  LATHE_CHECK(add_filter(where, search, filter, finder ? std::optional{finder->place} : std::nullopt));
+  LATHE_CHECK(add_filter(where, finder ? "d.run" : "r.number", search, filter,
+                         finder ? std::optional{finder->place} : std::nullopt));
   const auto sql =
       fmt::format("SELECT " LATHE_RUN_COLUMNS " FROM {}{} WHERE {} ORDER BY {} LIMIT {} OFFSET {}", from, order.joins,
                   where.sql(), order.terms, where.bind(static_cast<std::int64_t>(search.limit + 1)),
@@ -322,7 +329,7 @@ Result<FoundRuns> find_sorting(db::Connection& c, const RunSearch& search, const
 Result<FoundRuns> find_runs(db::Connection& c, const RunSearch& search, const std::vector<Comparison>& filter) {
   Where checked;
   LATHE_CHECK(order_of(checked, search.order_by));
-  LATHE_CHECK(add_filter(checked, search, filter));
+  LATHE_CHECK(add_filter(checked, "r.number", search, filter));
   LATHE_TRY(const auto offset, parse_page_token(search.page_token));
   LATHE_TRY(const auto after, place_of(search.page_token));
   if (search.experiments.empty()) return FoundRuns{};

@@ -17,8 +17,8 @@ namespace lathe::tracking {
 namespace {
 
 constexpr std::size_t kMostRead = 131'072;  ///< points of one request that are read whole
-constexpr std::size_t kMostWindows = 1024;  ///< of one request
-constexpr std::int64_t kWindow = 16;        ///< points of a stretch
+constexpr std::size_t kMostWindows = 512;   ///< of one request
+constexpr std::int64_t kWindow = 32;        ///< points of a stretch
 
 /// What of a metric is asked for: a range of time, for the store, and of steps, which it has no order of.
 struct Range {
@@ -50,10 +50,16 @@ Result<std::optional<Point>> read_last(db::Connection& c, std::int64_t metric, c
   return db::first(c, kSql, read_point, metric, range.first_ms, range.last_ms);
 }
 
+/// Whether the metric has more points in the range. Counting is cheaper than reading, but not for nothing: it is done
+/// where the steps say that there are many.
 Result<bool> has_more_than(db::Connection& c, std::int64_t metric, const Range& range, std::size_t most) {
+  static constexpr auto kSteps = "SELECT step FROM metric WHERE id = $1";
   static constexpr auto kSql = R"sql(
     SELECT 1 FROM metric_point WHERE metric = $1 AND timestamp_ms >= $2 AND timestamp_ms <= $3
      ORDER BY timestamp_ms LIMIT 1 OFFSET $4)sql";
+  LATHE_TRY(const auto step, db::first(
+                                 c, kSteps, [](const db::Row& row) { return row.integer(0); }, metric));
+  if (!step || *step < static_cast<std::int64_t>(most)) return false;
   LATHE_TRY(const auto found, db::first(
                                   c, kSql, [](const db::Row&) { return true; }, metric, range.first_ms, range.last_ms,
                                   static_cast<std::int64_t>(most)));
@@ -119,16 +125,21 @@ Result<Series> read_one(db::Connection& c, const RunInfo& run, const std::string
   Series out{.run_id = run.run_id, .key = key, .total = {}, .steps = {}, .timestamps = {}, .values = {}};
   const auto range = range_of(query);
   const auto whole = std::max(kMostRead / share, query.points);
-  LATHE_TRY(const bool long_one, has_more_than(c, metric, range, whole));
-  auto points = long_one ? read_windows(c, metric, range, std::max<std::size_t>(kMostWindows / share, 16))
-                         : read_between(c, metric, range.first_ms, range.last_ms, static_cast<std::int64_t>(whole));
-  if (!points) return fail(points.error());
-  std::erase_if(*points, [&](const Point& p) { return p.step < range.first_step || p.step > range.last_step; });
+  LATHE_TRY(bool long_one, has_more_than(c, metric, range, whole));
+  std::vector<Point> points;
+  if (!long_one) {
+    LATHE_TRY(points, read_between(c, metric, range.first_ms, range.last_ms, static_cast<std::int64_t>(whole) + 1));
+    long_one = points.size() > whole;
+  }
+  if (long_one) {
+    LATHE_TRY(points, read_windows(c, metric, range, std::max<std::size_t>(kMostWindows / share, 16)));
+  }
+  std::erase_if(points, [&](const Point& p) { return p.step < range.first_step || p.step > range.last_step; });
   const auto before = [](const Point& a, const Point& b) { return a.step < b.step; };
-  if (query.by == Axis::step && !std::is_sorted(points->begin(), points->end(), before))
-    std::stable_sort(points->begin(), points->end(), before);
-  if (!long_one) out.total = static_cast<std::int64_t>(points->size());
-  fill(out, *points, query.points);
+  if (query.by == Axis::step && !std::is_sorted(points.begin(), points.end(), before))
+    std::stable_sort(points.begin(), points.end(), before);
+  if (!long_one) out.total = static_cast<std::int64_t>(points.size());
+  fill(out, points, query.points);
   return out;
 }
 

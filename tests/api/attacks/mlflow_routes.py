@@ -54,6 +54,9 @@ ROUTES = [
     Route("POST", "runs/outputs", "track", {"run_id": "RUN", "models": [{"model_id": "MODEL", "step": 1}]}),
     Route("POST", "runs/log-model", "track", {"run_id": "RUN", "model_json": MODEL_JSON}),
     Route("GET", "metrics/get-history", "read", {"run_id": "RUN", "metric_key": "m", "max_results": 5}),
+    Route("GET", "metrics/get-history-bulk", "read", {"run_id": "RUN", "metric_key": "m", "max_results": 5}),
+    Route("GET", "metrics/get-history-bulk-interval", "read", {"run_ids": "RUN", "metric_key": "m", "max_results": 5,
+                                                               "start_step": 0, "end_step": 5}),  # fmt: skip
     Route("POST", "logged-models", "track", {"experiment_id": "0", "name": "n", "source_run_id": "RUN", "model_type": "t",
                                              "params": [PAIR], "tags": [PAIR]}),  # fmt: skip
     Route("POST", "logged-models/search", "read", {"experiment_ids": ["0"], "filter": "name = 'x'", "datasets": [{"dataset_name": "d"}],
