@@ -1,4 +1,4 @@
-#include "base/time.h"
+#include "base/iso8601.h"
 
 #include <gtest/gtest.h>
 
@@ -21,6 +21,16 @@ TEST(Duration, RubbishIsInvalid) {
 
 TEST(Time, IsWrittenInUtcWithMicroseconds) {
   EXPECT_EQ(to_iso8601(from_micros(1'777'638'600'123'456)), "2026-05-01T12:30:00.123456Z");
+}
+
+TEST(Time, IsReadWithAnyFractionAndOffset) {
+  EXPECT_EQ(micros(parse_iso8601("2026-05-01T12:30:00.123456Z").value()), 1'777'638'600'123'456);
+  EXPECT_EQ(micros(parse_iso8601("2026-05-01T12:30:00.5Z").value()), 1'777'638'600'500'000);
+  EXPECT_EQ(micros(parse_iso8601("2026-05-01T14:30:00.123456789+02:00").value()), 1'777'638'600'123'456);
+  EXPECT_EQ(micros(parse_iso8601("1969-12-31T23:59:59.999999Z").value()), -1);
+  for (const char* text : {"", "2026-05-01", "2026-02-30T00:00:00Z", "2026-05-01T24:00:00Z", "2026-05-01T12:30:00", "x",
+                           "2026-05-01T12:30:00Zx", "-026-05-01T12:30:00Z", "2026-05-01T12:30:00+0200", "2026-05-01T12:30:-1Z"})
+    EXPECT_FALSE(parse_iso8601(text)) << text;
 }
 
 }  // namespace
