@@ -12,6 +12,8 @@ find_package(CLI11 REQUIRED)
 find_package(tl-expected REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(pugixml REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(ZLIB REQUIRED)
 
 # Boost 1.81's headers cannot be installed beside Debian's scipy (which pulls in 1.74's), so they are unpacked from
 # the Debian package below build/ (see docs/decisions/boost-headers.md).

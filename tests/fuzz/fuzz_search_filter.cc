@@ -5,6 +5,7 @@
 #include <string>
 
 #include "registry/registry.h"
+#include "traces/traces.h"
 #include "tracking/lineage.h"
 #include "tracking/search.h"
 
@@ -32,11 +33,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::vector<std::string> order;
   if (line != std::string::npos) order.push_back(text.substr(line + 1));
   const auto found = store().read([&](db::Connection& c) -> Result<void> {
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
       case 0: LATHE_CHECK(tracking::search_runs(c, {.experiments = {0}, .filter = filter, .order_by = order})); break;
       case 1: LATHE_CHECK(tracking::search_experiments(c, {.filter = filter, .order_by = order})); break;
       case 2: LATHE_CHECK(registry::search_models(c, {.filter = filter, .order_by = order})); break;
       case 3: LATHE_CHECK(registry::search_versions(c, {.filter = filter, .order_by = order})); break;
+      case 4: LATHE_CHECK(traces::search_traces(c, {.experiments = {0}, .filter = filter, .order_by = order})); break;
       default: {
         tracking::ModelSearch search{.experiments = {0}, .filter = filter};
         for (const auto& field : order) search.order_by.push_back({.field = field});
