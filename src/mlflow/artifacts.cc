@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "mlflow/places.h"
 #include "mlflow/table.h"
+#include "mlflow/trace_wire.h"
 #include "tracking/validation.h"
 
 namespace lathe::mlflow {
@@ -103,7 +104,9 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts) {
   table.add_waiting("artifact_get", Method::get, "/mlflow-artifacts/artifacts/{path*}", Right::read, "An artifact's bytes.",
             [&](Call& call) -> Result<Response> {
               const auto path = path_of(call);
-              LATHE_CHECK(parse_place(path));
+              LATHE_TRY(const auto place, parse_place(path));
+              if (path.ends_with("/artifacts/traces.json") && !place.trace_id.empty())
+                return trace_data(db, artifacts, place.trace_id, range_of(call));
               return artifacts.download(path, range_of(call));
             });
   table.add_upload("artifact_put", "/mlflow-artifacts/artifacts/{path*}", "Keep an artifact, streamed.",

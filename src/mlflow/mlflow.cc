@@ -5,9 +5,9 @@
 namespace lathe::mlflow {
 namespace {
 
-// What we say to be: MLflow's clients ask before they use newer calls. From 3.4 on they would upload spans by OTLP,
-// which is not spoken here yet; below it they keep traces as artifacts.
-constexpr const char* kSpokenVersion = "3.3.2";
+// What we say to be: MLflow's clients ask before they use newer calls. From 3.4 on they send spans by OTLP; below it they
+// keep traces as artifacts. No client asks for more yet, and what is not said is not asked for.
+constexpr const char* kSpokenVersion = "3.4.0";
 
 http::Route open_route(const char* id, const char* path, const char* summary) {
   http::Route route;
@@ -44,6 +44,9 @@ void add_routes(http::Router& router, db::Database& db, storage::Storage& artifa
   add_direct_routes(table, artifacts);
   add_web_app_routes(table, artifacts);
   add_import_routes(table, artifacts);
+  add_trace_routes(table, artifacts);
+  add_assessment_routes(table);
+  add_otlp_route(router, db);
 }
 
 }  // namespace lathe::mlflow

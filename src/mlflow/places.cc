@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "registry/registry.h"
 #include "storage/storage.h"
+#include "traces/traces.h"
 #include "tracking/lineage.h"
 #include "tracking/validation.h"
 
@@ -38,6 +39,7 @@ std::optional<std::string> after(const std::string& source, std::string_view sch
 
 Result<Source> of_place(db::Connection& c, const std::string& source, const std::string& path) {
   LATHE_TRY(const auto place, parse_place(path));
+  if (!place.trace_id.empty()) return fail(bad_source(source, "A trace holds no model."));
   LATHE_CHECK(check_exists(c, place));
   Source out{source, place.run_id, place.model_id};
   if (!place.model_id.empty()) {
@@ -125,18 +127,20 @@ Result<Place> parse_place(const std::string& path) {
   const auto parts = split(path, '/');
   const auto refuse = [&] {
     return fail(Code::invalid, fmt::format("Invalid path: '{}'. Artifacts lie at <experiment id>/<run "
-                                           "id>/artifacts/... or <experiment id>/models/<model "
-                                           "id>/artifacts/...",
+                                           "id>/artifacts/..., <experiment id>/models/<model "
+                                           "id>/artifacts/... or <experiment id>/traces/<trace id>/artifacts/...",
                                            printable(path.substr(0, 300))));
   };
   Place out;
-  const bool model = parts.size() >= 4 && parts[1] == "models";
-  const std::size_t artifacts = model ? 3 : 2;
+  const bool nested = parts.size() >= 4 && parts[2] != "artifacts";  // a run may be called "models" or "traces"
+  const bool model = nested && parts[1] == "models";
+  const bool trace = nested && parts[1] == "traces";
+  const std::size_t artifacts = model || trace ? 3 : 2;
   if (parts.size() <= artifacts || parts[artifacts] != "artifacts") return refuse();
   const auto experiment = tracking::parse_experiment_id(parts[0]);
   if (!experiment || !tracking::check_run_id(parts[artifacts - 1])) return refuse();
   out.experiment = *experiment;
-  (model ? out.model_id : out.run_id) = parts[artifacts - 1];
+  (model ? out.model_id : trace ? out.trace_id : out.run_id) = parts[artifacts - 1];
   const auto names_nothing = [](std::string_view part) { return part.empty() || part == "."; };
   out.whole = std::all_of(parts.begin() + static_cast<std::ptrdiff_t>(artifacts) + 1, parts.end(), names_nothing);
   return out;
@@ -147,19 +151,25 @@ Result<void> check_exists(db::Connection& c, const Place& place) {
   if (!place.model_id.empty()) {
     LATHE_TRY(const auto model, tracking::find_logged_model(c, place.model_id));
     experiment = model.experiment_id;
+  } else if (!place.trace_id.empty()) {
+    LATHE_TRY(const auto trace, traces::find_trace(c, place.trace_id));
+    experiment = trace.experiment_id;
   } else {
     LATHE_TRY(const auto run, tracking::find_run(c, place.run_id));
     experiment = run.experiment_id;
   }
   if (experiment == place.experiment) return {};
   return fail(Code::not_found,
-              fmt::format("{}{} is not in the experiment {}", place.run_id, place.model_id, place.experiment));
+              fmt::format("{}{}{} is not in the experiment {}", place.run_id, place.model_id, place.trace_id,
+                          place.experiment));
 }
 
 Result<void> check_may_write(db::Connection& c, const http::Principal& who, const Place& place) {
   LATHE_CHECK(check_exists(c, place));
   if (!place.model_id.empty())
     LATHE_CHECK(tracking::writable_logged_model(c, who, place.model_id));
+  else if (!place.trace_id.empty())
+    LATHE_CHECK(traces::writable_trace(c, who, place.trace_id));
   else
     LATHE_CHECK(tracking::writable_run(c, who, place.run_id));
   return {};

@@ -10,12 +10,13 @@
 /// Where artifacts lie, and what an artifact URI may name.
 namespace lathe::mlflow {
 
-/// A path below the artifact root: `<experiment>/<run>/artifacts[/...]` or
-/// `<experiment>/models/<model>/artifacts[/...]`.
+/// A path below the artifact root: `<experiment>/<run>/artifacts[/...]`, `<experiment>/models/<model>/artifacts[/...]` or
+/// `<experiment>/traces/<trace>/artifacts[/...]`.
 struct Place {
   std::int64_t experiment = 0;
   std::string run_id;    ///< or
-  std::string model_id;  ///< this one
+  std::string model_id;  ///< this one, or
+  std::string trace_id;  ///< this one
   bool whole = false;    ///< the folder `artifacts` itself
 };
 
@@ -26,7 +27,7 @@ Result<void> check_path(const std::string& path);
 /// Errors: `invalid` — not such a path, or one that no honest client sends.
 Result<Place> parse_place(const std::string& path);
 
-/// That the run or logged model exists, in that experiment. Errors: `not_found`.
+/// That the run, logged model or trace exists, in that experiment. Errors: `not_found`.
 Result<void> check_exists(db::Connection& c, const Place& place);
 /// And that `who` may write it. Errors: also `forbidden`, and `invalid` for a deleted run.
 Result<void> check_may_write(db::Connection& c, const http::Principal& who, const Place& place);

@@ -7,13 +7,15 @@
 namespace lathe::mlflow {
 namespace {
 
-TEST(Place, IsARunsOrAModelsFolder) {
+TEST(Place, IsARunsAModelsOrATracesFolder) {
   EXPECT_EQ(parse_place("1/abc/artifacts/a/b")->run_id, "abc");
   EXPECT_EQ(parse_place("1/abc/artifacts")->experiment, 1);
   EXPECT_EQ(parse_place("0/models/m-1/artifacts/x")->model_id, "m-1");
+  EXPECT_EQ(parse_place("0/traces/tr-1/artifacts/traces.json")->trace_id, "tr-1");
+  EXPECT_EQ(parse_place("0/traces/artifacts/a/b")->run_id, "traces") << "a run may be called so";
   for (const auto* path :
        {"", "x", "1", "1/abc", "1/abc/other", "x/abc/artifacts", "1/../artifacts", "1/abc/artifacts/../../x",
-        "/1/abc/artifacts", "1/models/m-1/x", "1/a b/artifacts", "1//artifacts"})
+        "/1/abc/artifacts", "1/models/m-1/x", "1/traces/tr-1/x", "1/traces/../artifacts/x", "1/a b/artifacts", "1//artifacts"})
     EXPECT_EQ(parse_place(path).error().code, Code::invalid) << path;
 }
 

@@ -102,6 +102,9 @@ void add_artifact_routes(Table& table, storage::Storage& artifacts);
 void add_direct_routes(Table& table, storage::Storage& artifacts);
 void add_web_app_routes(Table& table, storage::Storage& artifacts);
 void add_import_routes(Table& table, storage::Storage& artifacts);
+void add_trace_routes(Table& table, storage::Storage& artifacts);
+void add_assessment_routes(Table& table);
+void add_otlp_route(http::Router& router, db::Database& db);
 
 /// "ACTIVE_ONLY", ...; absent: active only.
 Result<tracking::View> view_of(const Message& message, std::string_view name);

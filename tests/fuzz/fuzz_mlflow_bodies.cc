@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } else {
     call.body = rest;
   }
-  for (const auto* name : {"model_id", "key", "path"})
+  for (const auto* name : {"model_id", "key", "path", "trace_id", "assessment_id"})
     call.params.emplace_back(name, data[1] % 2 == 0 ? rest.substr(0, 40) : "m-0");
   const auto answer = answer_of(entry, std::move(call));
   if (!answer && answer.error().code == Code::internal) std::abort();

@@ -9,7 +9,8 @@ ROOTS = ("/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0")
 class Route:
     """`needs`: read (viewers, and jobs), track (members, and jobs for their own runs), write (members) or administer.
 
-    fields  a call that is good in form. RUN, MODEL (a logged model) and VERSION's NAME stand for those of the test.
+    fields  a call that is good in form. RUN, MODEL (a logged model), VERSION's NAME, and TRACE with its SAID (an
+            assessment) and EXPID (its experiment, where no job is) stand for those of the test.
     """
 
     method: str
@@ -25,6 +26,12 @@ METRIC = {"key": "m", "value": 1, "timestamp": 1}
 PAIR = {"key": "k", "value": "v"}
 DATASET = {"dataset": {"name": "n", "digest": "d", "source_type": "t", "source": "s"}, "tags": [PAIR]}
 MODEL_JSON = '{"artifact_path": "m", "flavors": {}, "utc_time_created": "now", "run_id": "RUN"}'
+
+ASSESSMENT = {"assessment_name": "n", "source": {"source_type": "HUMAN", "source_id": "s"}, "rationale": "r",
+              "feedback": {"value": 1}, "metadata": {"k": "v"}}  # fmt: skip
+TRACE_INFO = {"trace_id": "TRACE", "trace_location": {"mlflow_experiment": {"experiment_id": "EXPID"}}, "state": "OK",
+              "request_time": "2026-05-01T12:30:00Z", "execution_duration": "1.5s", "tags": {"k": "v"}, "trace_metadata": {"k": "v"},
+              "assessments": [ASSESSMENT]}  # fmt: skip
 
 ROUTES = [
     Route("POST", "experiments/create", "write", {"name": "NEW", "tags": [PAIR]}),
@@ -95,6 +102,22 @@ ROUTES = [
     Route("GET", "model-versions/get-download-uri", "read", {"name": "NAME", "version": "1"}),
     Route("POST", "model-versions/set-tag", "write", {"name": "NAME", "version": "1", **PAIR}),
     Route("DELETE", "model-versions/delete-tag", "write", {"name": "NAME", "version": "1", "key": "k"}),
+    Route("POST", "traces", "track", {"trace": {"trace_info": TRACE_INFO}}),
+    Route("GET", "traces/TRACE", "read"),
+    Route("GET", "traces/get", "read", {"trace_id": "TRACE", "allow_partial": "true"}),
+    Route("GET", "traces/batchGet", "read", {"trace_ids": "TRACE"}),
+    Route("POST", "traces/batchGetInfos", "read", {"trace_ids": ["TRACE"]}),
+    Route("POST", "traces/search", "read", {"locations": [{"mlflow_experiment": {"experiment_id": "EXPID"}}], "filter": "name = 'x'",
+                                            "max_results": 5, "order_by": ["timestamp"]}),  # fmt: skip
+    Route("POST", "traces/delete-traces", "write", {"experiment_id": "EXPID", "request_ids": ["tr-none"]}),
+    Route("PATCH", "traces/TRACE/tags", "track", PAIR),
+    Route("DELETE", "traces/TRACE/tags", "track", {"key": "none"}),
+    Route("POST", "traces/link-to-run", "track", {"run_id": "RUN", "trace_ids": ["TRACE"]}),
+    Route("POST", "traces/TRACE/assessments", "track", {"assessment": ASSESSMENT}),
+    Route("GET", "traces/TRACE/assessments/SAID", "read"),
+    Route("PATCH", "traces/TRACE/assessments/SAID", "track", {"assessment": ASSESSMENT, "update_mask": "rationale"}),
+    Route("DELETE", "traces/TRACE/assessments/none", "track"),
+    Route("GET", "get-trace-artifact", "read", {"request_id": "TRACE"}),
     Route("GET", "server-info", "read"),
     Route("POST", "users/create", "administer", {"username": "admin", "password": "long enough to be one"}),
     Route("GET", "users/list", "administer"),
@@ -111,10 +134,15 @@ ARTIFACTS = [
     Route("GET", "/mlflow-artifacts/artifacts/0/RUN/artifacts/a", "read"),
     Route("PUT", "/mlflow-artifacts/artifacts/0/RUN/artifacts/a", "track"),
     Route("DELETE", "/mlflow-artifacts/artifacts/0/RUN/artifacts/none", "track"),
+    Route("GET", "/mlflow-artifacts/artifacts/EXPID/traces/TRACE/artifacts/traces.json", "read"),
+    Route("PUT", "/mlflow-artifacts/artifacts/EXPID/traces/TRACE/artifacts/a", "track"),
+    Route("DELETE", "/mlflow-artifacts/artifacts/EXPID/traces/TRACE/artifacts/none", "track"),
 ]
 ROOTLESS = [
     Route("GET", "/get-artifact", "read", {"run_id": "RUN", "path": "a"}),
     Route("GET", "/model-versions/get-artifact", "read", {"name": "NAME", "version": "1", "path": "a"}),
+    Route("POST", "/v1/traces", "track", {"resourceSpans": [{"scopeSpans": [{"spans": [
+        {"traceId": "1" * 32, "spanId": "1" * 16, "name": "n", "startTimeUnixNano": "1"}]}]}]}),  # fmt: skip
 ]
 
 # What MLflow has and Lathe does not: JSON says so, below both prefixes.
@@ -127,5 +155,7 @@ NOT_SPOKEN = [
     ("GET", "gateway/endpoints/list"), ("POST", "gateway/secrets/create"), ("GET", "gateway-proxy"), ("POST", "gateway-proxy"),
     ("POST", "runs/create-promptlab-run"), ("GET", "workspaces"), ("POST", "issues/search"), ("GET", "ui-telemetry"),
     ("POST", "demo/generate"), ("GET", "assistant/config"), ("POST", "scorer/invoke"),
+    ("GET", "traces"), ("PATCH", "traces/tr-1"), ("GET", "traces/tr-1/info"), ("POST", "traces/metrics"), ("POST", "traces/link-prompts"),
+    ("POST", "traces/calculate-filter-correlation"),
     ("GET", "experiments/list"), ("GET", "runs/nothing"), ("POST", "nothing/at/all"),
 ]  # fmt: skip

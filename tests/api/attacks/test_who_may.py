@@ -101,7 +101,7 @@ def test_other_web_sites_are_refused(attacked, origin):
                                   "<script>alert(1)</script>"])  # fmt: skip
 def test_a_form_is_not_taken_for_json(attacked, kind):
     for route, path in attacked.places():
-        if route.method not in ("POST", "PATCH", "DELETE") or route.path == "upload-artifact" or "artifacts/0" in path:
+        if route.method not in ("POST", "PATCH", "DELETE") or route.path == "upload-artifact" or "/mlflow-artifacts/" in path:
             continue
         answer = attacked.send(route.method, path, token=attacked.server.token, data=b'{"run_id": "x"}',
                                headers={"Content-Type": kind})  # fmt: skip
