@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "app/config.h"
+#include "db/db.h"
 #include "storage/storage.h"
 
 namespace lathe::app {
@@ -21,6 +22,10 @@ struct StoreRequest {
   bool force = false;
 };
 int store(const Config& config, const StoreRequest& request);
+
+/// The store that the settings name, for a server on `data`, with these steps of its schema.
+Result<std::unique_ptr<db::Database>> open_store(const Config& config, const std::filesystem::path& data,
+                                                 const std::vector<db::Migration>& steps);
 
 /// The place of artifacts that the settings name, for a server on `data`; `to_read`: beside one.
 Result<std::unique_ptr<storage::Storage>> open_artifacts(const Config& config, const std::filesystem::path& data, bool to_read);

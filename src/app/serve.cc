@@ -64,7 +64,7 @@ class App {
       return fail(Code::invalid, "--auth off works on loopback only: leave auth on, or listen on 127.0.0.1");
     LATHE_TRY(auto folder, DataFolder::lock(data));
     folder_.emplace(std::move(folder));
-    LATHE_TRY(db_, open_store());
+    LATHE_TRY(db_, open_store(config_, data, db::migrations()));
     LATHE_TRY(auth_, auth::Auth::open(*db_, !config_.flag("auth")));
     LATHE_TRY(const auto first_token, auth_->first_start());
     if (first_token)
@@ -140,15 +140,6 @@ class App {
     return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port")};
   }
 
-  Result<std::unique_ptr<db::Database>> open_store() const {
-    const auto& store = config_.text("store");
-    if (store == "sqlite") return db::open_sqlite((config_.data() / "lathe.db").string(), db::migrations());
-    return db::open_postgres(store, db::migrations(), [](const std::string& why) {
-      log::error("ending why=\"{}\"", why);
-      ::kill(::getpid(), SIGTERM);
-    });
-  }
-
   removal::Remover::Options removal_options() const {
     removal::Remover::Options options{config_.data(), launcher_->root()};
     if (const auto retention = parse_duration(config_.text("deleted_retention"))) options.retention = *retention;
@@ -198,6 +189,16 @@ class App {
 };
 
 }  // namespace
+
+Result<std::unique_ptr<db::Database>> open_store(const Config& config, const std::filesystem::path& data,
+                                                 const std::vector<db::Migration>& steps) {
+  const auto& store = config.text("store");
+  if (store == "sqlite") return db::open_sqlite((data / "lathe.db").string(), steps);
+  return db::open_postgres(store, steps, [](const std::string& why) {
+    log::error("ending why=\"{}\"", why);
+    ::kill(::getpid(), SIGTERM);
+  });
+}
 
 Result<std::unique_ptr<storage::Storage>> open_artifacts(const Config& config, const std::filesystem::path& data, bool to_read) {
   const auto& where = config.text("artifacts");

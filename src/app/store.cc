@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/time.h"
+#include "db/postgres_place.h"
 #include "jobs/launcher.h"
 
 namespace lathe::app {
@@ -30,7 +31,11 @@ std::string said(const backup::Summary& summary) {
                      size_text(summary.file_bytes), summary.made_at);
 }
 
-Result<void> check_there(const fs::path& data) {
+bool in_postgres(const Config& config) { return config.text("store") != "sqlite"; }
+
+Result<void> check_there(const Config& config) {
+  const auto data = config.data();
+  if (in_postgres(config)) return {};  // opening it tells
   if (::access((data / "lathe.db").c_str(), F_OK) == 0) return {};
   return fail(Code::not_found,
               fmt::format("there is no store in {}: name the server's data folder with --data", data.string()));
@@ -47,8 +52,9 @@ Result<void> check_stopped(const fs::path& data) {
 template <class F>
 Result<int> with_store(const Config& config, F&& work) {
   const auto data = config.data();
-  LATHE_CHECK(check_there(data));
-  LATHE_TRY(const auto db, db::open_sqlite_to_read((data / "lathe.db").string()));
+  LATHE_CHECK(check_there(config));
+  LATHE_TRY(const auto db, in_postgres(config) ? db::open_postgres_to_read(config.text("store"))
+                                               : db::open_sqlite_to_read((data / "lathe.db").string()));
   LATHE_TRY(const auto artifacts, open_artifacts(config, data, true));
   return work(backup::Store{data, *db, *artifacts});
 }
@@ -84,16 +90,20 @@ Result<int> check(const backup::Store& store) {
 
 Result<int> compact(const Config& config) {
   const auto data = config.data();
-  LATHE_CHECK(check_there(data));
+  LATHE_CHECK(check_there(config));
   LATHE_TRY(const auto lock, DataFolder::lock(data));
   const auto file = data / "lathe.db";
   std::error_code error;
   const auto before = fs::file_size(file, error);
   std::uint64_t freed = 0;
   {
-    LATHE_TRY(const auto db, db::open_sqlite(file.string(), db::migrations()));
+    LATHE_TRY(const auto db, open_store(config, data, db::migrations()));
     LATHE_TRY(const auto artifacts, open_artifacts(config, data, false));
     LATHE_TRY(freed, backup::remove_leftovers({data, *db, *artifacts}));
+  }
+  if (in_postgres(config)) {
+    fmt::print("leftovers removed: {}; PostgreSQL's own VACUUM looks after its rows\n", size_text(freed));
+    return 0;
   }
   LATHE_CHECK(db::compact_sqlite(file.string()));
   const auto after = fs::file_size(file, error);
@@ -117,16 +127,26 @@ Result<void> restore_beside(const Config& config, const fs::path& data, const fs
   std::vector<db::Migration> steps;
   for (const auto& each : db::migrations())
     if (each.number <= step) steps.push_back(each);
-  const auto store_file = (beside / "lathe.db").string();
   {
-    LATHE_TRY(const auto db, db::open_sqlite(store_file, steps));
+    LATHE_TRY(const auto db, open_store(config, beside, steps));
     LATHE_TRY(const auto artifacts, open_artifacts(config, beside, false));
     LATHE_TRY(const auto jobs, jobs::Launcher::make_root(data, beside));
     LATHE_TRY(const auto summary, backup::read_backup({beside, *db, *artifacts}, file, jobs));
     fmt::print("{}: {}\n", data.string(), said(summary));
   }
-  LATHE_TRY(const auto upgraded, db::open_sqlite(store_file, db::migrations()));
+  LATHE_TRY(const auto upgraded, open_store(config, beside, db::migrations()));
   return {};
+}
+
+/// A PostgreSQL database takes a backup only when it holds no store.
+Result<void> check_empty(const Config& config) {
+  if (!in_postgres(config)) return {};
+  const auto there = db::open_postgres_to_read(config.text("store"));
+  if (!there && there.error().code == Code::not_found) return {};
+  if (!there) return fail(there.error());
+  return fail(Code::conflict,
+              fmt::format("the database {} holds a store already: name an empty one with --store (`createdb` makes one)",
+                          db::shown_place(config.text("store"))));
 }
 
 Result<int> restore(const Config& config, const StoreRequest& request) {
@@ -137,6 +157,7 @@ Result<int> restore(const Config& config, const StoreRequest& request) {
     return fail(
         Code::conflict,
         fmt::format("{} is not empty: name another folder with --data, or say --force to put it aside", data.string()));
+  LATHE_CHECK(check_empty(config));
   LATHE_TRY(const auto checked, backup::check_backup(request.file));
   if (!checked.with_files)
     fmt::print("the backup holds rows only: artifacts, models' files, code and logs are not in it\n");
@@ -154,6 +175,9 @@ Result<int> restore(const Config& config, const StoreRequest& request) {
   if (done && ::rename(beside.c_str(), data.c_str()) != 0) done = fail(errno_error("cannot make " + data.string()));
   if (!done) {
     fs::remove_all(beside, error);
+    if (in_postgres(config))
+      done.error().message += fmt::format("; the database {} may hold a part of it: drop it and make it anew before you "
+                                          "try again", db::shown_place(config.text("store")));
     return fail(done.error());
   }
   return 0;

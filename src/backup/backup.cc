@@ -39,7 +39,7 @@ class Writer {
       text.clear();
       return {};
     };
-    LATHE_CHECK(db::each(c, fmt::format("SELECT {} FROM {}", columns, table.name), [&](const db::Row& row) {
+    LATHE_CHECK(c.scan(fmt::format("SELECT {} FROM {}", columns, table.name), [&](const db::Row& row) {
       if (!outcome) return;
       append_row(text, row, table.columns);
       ++summary_.rows;

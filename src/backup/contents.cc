@@ -61,7 +61,7 @@ std::string place_of(std::string_view path) {
   else if (path.find(":/") != std::string_view::npos)
     return {};
   const auto parts = split(path, '/');
-  const std::size_t own = parts.size() > 1 && parts[1] == "models" ? 3 : 2;
+  const std::size_t own = parts.size() > 1 && (parts[1] == "models" || parts[1] == "traces") ? 3 : 2;
   if (parts.size() <= own || parts[own] != "artifacts") return {};
   std::string out;
   for (std::size_t i = 0; i < own; ++i) out.append(i == 0 ? "" : "/").append(parts[i]);
@@ -75,7 +75,8 @@ fs::path blob_path(const fs::path& data, const std::string& digest) {
 Result<Contents> contents_of(db::Connection& c, const fs::path& data) {
   Contents out;
   for (const auto* sql : {"SELECT artifact_uri FROM run", "SELECT artifact_uri FROM logged_model",
-                          "SELECT artifact_uri FROM model_version"})
+                          "SELECT artifact_uri FROM model_version",
+                          "SELECT value FROM trace_tag WHERE key = 'mlflow.artifactLocation'"})
     LATHE_CHECK(db::each(c, sql, [&](const db::Row& row) {
       if (auto place = place_of(row.text_view(0)); !place.empty()) out.places.insert(std::move(place));
     }));

@@ -106,6 +106,9 @@ class Connection {
   virtual Result<void> put(std::string_view into, std::size_t rows, std::span<const Column> columns,
                            std::string_view otherwise);
 
+  /// Gives all rows of a SELECT without parameters, however many they are: never all of them in memory. For readers.
+  virtual Result<void> scan(std::string_view sql, const std::function<void(const Row&)>& each) = 0;
+
   /// Runs several statements without parameters (migrations).
   virtual Result<void> script(std::string_view sql) = 0;
 
@@ -232,6 +235,10 @@ Result<std::unique_ptr<Database>> open_sqlite(const std::string& file, const std
 /// there, or refuses us.
 Result<std::unique_ptr<Database>> open_postgres(const std::string& uri, const std::vector<Migration>& steps,
                                                 std::function<void(const std::string&)> taken);
+
+/// Opens the database at a libpq URI for reading, beside the server that has it or without one; writes are refused.
+/// Errors: `not_found` — it holds no store.
+Result<std::unique_ptr<Database>> open_postgres_to_read(const std::string& uri);
 
 /// Opens the file for reading, beside the server that has it or without one; writes are refused. Errors: `not_found`.
 Result<std::unique_ptr<Database>> open_sqlite_to_read(const std::string& file);

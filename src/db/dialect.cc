@@ -35,13 +35,8 @@ std::pair<std::string_view, bool> type_of(const Column& column) {
 }  // namespace
 
 std::string postgres_schema(std::string_view script) {
-  auto out = replace_word(replace_word(script, "INTEGER", "BIGINT"), "TEXT", "TEXT COLLATE \"C\"");
-  // Checked by a trigger for each of a batch's thousand points, this alone would take most of the batch's time.
-  static constexpr std::string_view kPoints = "CREATE TABLE metric_point";
-  static constexpr std::string_view kReference = " REFERENCES metric (id)";
-  if (const auto points = out.find(kPoints); points != std::string::npos)
-    if (const auto at = out.find(kReference, points); at != std::string::npos) out.erase(at, kReference.size());
-  return out;
+  return replace_word(replace_word(replace_word(script, " WITHOUT ROWID", ""), "INTEGER", "BIGINT"), "TEXT",
+                      "TEXT COLLATE \"C\"");
 }
 
 std::string postgres_insert(std::string_view into, std::span<const Column> columns, std::string_view otherwise) {

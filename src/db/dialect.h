@@ -8,7 +8,8 @@
 
 /// All in which the two databases differ. SQL in this program is written once, so that both take it:
 ///
-/// - Tables: keys and numbers are BIGINT (`INTEGER PRIMARY KEY` where SQLite should use its row number), texts TEXT,
+/// - Tables: keys and numbers are BIGINT (`INTEGER PRIMARY KEY` where SQLite should use its row number, ` WITHOUT ROWID` where its rows should lie in the order
+///   of their keys), texts TEXT,
 /// real
 ///   numbers DOUBLE PRECISION, truth is BIGINT 0 or 1. `postgres_schema` makes PostgreSQL's of it.
 /// - Texts compare and sort by their bytes, in both: PostgreSQL's columns have the collation "C", which also makes

@@ -28,7 +28,10 @@ class PostgresConnection final : public Connection {
                               std::string_view otherwise) override;
   Result<void> put(std::string_view into, std::size_t rows, std::span<const Column> columns,
                    std::string_view otherwise) override;
+  Result<void> scan(std::string_view sql, const std::function<void(const Row&)>& each) override;
   Result<void> script(std::string_view sql) override;
+  Result<std::vector<Table>> tables() override;
+  Result<std::vector<std::string>> check() override;
 
   /// Sends `sql` just before the next statement, which fails when it does.
   void before_next(std::string_view sql) { first_.emplace_back(sql); }

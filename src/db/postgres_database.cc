@@ -85,13 +85,28 @@ class PostgresDatabase final : public Database {
     return {};
   }
 
+  /// For readers alone: without the lease, which a server may hold meanwhile.
+  Result<void> open_to_read() {
+    idle_readers_.resize(1);
+    read_only_ = true;
+    const auto looked = read_with([](Connection& c) -> Result<void> {
+      LATHE_CHECK(run(c, "SELECT 1 FROM schema_step"));
+      return {};
+    });
+    if (looked || looked.error().code != Code::internal) return looked;
+    return fail(Code::not_found, fmt::format("there is no store in {}: is it the database that `lathe serve` has?", shown_place(uri_)));
+  }
+
   ~PostgresDatabase() override {
     queue_.stop();
     if (thread_.joinable()) thread_.join();
     if (telling_.joinable()) telling_.join();
   }
 
-  void submit(Work work, Done done) override { queue_.push(std::move(work), std::move(done)); }
+  void submit(Work work, Done done) override {
+    if (read_only_) return done(fail(Code::internal, "the store was opened for reading"));
+    queue_.push(std::move(work), std::move(done));
+  }
 
   Result<void> read_with(const Work& work) override {
     auto reader = take_reader();
@@ -276,6 +291,7 @@ class PostgresDatabase final : public Database {
   Lease lease_;
   std::int64_t commits_ = 0;  ///< kept so far, those of servers before this one included
   std::atomic<bool> lost_lease_ = false;
+  bool read_only_ = false;
   Outage outage_;
   Session writer_;
   WriteQueue queue_;
@@ -293,6 +309,12 @@ Result<std::unique_ptr<Database>> open_postgres(const std::string& uri, const st
                                                 std::function<void(const std::string&)> taken) {
   auto database = std::make_unique<PostgresDatabase>(uri, std::move(taken));
   LATHE_CHECK(database->open(steps));
+  return database;
+}
+
+Result<std::unique_ptr<Database>> open_postgres_to_read(const std::string& uri) {
+  auto database = std::make_unique<PostgresDatabase>(uri, [](const std::string&) {});
+  LATHE_CHECK(database->open_to_read());
   return database;
 }
 

@@ -200,6 +200,11 @@ Result<std::int64_t> SqliteConnection::insert(std::string_view into, std::size_t
   return sqlite3_total_changes64(db_) - before;
 }
 
+Result<void> SqliteConnection::scan(std::string_view sql, const std::function<void(const Row&)>& each) {
+  LATHE_CHECK(execute(sql, {}, each));
+  return {};
+}
+
 Result<void> SqliteConnection::script(std::string_view sql) {
   const int rc = sqlite3_exec(db_, std::string(sql).c_str(), nullptr, nullptr, nullptr);
   if (rc != SQLITE_OK) return fail(error(rc));

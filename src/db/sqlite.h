@@ -23,6 +23,7 @@ class SqliteConnection final : public Connection {
                                const std::function<void(const Row&)>& each = {}) override;
   Result<std::int64_t> insert(std::string_view into, std::size_t rows, std::span<const Column> columns,
                               std::string_view otherwise) override;
+  Result<void> scan(std::string_view sql, const std::function<void(const Row&)>& each) override;
   Result<void> script(std::string_view sql) override;
   Result<std::vector<Table>> tables() override;
   Result<std::vector<std::string>> check() override;

@@ -139,8 +139,10 @@ Result<bool> hide_contents(db::Connection& c, std::int64_t id, const Enough& eno
 }
 
 Result<bool> clear_experiment(db::Connection& c, std::int64_t id, const Enough& enough) {
-  // What else belongs to an experiment (traces) is cleared here, before the experiment's own rows.
   static constexpr std::string_view kRows[] = {
+      R"sql(DELETE FROM trace_span WHERE (trace, id) IN (
+              SELECT s.trace, s.id FROM trace_span s JOIN trace t ON t.number = s.trace WHERE t.experiment_id = $1 LIMIT $2))sql",
+      "DELETE FROM trace WHERE number IN (SELECT number FROM trace WHERE experiment_id = $1 LIMIT $2)",
       "DELETE FROM dataset WHERE id IN (SELECT id FROM dataset WHERE experiment_id = $1 LIMIT $2)",
       R"sql(DELETE FROM experiment_tag WHERE experiment_id = $1
              AND key IN (SELECT key FROM experiment_tag WHERE experiment_id = $1 ORDER BY key LIMIT $2))sql",
