@@ -38,7 +38,7 @@ void add_store_verbs(CLI::App& store, std::map<std::string, std::string>& flags,
   store.require_subcommand(1);
   const auto add = [&](const char* name, const char* summary) {
     auto* verb = store.add_subcommand(name, summary);
-    add_settings(*verb, flags, {"data", "artifacts", "artifacts_endpoint", "artifacts_region", "artifacts_path_style"});
+    add_settings(*verb, flags, {"data", "store", "artifacts", "artifacts_endpoint", "artifacts_region", "artifacts_path_style"});
     verb->parse_complete_callback([&request, name] { request.verb = name; });
     return verb;
   };

@@ -114,7 +114,8 @@ Result<void> insert_one(db::Connection& c, const db::Table& table, const std::ve
 /// Rows without a NULL, by one statement.
 class Slice {
  public:
-  explicit Slice(const db::Table& table) : table_(table), whole_(table.columns.size()), real_(whole_), texts_(whole_) {}
+  explicit Slice(const db::Table& table)
+      : table_(table), whole_(table.columns.size()), real_(table.columns.size()), texts_(table.columns.size()) {}
 
   void add(std::vector<db::Param> row) { rows_.push_back(std::move(row)); }
   std::size_t size() const { return rows_.size(); }
