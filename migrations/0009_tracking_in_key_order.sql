@@ -1,5 +1,6 @@
--- Points, parameters and tags are kept once, in the order of their keys; and runs are found by a parameter or tag, newest
--- first. So reading a history, or a page of the runs that have a parameter, costs what it gives, not what the store holds.
+-- Points, parameters and tags are kept once, in the order of their keys; and runs are found by a parameter or tag,
+-- newest first. So reading a history, or a page of the runs that have a parameter, costs what it gives, not what the
+-- store holds.
 
 CREATE TABLE metric_in_order (
   run           BIGINT NOT NULL REFERENCES run (number),
@@ -40,14 +41,16 @@ CREATE TABLE param_in_order (
   value         TEXT NOT NULL,
   experiment_id BIGINT NOT NULL,            -- of the run
   start_ms      BIGINT NOT NULL,            -- of the run
+  beginning     TEXT NOT NULL,              -- the first 200 characters of the value
   PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
-INSERT INTO param_in_order (run, key, value, experiment_id, start_ms)
-SELECT p.run, p.key, p.value, r.experiment_id, r.start_ms FROM run_param p JOIN run r ON r.number = p.run ORDER BY p.run, p.key;
+INSERT INTO param_in_order (run, key, value, experiment_id, start_ms, beginning)
+SELECT p.run, p.key, p.value, r.experiment_id, r.start_ms, substr(p.value, 1, 200)
+  FROM run_param p JOIN run r ON r.number = p.run ORDER BY p.run, p.key;
 DROP TABLE run_param;
 ALTER TABLE param_in_order RENAME TO run_param;
--- The start of a value is enough to find it, and fits into an index however long the value is.
-CREATE INDEX run_param_by_value ON run_param (experiment_id, key, substr(value, 1, 200), start_ms DESC, run);
+-- The beginning of a value is enough to find it, and fits into an index however long the value is.
+CREATE INDEX run_param_by_value ON run_param (experiment_id, key, beginning, start_ms DESC, run);
 
 CREATE TABLE tag_in_order (
   run           BIGINT NOT NULL REFERENCES run (number),
@@ -55,13 +58,15 @@ CREATE TABLE tag_in_order (
   value         TEXT NOT NULL,
   experiment_id BIGINT NOT NULL,            -- of the run
   start_ms      BIGINT NOT NULL,            -- of the run
+  beginning     TEXT NOT NULL,              -- the first 200 characters of the value
   PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
-INSERT INTO tag_in_order (run, key, value, experiment_id, start_ms)
-SELECT t.run, t.key, t.value, r.experiment_id, r.start_ms FROM run_tag t JOIN run r ON r.number = t.run ORDER BY t.run, t.key;
+INSERT INTO tag_in_order (run, key, value, experiment_id, start_ms, beginning)
+SELECT t.run, t.key, t.value, r.experiment_id, r.start_ms, substr(t.value, 1, 200)
+  FROM run_tag t JOIN run r ON r.number = t.run ORDER BY t.run, t.key;
 DROP TABLE run_tag;
 ALTER TABLE tag_in_order RENAME TO run_tag;
-CREATE INDEX run_tag_by_value ON run_tag (experiment_id, key, substr(value, 1, 200), start_ms DESC, run);
+CREATE INDEX run_tag_by_value ON run_tag (experiment_id, key, beginning, start_ms DESC, run);
 
 -- Few runs are made with a job's token: the others need no entry.
 DROP INDEX run_by_owner;

@@ -36,9 +36,10 @@ def runs_directly(store, experiment, runs):
                f"{random_of('k', 1_000_003)} / 1000003.0, 0 FROM n, m", span)  # fmt: skip
     for table, letter, count, values in (("run_param", "p", PARAMS, 100), ("run_tag", "t", TAGS, 10)):
         db.execute(COUNT + ", m(k) AS (VALUES " + ",".join(f"({k})" for k in range(count)) + ") "
-                   f"INSERT INTO {table} (run, key, value, experiment_id, start_ms) "
-                   f"SELECT i, '{letter}' || k, CAST({random_of(f'(k + {values})', values)} AS TEXT), :experiment, :start + i "
-                   "FROM n, m", span)  # fmt: skip
+                   f"INSERT INTO {table} (run, key, value, beginning, experiment_id, start_ms) "
+                   f"SELECT i, '{letter}' || k, CAST({random_of(f'(k + {values})', values)} AS TEXT), '', :experiment, "
+                   ":start + i FROM n, m", span)  # fmt: skip
+        db.execute(f"UPDATE {table} SET beginning = value WHERE run >= ?", (first,))
     for _, sql in indexes:
         db.execute(sql)
     db.commit()

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "tracking/run_rows.h"
+#include "tracking/run_walk.h"
 #include "tracking/validation.h"
 
 namespace lathe::tracking {
@@ -141,6 +142,13 @@ Result<void> check_metrics(const std::vector<Metric>& metrics, const AllSeries& 
   return {};
 }
 
+/// What indexes hold of texts.
+std::vector<std::string_view> beginnings_of(const std::vector<std::string_view>& values) {
+  std::vector<std::string_view> out;
+  for (const auto value : values) out.push_back(first_characters(value, kIndexedCharacters));
+  return out;
+}
+
 /// Parameters never change: logging the same value again is fine, another is refused.
 Result<void> check_params_unchanged(db::Connection& c, const RunInfo& run, const std::vector<std::string_view>& keys,
                                     const std::vector<std::string_view>& values) {
@@ -223,9 +231,10 @@ Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector
     keys.push_back(param.key);
     values.push_back(first_characters(param.value, kParamValueLimit));  // longer ones are cut, as MLflow does
   }
-  const std::array<db::Column, 5> columns{run.number, run.experiment_id, run.start_ms, keys, values};
-  LATHE_TRY(const auto added, c.insert("INSERT INTO run_param (run, experiment_id, start_ms, key, value)", keys.size(),
-                                       columns, "ON CONFLICT (run, key) DO NOTHING"));
+  const auto beginnings = beginnings_of(values);
+  const std::array<db::Column, 6> columns{run.number, run.experiment_id, run.start_ms, keys, values, beginnings};
+  LATHE_TRY(const auto added, c.insert("INSERT INTO run_param (run, experiment_id, start_ms, key, value, beginning)",
+                                       keys.size(), columns, "ON CONFLICT (run, key) DO NOTHING"));
   if (added == static_cast<std::int64_t>(keys.size())) return {};
   return check_params_unchanged(c, run, keys, values);
 }
@@ -243,9 +252,11 @@ Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<T
     keys.push_back(key);
     values.push_back(value);
   }
-  const std::array<db::Column, 5> columns{run.number, run.experiment_id, run.start_ms, keys, values};
-  LATHE_CHECK(c.put("INSERT INTO run_tag (run, experiment_id, start_ms, key, value)", keys.size(), columns,
-                    "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value"));
+  const auto beginnings = beginnings_of(values);
+  const std::array<db::Column, 6> columns{run.number, run.experiment_id, run.start_ms, keys, values, beginnings};
+  LATHE_CHECK(c.insert("INSERT INTO run_tag (run, experiment_id, start_ms, key, value, beginning)", keys.size(),
+                       columns,
+                       "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, beginning = excluded.beginning"));
   if (const auto name = last.find(kRunName); name != last.end())
     LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1 AND name <> $2", run.number, name->second));
   return {};

@@ -65,7 +65,7 @@ Statement valued(std::int64_t experiment, const RunOrder& order, bool nan, const
     if (after != nullptr) where.add(after_start(where, *after, false));
     return out;
   }
-  out.value = metric ? "o.value" : indexed_text("o");
+  out.value = metric ? "o.value" : "o.beginning";
   out.order =
       fmt::format("{} {}, {}.start_ms DESC, r.id", out.value, order.ascending ? "ASC" : "DESC", metric ? 'r' : 'o');
   if (after != nullptr) {
@@ -103,10 +103,6 @@ Statement by_start(std::int64_t experiment, const RunOrder& order, const std::op
 
 }  // namespace
 
-std::string indexed_text(std::string_view table) {
-  return fmt::format("substr({}.value, 1, {})", table, kIndexedCharacters);
-}
-
 std::string_view table_of(RunField field) {
   return field == RunField::metric ? "metric" : field == RunField::param ? "run_param" : "run_tag";
 }
@@ -122,10 +118,9 @@ bool before(const Place& a, const Place& b, const RunOrder& order) {
 
 std::string text_is(Where& where, std::int64_t experiment, const std::string& key, const std::string& value) {
   const auto beginning = first_characters(value, kIndexedCharacters);
-  auto out = fmt::format("d.experiment_id = {} AND d.key = {} AND {} = {}", where.bind(experiment), where.bind(key),
-                         indexed_text("d"), where.bind(std::string(beginning)));
-  // Of a text this long the rest counts too. Not `d.value = `: SQLite would put that value into the indexed expression.
-  if (count_characters(value) >= kIndexedCharacters) out += " AND d.value || '' = " + where.bind(value);
+  auto out = fmt::format("d.experiment_id = {} AND d.key = {} AND d.beginning = {}", where.bind(experiment),
+                         where.bind(key), where.bind(std::string(beginning)));
+  if (count_characters(value) >= kIndexedCharacters) out += " AND d.value = " + where.bind(value);
   return out;
 }
 

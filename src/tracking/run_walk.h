@@ -20,10 +20,8 @@ struct RunOrder {
   bool ascending = false;
 };
 
-/// Texts are ordered, and found, by so many characters of their beginning: what the indexes hold.
+/// Texts are ordered, and found, by so many characters: the column `beginning`, which the indexes hold.
 constexpr std::size_t kIndexedCharacters = 200;
-/// "substr(x.value, 1, 200)": the indexed expression.
-std::string indexed_text(std::string_view table);
 /// The table that has the field, and its index by value: "metric", "run_param", "run_tag".
 std::string_view table_of(RunField field);
 

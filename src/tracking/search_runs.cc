@@ -178,7 +178,7 @@ Result<Order> order_of(Where& where, const std::vector<std::string>& order_by) {
                              table, where.bind(term.key));
     out.terms += fmt::format("CASE WHEN {0}.value IS NULL THEN 2{1} ELSE 0 END, {2} {3}, ", table,
                              metric ? fmt::format(" WHEN {}.is_nan = 1 THEN 1", table) : "",
-                             metric ? table + ".value" : indexed_text(table), direction);
+                             table + (metric ? ".value" : ".beginning"), direction);
   }
   out.terms += "r.start_ms DESC, r.id";
   return out;
