@@ -31,15 +31,18 @@ Result<std::vector<std::string>> PostgresConnection::check() {
 }
 
 Result<void> PostgresConnection::scan(std::string_view sql, const std::function<void(const Row&)>& each) {
-  LATHE_CHECK(run(*this, fmt::format("DECLARE scan NO SCROLL CURSOR FOR {}", sql)));
+  // A name of its own: the session keeps FETCH as a prepared statement, whose columns must stay what they were.
+  const auto cursor = fmt::format("scan_{}", ++last_name_);
+  LATHE_CHECK(db::run(*this, fmt::format("DECLARE {} NO SCROLL CURSOR FOR {}", cursor, sql)));
+  const auto fetch = fmt::format("FETCH 5000 FROM {}", cursor);
   for (bool more = true; more;) {
     more = false;
-    LATHE_CHECK(execute("FETCH 5000 FROM scan", {}, [&](const Row& row) {
+    LATHE_CHECK(execute(fetch, {}, [&](const Row& row) {
       more = true;
       each(row);
     }));
   }
-  LATHE_CHECK(run(*this, "CLOSE scan"));
+  LATHE_CHECK(db::run(*this, fmt::format("CLOSE {}", cursor)));
   return {};
 }
 
