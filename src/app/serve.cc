@@ -24,6 +24,7 @@
 #include "mlflow/mlflow.h"
 #include "removal/remover.h"
 #include "serving/serving.h"
+#include "tracking/tracking.h"
 #include "tracking/routes.h"
 
 namespace lathe::app {
@@ -67,9 +68,10 @@ class App {
     LATHE_TRY(db_, open_store(config_, data, db::migrations()));
     LATHE_TRY(auth_, auth::Auth::open(*db_, !config_.flag("auth")));
     LATHE_TRY(const auto first_token, auth_->first_start());
-    if (first_token)
+    if (first_token) {
+      LATHE_CHECK(db_->write([](db::Connection& c) { return tracking::date_default_experiment(c, now()); }));
       LATHE_CHECK(write_file(data / "admin.token", *first_token + "\n"));
-    else if (!std::filesystem::exists(data / "admin.token"))
+    } else if (!std::filesystem::exists(data / "admin.token"))
       log::warn("the store has its users already, and the first one's token is not here: copy it to {}", (data / "admin.token").string());
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
     LATHE_TRY(artifacts_, open_artifacts(config_, data, false));

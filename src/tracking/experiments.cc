@@ -61,6 +61,12 @@ std::string_view stage_name(Stage stage) {
   return stage == Stage::active ? "active" : "deleted";
 }
 
+Result<void> date_default_experiment(db::Connection& c, Time now) {
+  LATHE_CHECK(db::run(c, "UPDATE experiment SET created_us = $2, updated_us = $2 WHERE id = $1", kDefaultExperiment,
+                      micros(now)));
+  return {};
+}
+
 Result<std::int64_t> create_experiment(db::Connection& c, const std::string& name, const std::string& artifact_location,
                                        const std::vector<Tag>& tags, const std::string& created_by, Time now) {
   static constexpr auto kInsert = R"sql(

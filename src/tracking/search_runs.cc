@@ -253,7 +253,7 @@ Result<std::optional<Finder>> best_finder(db::Connection& c, std::int64_t experi
 /// `but`: the place of the comparison that is met already.
 Result<void> add_filter(Where& where, std::string_view run, const RunSearch& search,
                         const std::vector<Comparison>& filter, std::optional<std::size_t> but = std::nullopt) {
-  if (search.view != View::all) where.add(stage_condition("r.stage", search.view));
+  where.add(stage_condition("r.stage", search.view));
   for (std::size_t i = 0; i < filter.size(); ++i) {
     if (but == i) continue;
     LATHE_TRY(const auto condition, condition_of(where, run, filter[i]));

@@ -66,6 +66,8 @@ struct Experiment {
 /// The one that exists from the start: "Default".
 constexpr std::int64_t kDefaultExperiment = 0;
 
+/// Says of the default experiment that it was made now: at a store's first start.
+Result<void> date_default_experiment(db::Connection& c, Time now);
 /// `artifact_location` empty: `mlflow-artifacts:/<id>`. Errors: `conflict` — the name is taken, also by a deleted one;
 /// `invalid` — a bad name.
 Result<std::int64_t> create_experiment(db::Connection& c, const std::string& name, const std::string& artifact_location,

@@ -212,3 +212,8 @@ def test_every_route_asks_who_calls(server, root, method, path):
     assert (answer.status_code, answer.json()["error_code"]) == (401, "UNAUTHENTICATED")
     for bare in ("/get-artifact", "/model-versions/get-artifact"):
         assert requests.get(server.url + bare, timeout=10).status_code == 401
+
+
+def test_the_default_experiment_was_made_with_the_store(fresh_server):
+    made = fresh_server.get("/api/2.0/mlflow/experiments/get?experiment_id=0").json()["experiment"]["creation_time"]
+    assert abs(made / 1000 - (fresh_server.data / "admin.token").stat().st_mtime) < 60
