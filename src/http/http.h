@@ -89,6 +89,15 @@ Response text_response(std::string text, int status = 200);
 /// Called once with the answer, from any thread.
 using Reply = std::function<void(Result<Response>)>;
 
+/// A parameter in the query, for OpenAPI.
+struct Query {
+  std::string_view name;
+  std::string_view doc;
+  std::string_view type = "string";
+  bool repeated = false;
+  bool required = false;
+};
+
 struct Route {
   std::string id;       ///< "job_stop": OpenAPI's operationId
   Method method = Method::get;
@@ -99,6 +108,7 @@ struct Route {
   ErrorShape errors = ErrorShape::problem;
   std::size_t body_limit = std::size_t{8} << 20;
   bool in_openapi = true;
+  std::vector<Query> queries = {};
   bool waits = false;   ///< may wait for another machine or program: runs on threads beside the worker pool
   /// OpenAPI's schemas of the body and the answer; made by json::schema<T>. Empty: any JSON.
   std::function<json::Value(json::Object& components)> body_schema = {};

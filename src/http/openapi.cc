@@ -27,6 +27,13 @@ json::Object operation(const Route& route, json::Object& components) {
     parameters.push_back(
         json::Object{{"name", as_json(name)}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}});
   }
+  for (const auto& query : route.queries) {
+    const json::Object one{{"type", as_json(query.type)}};
+    json::Object parameter{{"name", as_json(query.name)}, {"in", "query"}, {"description", as_json(query.doc)}};
+    parameter["schema"] = query.repeated ? json::Object{{"type", "array"}, {"items", one}} : one;
+    if (query.required) parameter["required"] = true;
+    parameters.push_back(std::move(parameter));
+  }
   if (!parameters.empty()) out["parameters"] = std::move(parameters);
   const auto content = [&](const json::Value& schema) {
     return json::Object{{"application/json", json::Object{{"schema", schema}}}};

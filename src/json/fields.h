@@ -183,7 +183,10 @@ Value schema(Object& components) {
   } else if constexpr (is_optional<T>::value) {
     return schema<typename T::value_type>(components);
   } else if constexpr (is_vector<T>::value) {
-    return Object{{"type", "array"}, {"items", schema<typename T::value_type>(components)}};
+    auto items = schema<typename T::value_type>(components);
+    if constexpr (is_optional<typename T::value_type>::value)
+      items = Object{{"anyOf", Array{std::move(items), Object{{"type", "null"}}}}};  // here an empty one has its place
+    return Object{{"type", "array"}, {"items", std::move(items)}};
   } else if constexpr (is_map<T>::value) {
     return Object{{"type", "object"}, {"additionalProperties", schema<typename T::mapped_type>(components)}};
   } else {

@@ -46,7 +46,15 @@ void add_routes(http::Router& router, db::Database& db) {
                    .path = "/api/v1/runs/{id}/series",
                    .right = http::Right::read,
                    .summary = "Metrics of a run, and of others beside it, as few points for a chart.",
-                   .jobs = true},
+                   .jobs = true,
+                   .queries = {{.name = "key", .doc = "a metric", .repeated = true, .required = true},
+                               {.name = "run", .doc = "a further run", .repeated = true},
+                               {.name = "points",
+                                .doc = "at most so many of each metric: 10 to 10,000, else 1000",
+                                .type = "integer"},
+                               {.name = "by", .doc = "the axis: step (default) or time"},
+                               {.name = "from", .doc = "first step, or time in milliseconds", .type = "integer"},
+                               {.name = "to", .doc = "last step, or time in milliseconds", .type = "integer"}}},
                   [&db](http::Call& call) { return series(db, call); });
 }
 

@@ -185,8 +185,4 @@ Result<std::optional<std::string>> find_tag(db::Connection& c, const RunInfo& ru
 Result<void> log_param(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value);
 Result<void> set_tag(db::Connection& c, const std::string& run_id, const std::string& key, const std::string& value);
 
-/// One page of a metric's points in the order (timestamp, step, value). `limit` 0: all.
-Result<std::vector<Metric>> metric_history(db::Connection& c, const RunInfo& run, const std::string& key,
-                                           std::size_t limit, std::size_t offset);
-
 }  // namespace lathe::tracking
