@@ -10,6 +10,7 @@
 #include "db/test_store.h"
 #include "registry/registry.h"
 #include "tracking/filter.h"
+#include "tracking/history.h"
 #include "tracking/lineage.h"
 #include "tracking/search.h"
 
@@ -505,11 +506,14 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
     const auto name = any(kKeys);
     both("history of " + id, [&](db::Connection& c, int) -> Result<std::string> {
       LATHE_TRY(const auto run, tracking::find_run(c, id));
-      LATHE_TRY(const auto points, tracking::metric_history(c, run, name, 5, 1));
+      LATHE_TRY(const auto first, tracking::metric_history(c, run, name, 1, ""));
+      LATHE_TRY(const auto rest, tracking::metric_history(c, run, name, 5, first.next));
       LATHE_TRY(const auto lineage, tracking::load_lineage(c, run));
       LATHE_TRY(const auto datasets, tracking::datasets_of(c, run.experiment_id));
       std::string out;
-      for (const auto& each : points) out += shown(each);
+      for (const auto* page : {&first, &rest})
+        for (const auto& each : page->points)
+          out += fmt::format("{} {} {} ", each.timestamp_ms, each.step, each.value);
       for (const auto& input : lineage.datasets) out += input.dataset.name + shown(input.tags);
       for (const auto& summary : datasets) out += summary.digest + ", ";
       return out;
