@@ -36,6 +36,12 @@ Result<Snapshot> look(const Store& store) {
           fmt::format("the store's schema is at step {}, this program's at {}: `lathe serve` brings an older one up",
                       step.value_or(0), newest));
     LATHE_TRY(out.contents, contents_of(c, store.data));
+    // Points name their metric without a foreign key, which would be looked up for each of a batch.
+    static constexpr auto kLostPoints = R"sql(
+      SELECT DISTINCT metric FROM metric_point p WHERE NOT EXISTS (SELECT 1 FROM metric m WHERE m.id = p.metric))sql";
+    LATHE_CHECK(db::each(c, kLostPoints, [&](const db::Row& row) {
+      out.wrong.push_back(fmt::format("points name metric {}, which is not there", row.integer(0)));
+    }));
     LATHE_CHECK(db::each(c, "SELECT model, version, artifact_uri FROM model_version", [&](const db::Row& row) {
       const auto uri = row.text(2);
       if (uri.starts_with(kArtifacts))

@@ -236,7 +236,7 @@ Result<std::vector<std::string>> SqliteConnection::check() {
     if (row.text_view(0) != "ok") out.push_back("the store's file is damaged: " + row.text(0));
   }));
   LATHE_CHECK(db::each(*this, "PRAGMA foreign_key_check", [&](const Row& row) {
-    out.push_back(fmt::format("row {} of {} names a row of {} that is not there", row.integer(1), row.text(0), row.text(2)));
+    out.push_back(fmt::format("a row of {} names a row of {} that is not there", row.text(0), row.text(2)));
   }));
   return out;
 }

@@ -229,11 +229,12 @@ def test_verify_finds_rows_that_name_nothing(fresh_server):
     server = fresh_server
     assert server.terminate() == 0
     store = sqlite3.connect(server.data / "lathe.db")
-    store.execute("INSERT INTO run_tag (run, key, value) VALUES (4711, 'a', 'b')")
+    store.execute("INSERT INTO experiment_tag (experiment_id, key, value) VALUES (4711, 'a', 'b')")
+    store.execute("INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan) VALUES (4711, 1, 1, 1.0, 0)")
     store.commit()
     store.close()
     wrong = server.cli("store", "verify", "--data", server.data, check=False)
-    assert wrong.returncode == 1 and "run_tag" in wrong.stdout
+    assert wrong.returncode == 1 and "experiment_tag" in wrong.stdout and "metric 4711" in wrong.stdout
     server.restart()
 
 
