@@ -115,6 +115,27 @@ def test_a_restored_store_is_the_one_that_was_backed_up(server, filled, other):
         assert run_job(other, "echo again")[0]["status"] == "Completed"
 
 
+def test_a_store_moves_to_postgresql_and_back(server, filled):
+    run, job = filled
+    before = what_is_there(server, run, job)
+    file = server.folder / "moving.lathe"
+    server.cli("store", "backup", file, "--data", server.data)
+    with_postgresql, again = Server(store="postgresql"), Server(store="sqlite")
+    place = ["--data", with_postgresql.data, *with_postgresql.flags]
+    server.cli("store", "restore", file, *place)
+    with with_postgresql:
+        assert what_is_there(with_postgresql, run, job) == before
+        assert "sound" in server.cli("store", "verify", *place).stdout
+        file.unlink()
+        server.cli("store", "backup", file, *place)
+        assert call(with_postgresql, "experiments/create", {"name": "goes on"})["experiment_id"]
+        taken = server.cli("store", "restore", file, "--data", again.data, *with_postgresql.flags, check=False)
+        assert taken.returncode == 1 and "holds a store already" in taken.stderr
+    server.cli("store", "restore", file, "--data", again.data)
+    with again:
+        assert what_is_there(again, run, job) == before
+
+
 def test_a_job_that_had_not_ended_is_failed_and_not_started_again(fresh_server, other):
     server = fresh_server
     job = submit(server, "sleep 600")["name"]
