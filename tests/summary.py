@@ -2,8 +2,9 @@
 
 usage: summary.py RESULTS_FOLDER ALLOWED_SKIPS
 
-RESULTS_FOLDER holds ctest.xml (ctest --output-junit), gtest/*.xml, pytest.xml and pytest-postgresql.xml (--junitxml; the
-second with PostgreSQL as the store) and sanitizers/ (the reports of AddressSanitizer and UndefinedBehaviorSanitizer, a file per process). Ends with 1 when anything failed; with
+RESULTS_FOLDER holds ctest.xml (ctest --output-junit), gtest/*.xml, pytest-sqlite.xml and pytest-postgresql.xml
+(--junitxml, by what was the store) and sanitizers/ (the reports of AddressSanitizer and UndefinedBehaviorSanitizer, a
+file per process). Ends with 1 when anything failed; with
 CI=true also when a test is skipped that ALLOWED_SKIPS does not name.
 """
 
@@ -59,16 +60,16 @@ def add_unit_tests(summary, results):
             summary.add(name, outcome, message)
 
 
-def add_api_tests(summary, results, store=""):
-    """`store`: "postgresql" for the tests that ran on it."""
-    report = read_xml(results / f"pytest{store and '-'}{store}.xml")
+def add_api_tests(summary, results, store):
+    """`store`: what the tests ran on, sqlite or postgresql."""
+    report = read_xml(results / f"pytest-{store}.xml")
     if report is None:
-        summary.add(f"pytest {store}", "failed", "pytest wrote no report")
+        summary.add(f"pytest on {store}", "failed", "pytest wrote no report")
         return
     for case in report.iter("testcase"):
         file = case.get("classname").replace(".", "/") + ".py"
-        on_store = f" on {store}" if store else ""
-        summary.add(f"{file}::{case.get('name')}{on_store}", *outcome_of(case))
+        beside = " on postgresql" if store == "postgresql" else ""
+        summary.add(f"{file}::{case.get('name')}{beside}", *outcome_of(case))
 
 
 def add_sanitizer_reports(summary, results):
@@ -86,7 +87,7 @@ def allowed_skips(path):
 def main(results, allowed):
     summary = Summary()
     add_unit_tests(summary, results)
-    add_api_tests(summary, results)
+    add_api_tests(summary, results, "sqlite")
     add_api_tests(summary, results, "postgresql")
     add_sanitizer_reports(summary, results)
     if os.environ.get("CI") == "true":
