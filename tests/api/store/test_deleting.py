@@ -29,9 +29,12 @@ def make_run(server, experiment="0", points=0, files=("model/MLmodel",)):
 
 
 def rows(server, table, where="TRUE"):
+    sql = f"SELECT count(*) FROM {table} WHERE {where}"
+    if server.database is not None:
+        return int(server.database.ask(sql)[0])
     store = sqlite3.connect(f"file:{server.data}/lathe.db?mode=ro", uri=True)
     try:
-        return store.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0]
+        return store.execute(sql).fetchone()[0]
     finally:
         store.close()
 
@@ -70,6 +73,9 @@ def test_a_run_deleted_permanently_leaves_no_row_and_no_file(server):
 def test_an_experiment_goes_with_its_runs_and_its_name_is_free_at_once(server):
     first = server.cli("experiment", "create", "-n", "a/b ü", "--tags", "team=red").json()["experiment_id"]
     run = make_run(server, first, points=1000)
+    trace = {"trace_id": "tr-going", "request_time": "2026-01-01T00:00:00Z", "state": "OK", "tags": {"a": "b"},
+             "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": first}}}  # fmt: skip
+    assert server.post("/api/3.0/mlflow/traces", json={"trace": {"trace_info": trace}}).status_code == 200
     server.cli("experiment", "delete", "-n", "a/b ü")
     taken = server.cli("experiment", "create", "-n", "a/b ü", check=False)
     assert taken.returncode != 0 and "deleted" in taken.stderr
@@ -79,6 +85,7 @@ def test_an_experiment_goes_with_its_runs_and_its_name_is_free_at_once(server):
     assert second != first
     assert rows(server, "run", f"id = '{run}'") == 0
     assert rows(server, "experiment_tag", f"experiment_id = {first}") == 0
+    assert rows(server, "trace") == rows(server, "trace_tag") == 0
     assert not (server.data / "artifacts" / first).exists()
     assert server.delete("/api/v1/experiments/Default", params={"permanently": "true"}).status_code == 400
 
