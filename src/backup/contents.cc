@@ -1,5 +1,6 @@
 #include "backup/contents.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "assets/tree.h"
@@ -74,9 +75,12 @@ fs::path blob_path(const fs::path& data, const std::string& digest) {
 
 Result<Contents> contents_of(db::Connection& c, const fs::path& data) {
   Contents out;
-  for (const auto* sql : {"SELECT artifact_uri FROM run", "SELECT artifact_uri FROM logged_model",
-                          "SELECT artifact_uri FROM model_version",
-                          "SELECT value FROM trace_tag WHERE key = 'mlflow.artifactLocation'"})
+  std::vector<std::string_view> places = {"SELECT artifact_uri FROM run", "SELECT artifact_uri FROM logged_model",
+                                          "SELECT artifact_uri FROM model_version"};
+  LATHE_TRY(const auto tables, c.tables());  // an older store has no traces
+  if (std::any_of(tables.begin(), tables.end(), [](const db::Table& table) { return table.name == "trace_tag"; }))
+    places.emplace_back("SELECT value FROM trace_tag WHERE key = 'mlflow.artifactLocation'");
+  for (const auto sql : places)
     LATHE_CHECK(db::each(c, sql, [&](const db::Row& row) {
       if (auto place = place_of(row.text_view(0)); !place.empty()) out.places.insert(std::move(place));
     }));

@@ -52,6 +52,7 @@ using Clock = std::chrono::steady_clock;
 using boost::system::error_code;
 
 constexpr auto kIdle = std::chrono::seconds{75};
+constexpr std::size_t kTogether = 65536;  ///< a body up to this size travels with its head, in one piece
 constexpr auto kProgress = std::chrono::seconds{60};
 constexpr auto kHeartbeat = std::chrono::seconds{15};
 constexpr std::uint32_t kHeaderLimit = 32 * 1024;
@@ -561,17 +562,22 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       const bool sent = co_await send_source(response, head_only);
       co_return sent;
     }
-    const std::string head = head_of(response, response.body.size());
-    const std::string_view body = head_only ? std::string_view{} : std::string_view(response.body);
-    const bool sent = co_await write(head, body);
+    std::string head = head_of(response, response.body.size());
+    std::string_view body = head_only ? std::string_view{} : std::string_view(response.body);
+    if (body.size() <= kTogether) {
+      head += body;
+      body = {};
+    }
+    bool sent = co_await write(head);
+    if (sent && !body.empty()) sent = co_await write(body);
     co_return sent;
   }
 
-  asio::awaitable<bool> write(std::string_view bytes, std::string_view more = {}) {
+  asio::awaitable<bool> write(std::string_view bytes) {
     error_code error;
     lowest().expires_after(kProgress);
-    const std::array<asio::const_buffer, 2> buffers{asio::buffer(bytes), asio::buffer(more)};  // no copy of a large body
-    co_await asio::async_write(stream_, buffers, token_of(error));
+    const auto buffer = asio::buffer(bytes);
+    co_await asio::async_write(stream_, buffer, token_of(error));
     co_return !error;
   }
 

@@ -100,9 +100,9 @@ Result<std::string> dataset_condition(Where& where, std::string_view run, const 
         "EXISTS (SELECT 1 FROM run_dataset_tag t WHERE t.run = {} AND t.key = 'mlflow.data.context' AND {})", run,
         condition);
   }
-  LATHE_TRY(const auto condition, text_condition(where, "d." + comparison.key, comparison, kExpected));
+  LATHE_TRY(const auto condition, text_condition(where, "s." + comparison.key, comparison, kExpected));
   return fmt::format(
-      "EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset d ON d.id = rd.dataset WHERE rd.run = {} AND {})", run,
+      "EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset s ON s.id = rd.dataset WHERE rd.run = {} AND {})", run,
       condition);
 }
 
