@@ -66,7 +66,7 @@ std::string postgres_insert(std::string_view into, std::span<const Column> colum
 
 Error postgres_error(std::string_view state, const std::string& message) {
   const auto of_class = [&](std::string_view start) { return state.starts_with(start); };
-  if (of_class("23")) return {Code::conflict, message, {}};
+  if (of_class("23") && state != "23502") return {Code::conflict, message, {}};
   if (state == "53100")
     return {Code::exhausted, "the disk that holds PostgreSQL's data is full: nothing of this write was kept", {}};
   if (of_class("53")) return {Code::unavailable, "PostgreSQL has no room for this now: " + message, {}};

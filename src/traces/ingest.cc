@@ -31,8 +31,8 @@ Result<void> check_writable(db::Connection& c, const http::Principal& who, std::
 Result<Trace> ensure_trace(db::Connection& c, const http::Principal& who, const std::string& trace_id,
                            std::int64_t experiment_id, std::int64_t request_ms) {
   static constexpr auto kInsert = R"sql(
-    INSERT INTO trace (id, experiment_id, request_ms, state, created_by)
-    VALUES ($1, $2, $3, 'IN_PROGRESS', $4)
+    INSERT INTO trace (number, id, experiment_id, request_ms, state, created_by)
+    SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, 'IN_PROGRESS', $4 FROM trace WHERE TRUE
         ON CONFLICT (id) DO NOTHING)sql";
   LATHE_CHECK(db::run(c, kInsert, trace_id, experiment_id, request_ms, who.user));
   LATHE_TRY(auto trace, find_trace(c, trace_id));
