@@ -62,7 +62,7 @@ Result<json::Object> search(db::Connection& c, const Asked& asked) {
 
 /// A handler that names one experiment and answers {}.
 template <class Work>
-Table::Handler on_experiment(Work work) {
+auto on_experiment(Work work) {
   return [work](db::Connection& c, const Asked& asked) -> Result<json::Object> {
     LATHE_TRY(const auto id, experiment_id(asked.fields));
     LATHE_CHECK(work(c, id, asked));

@@ -46,7 +46,8 @@ void Table::add_upload(std::string id, const std::string& path, std::string summ
   each_root(path, route, [&](http::Route each) { router_.add_upload(std::move(each), handler); });
 }
 
-void Table::read(std::string id, http::Method method, const std::string& path, std::string summary, Handler handler) {
+void Table::add_read(std::string id, http::Method method, const std::string& path, std::string summary,
+                     Handler handler) {
   add(std::move(id), method, path, http::Right::read, std::move(summary),
       [&db = db_, handler = std::move(handler)](http::Call& call) -> Result<http::Response> {
         LATHE_TRY(const auto fields, Message::read(call));
@@ -56,8 +57,8 @@ void Table::read(std::string id, http::Method method, const std::string& path, s
       });
 }
 
-void Table::write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
-                  Handler handler) {
+void Table::add_write(std::string id, http::Method method, const std::string& path, http::Right right,
+                      std::string summary, Handler handler) {
   add(std::move(id), method, path, right, std::move(summary),
       [&db = db_, handler = std::move(handler)](http::Call& call) -> Result<http::Response> {
         LATHE_TRY(const auto fields, Message::read(call));

@@ -22,8 +22,8 @@ struct Asked {
 /// What a handler gives: an object of JSON, or, where that would be slow to build, a body that it wrote itself.
 struct Answer {
   Answer() = default;
-  Answer(json::Object object) : response(http::json_response(std::move(object))) {}
-  Answer(http::Response written) : response(std::move(written)) {}
+  explicit Answer(json::Object object) : response(http::json_response(std::move(object))) {}
+  explicit Answer(http::Response written) : response(std::move(written)) {}
   http::Response response;
 };
 
@@ -32,13 +32,18 @@ class Table {
  public:
   Table(http::Router& router, db::Database& db) : router_(router), db_(db) {}
 
-  /// Works in one transaction.
-  using Handler = std::function<Result<Answer>(db::Connection&, const Asked&)>;
-  /// For all who may look, jobs too.
-  void read(std::string id, http::Method method, const std::string& path, std::string summary, Handler handler);
-  /// `track`: a job's token may call it, and the handler checks what it may write.
+  /// For all who may look, jobs too. `handler` (Connection, Asked -> Result<json::Object> or Result<http::Response>)
+  /// works in one transaction.
+  template <class F>
+  void read(std::string id, http::Method method, const std::string& path, std::string summary, F handler) {
+    add_read(std::move(id), method, path, std::move(summary), answering(std::move(handler)));
+  }
+  /// The same on the writer. `track`: a job's token may call it, and the handler checks what it may write.
+  template <class F>
   void write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
-             Handler handler);
+             F handler) {
+    add_write(std::move(id), method, path, right, std::move(summary), answering(std::move(handler)));
+  }
 
   /// The hot writes: `parse` (Message -> Result<T>) runs on the I/O thread; `work` (Connection, Principal, const T& ->
   /// Result<json::Object> or Result<http::Response>) runs on the writer with the next commit; the answer follows when
@@ -60,7 +65,8 @@ class Table {
       auto job = std::make_shared<Job>(Job{std::move(*parsed), std::move(call.principal), std::move(reply), {}});
       db.submit(
           [job, work](db::Connection& c) -> Result<void> {
-            LATHE_TRY(job->answer, work(c, job->who, job->asked));
+            LATHE_TRY(auto answer, work(c, job->who, job->asked));
+            job->answer = Answer(std::move(answer));
             return {};
           },
           [job](Result<void> done) {
@@ -84,6 +90,18 @@ class Table {
   db::Database& db() { return db_; }
 
  private:
+  using Handler = std::function<Result<Answer>(db::Connection&, const Asked&)>;
+  /// By hand: tl::expected's own conversion makes an empty Answer first, and never destroys it.
+  template <class F>
+  static Handler answering(F handler) {
+    return [handler = std::move(handler)](db::Connection& c, const Asked& asked) -> Result<Answer> {
+      LATHE_TRY(auto answer, handler(c, asked));
+      return Answer(std::move(answer));
+    };
+  }
+  void add_read(std::string id, http::Method method, const std::string& path, std::string summary, Handler handler);
+  void add_write(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,
+                 Handler handler);
   static http::Route route_of(std::string id, http::Method method, http::Right right, std::string summary);
   static void each_root(const std::string& path, const http::Route& route, const std::function<void(http::Route)>& add);
 
