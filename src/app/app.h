@@ -27,6 +27,10 @@ int store(const Config& config, const StoreRequest& request);
 Result<std::unique_ptr<db::Database>> open_store(const Config& config, const std::filesystem::path& data,
                                                  const std::vector<db::Migration>& steps);
 
+/// A data folder whose records are in PostgreSQL is no folder for SQLite: else its files would look like nobody's.
+/// Errors: `conflict`.
+Result<void> check_own_store(const Config& config, const std::filesystem::path& data);
+
 /// The place of artifacts that the settings name, for a server on `data`; `to_read`: beside one.
 Result<std::unique_ptr<storage::Storage>> open_artifacts(const Config& config, const std::filesystem::path& data, bool to_read);
 

@@ -82,8 +82,9 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
     return fail(Code::invalid, "all users of this machine see the flags of a program: put the store's password into PGPASSWORD, "
                                "~/.pgpass or the configuration file, and leave it out of --store");
   if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
-  if (name == "deleted_retention" && value != "never" && parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0)
-    return wrong("never or a time such as 30d");
+  const bool unitless = !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
+  if (name == "deleted_retention" && value != "never" && (unitless || parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0))
+    return wrong("never or a time with its unit, such as 30d");
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
     return wrong("auto, true or false");

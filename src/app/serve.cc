@@ -14,10 +14,13 @@
 #include "assets/assets.h"
 #include "assets/models.h"
 #include "auth/auth.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/time.h"
 #include "base/version.h"
 #include "db/db.h"
+#include "db/postgres_place.h"
 #include "compute/compute.h"
 #include "http/server.h"
 #include "jobs/jobs.h"
@@ -29,6 +32,9 @@
 
 namespace lathe::app {
 namespace {
+
+/// In the data folder of a server whose records are in PostgreSQL: where they are.
+constexpr std::string_view kStorePlace = "store.place";
 
 using http::Call;
 using http::Method;
@@ -195,11 +201,24 @@ class App {
 Result<std::unique_ptr<db::Database>> open_store(const Config& config, const std::filesystem::path& data,
                                                  const std::vector<db::Migration>& steps) {
   const auto& store = config.text("store");
-  if (store == "sqlite") return db::open_sqlite((data / "lathe.db").string(), steps);
-  return db::open_postgres(store, steps, [](const std::string& why) {
+  if (store == "sqlite") {
+    LATHE_CHECK(check_own_store(config, data));
+    return db::open_sqlite((data / "lathe.db").string(), steps);
+  }
+  LATHE_TRY(auto opened, db::open_postgres(store, steps, [](const std::string& why) {
     log::error("ending why=\"{}\"", why);
     ::kill(::getpid(), SIGTERM);
-  });
+  }));
+  LATHE_CHECK(write_file(data / kStorePlace, db::shown_place(store) + "\n"));
+  return opened;
+}
+
+Result<void> check_own_store(const Config& config, const std::filesystem::path& data) {
+  if (config.text("store") != "sqlite") return {};
+  const auto place = read_file(data / kStorePlace);
+  if (!place) return {};
+  return fail(Code::conflict, fmt::format("the records of {} are in {}: name that with --store (or remove {}, if they are not "
+                                          "wanted any more)", data.string(), trim(*place), (data / kStorePlace).string()));
 }
 
 Result<std::unique_ptr<storage::Storage>> open_artifacts(const Config& config, const std::filesystem::path& data, bool to_read) {

@@ -36,7 +36,10 @@ bool in_postgres(const Config& config) { return config.text("store") != "sqlite"
 Result<void> check_there(const Config& config) {
   const auto data = config.data();
   if (in_postgres(config)) return {};  // opening it tells
+  LATHE_CHECK(check_own_store(config, data));
   if (::access((data / "lathe.db").c_str(), F_OK) == 0) return {};
+  if (errno == EACCES)
+    return fail(Code::forbidden, fmt::format("this account may not look into {}: run this as the server's", data.string()));
   return fail(Code::not_found,
               fmt::format("there is no store in {}: name the server's data folder with --data", data.string()));
 }
@@ -60,6 +63,9 @@ Result<int> with_store(const Config& config, F&& work) {
 }
 
 Result<int> back_up(const backup::Store& store, const StoreRequest& request) {
+  std::error_code ignored;
+  if (fs::exists(request.file, ignored))
+    return fail(Code::conflict, request.file.string() + " is there already: choose another name, or remove it");
   LATHE_TRY(const auto summary, backup::write_backup(store, request.file, !request.no_artifacts));
   fmt::print("{}: {}\n", request.file.string(), said(summary));
   fmt::print("It holds tokens and keys: keep it where only administrators read.\n");
@@ -99,7 +105,13 @@ Result<int> compact(const Config& config) {
   {
     LATHE_TRY(const auto db, open_store(config, data, db::migrations()));
     LATHE_TRY(const auto artifacts, open_artifacts(config, data, false));
-    LATHE_TRY(freed, backup::remove_leftovers({data, *db, *artifacts}));
+    const backup::Store whole{data, *db, *artifacts};
+    LATHE_TRY(const auto found, backup::verify(whole));
+    // What damaged files or rows name would look like leftovers.
+    if (!found.problems.empty())
+      return fail(Code::conflict, fmt::format("the store has {} problems, and nothing was removed: `lathe store verify` names "
+                                              "them", found.problems.size()));
+    LATHE_TRY(freed, backup::remove_leftovers(whole));
   }
   if (in_postgres(config)) {
     fmt::print("leftovers removed: {}; PostgreSQL's own VACUUM looks after its rows\n", size_text(freed));

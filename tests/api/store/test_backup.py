@@ -244,6 +244,35 @@ def test_verify_names_what_is_wrong_and_compact_gives_the_room_back(fresh_server
     wrong = server.cli("store", "verify", "--data", server.data, check=False)
     assert wrong.returncode == 1
     assert blob.name in wrong.stdout and "of_run:1" in wrong.stdout
+    assert server.terminate() == 0
+    kept = blobs()
+    refused = server.cli("store", "compact", "--data", server.data, check=False)
+    assert refused.returncode == 1 and "nothing was removed" in refused.stderr
+    assert blobs() == kept
+    server.restart()
+
+
+def test_a_backup_takes_no_other_files_place(server, tmp_path):
+    file = tmp_path / "precious"
+    file.write_text("of somebody")
+    refused = server.cli("store", "backup", file, "--data", server.data, check=False)
+    assert refused.returncode == 1 and "is there already" in refused.stderr
+    assert file.read_text() == "of somebody"
+
+
+def test_a_folder_whose_records_are_in_postgresql_is_not_taken_for_another():
+    with Server(store="postgresql") as server:
+        assert server.terminate() == 0
+        for words in (("serve", "--port", "0"), ("store", "compact"), ("store", "verify"), ("store", "backup", "x")):
+            refused = server.cli(*words, "--data", server.data, check=False)
+            assert refused.returncode == 1 and "--store" in refused.stderr, words
+        assert not (server.data / "lathe.db").exists()
+        server.restart()
+
+
+def test_a_time_without_a_unit_is_refused(tmp_path, server):
+    refused = server.cli("serve", "--data", tmp_path / "d", "--deleted-retention", "30", check=False)
+    assert refused.returncode == 2 and "30d" in refused.stderr
 
 
 def test_verify_finds_rows_that_name_nothing(fresh_server):
