@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "app/app.h"
 #include "app/certificate.h"
@@ -35,6 +36,7 @@ namespace {
 
 /// In the data folder of a server whose records are in PostgreSQL: where they are.
 constexpr std::string_view kStorePlace = "store.place";
+constexpr auto kStopLimit = std::chrono::seconds{15};
 
 using http::Call;
 using http::Method;
@@ -266,6 +268,12 @@ int serve(const Config& config) {
   int signal = 0;
   ::sigwait(&signals, &signal);
   log::info("stopping signal={}", signal);
+  // Requests that run on hold nothing that a kill would lose.
+  std::thread([] {
+    std::this_thread::sleep_for(kStopLimit);
+    log::warn("ending without the requests that still run");
+    std::_Exit(0);
+  }).detach();
   app.stop();
   return 0;
 }

@@ -141,6 +141,9 @@ Result<http::Response> interval(db::Database& db, const http::Call& call) {
                                            "Received {} run_ids.",
                                            kMostRuns, runs.size()));
   LATHE_CHECK(check_run_ids(runs));
+  std::vector<std::string> each;  // named twice, a run is still given once
+  for (const auto& run : runs)
+    if (std::find(each.begin(), each.end(), run) == each.end()) each.push_back(run);
   LATHE_TRY(const auto key, fields.need("metric_key"));
   LATHE_TRY(const auto range, steps_of(fields));
   LATHE_TRY(const auto most, fields.integer("max_results"));
@@ -148,7 +151,7 @@ Result<http::Response> interval(db::Database& db, const http::Call& call) {
     return fail(Code::invalid, fmt::format("max_results must be between 1 and {}.", kMostSampled));
   const auto limit = most ? static_cast<std::size_t>(*most) : kMostSampled;
   LATHE_TRY(const auto found,
-            db.read([&](db::Connection& c) { return tracking::sampled_history(c, runs, key, range, limit); }));
+            db.read([&](db::Connection& c) { return tracking::sampled_history(c, each, key, range, limit); }));
   PointsBody body(key, count(found));
   for (const auto& run : found) body.add(run.points, run.run_id);
   return std::move(body).response(false);

@@ -10,6 +10,9 @@ namespace {
 using http::Method;
 using http::Right;
 
+constexpr std::size_t kMostExperiments = 10'000;
+constexpr std::size_t kMostOrders = 16;
+constexpr std::size_t kMostDatasets = 100;
 constexpr std::string_view kModel = "/mlflow/logged-models/{model_id}";
 
 std::string model_id(const Asked& asked) {
@@ -105,6 +108,9 @@ Result<json::Object> search(db::Connection& c, const Asked& asked) {
   LATHE_TRY(search.limit, limit_of(asked.fields, search.limit));
   LATHE_TRY(search.page_token, asked.fields.text("page_token"));
   LATHE_TRY(const auto order_by, asked.fields.list("order_by"));
+  if (experiments.size() > kMostExperiments || order_by.size() > kMostOrders)
+    return fail(Code::invalid, fmt::format("a search of logged models takes at most {} experiment_ids and {} terms of order_by",
+                                           kMostExperiments, kMostOrders));
   for (const auto& item : order_by) {
     tracking::ModelOrder order;
     LATHE_TRY(order.field, item.need("field_name"));
@@ -114,6 +120,8 @@ Result<json::Object> search(db::Connection& c, const Asked& asked) {
     search.order_by.push_back(std::move(order));
   }
   LATHE_TRY(const auto datasets, asked.fields.list("datasets"));
+  if (datasets.size() > kMostDatasets)
+    return fail(Code::invalid, fmt::format("a search of logged models takes at most {} datasets", kMostDatasets));
   for (const auto& item : datasets) {
     tracking::ModelDataset dataset;
     LATHE_TRY(dataset.name, item.text("dataset_name"));

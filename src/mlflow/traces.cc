@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "mlflow/places.h"
 #include "mlflow/table.h"
@@ -18,6 +19,7 @@ using http::Method;
 using http::Right;
 
 constexpr std::size_t kMostAtOnce = 100;       ///< traces with their spans in one answer
+constexpr std::size_t kMostBatchBytes = std::size_t{64} << 20;  ///< of spans in one answer
 constexpr std::size_t kDeletedTogether = 100;  ///< traces in one commit
 
 std::string trace_id_of(const Asked& asked) {
@@ -79,7 +81,9 @@ Result<std::vector<std::string>> ids_of(const Message& fields) {
 template <class Take>
 Result<void> each_of(db::Connection& c, const Message& fields, Take take) {
   LATHE_TRY(const auto ids, ids_of(fields));
+  std::set<std::string_view> seen;
   for (const auto& id : ids) {
+    if (!seen.insert(id).second) continue;
     const auto trace = traces::load_trace(c, id);
     if (!trace && trace.error().code == Code::not_found) continue;
     if (!trace) return fail(trace.error());
@@ -90,8 +94,12 @@ Result<void> each_of(db::Connection& c, const Message& fields, Take take) {
 
 Result<json::Object> batch_get(db::Connection& c, const Asked& asked) {
   json::Array found;
+  std::size_t bytes = 0;
   LATHE_CHECK(each_of(c, asked.fields, [&](const traces::Trace& trace) -> Result<void> {
     LATHE_TRY(const auto spans, traces::span_contents(c, trace));
+    for (const auto& span : spans) bytes += span.size();
+    if (bytes > kMostBatchBytes)
+      return fail(Code::invalid, fmt::format("these traces hold more than {} bytes: ask for fewer at once", kMostBatchBytes));
     if (traces::is_complete(trace, spans.size())) found.push_back(whole(trace, spans));
     return {};
   }));

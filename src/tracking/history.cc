@@ -5,6 +5,8 @@
 #include <limits>
 #include <tuple>
 
+#include <fmt/format.h>
+
 #include "base/digest.h"
 #include "json/json.h"
 #include "tracking/filter.h"
@@ -14,6 +16,7 @@ namespace lathe::tracking {
 namespace {
 
 constexpr std::size_t kMostSampledPerRun = 25'000;
+constexpr std::size_t kMostSampledPoints = 500'000;  ///< of all runs together
 
 /// Where a page begins: after a point, or, in a token that is not ours, after so many points.
 struct Position {
@@ -189,11 +192,16 @@ Result<std::vector<RunPoints>> sampled_history(db::Connection& c, const std::vec
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
 
   std::vector<RunPoints> out;
+  std::size_t total = 0;
   for (const auto& run_id : run_ids) {
     const auto found =
         std::find_if(metrics.begin(), metrics.end(), [&](const auto& of) { return of.run_id == run_id; });
     if (found == metrics.end()) continue;
     LATHE_TRY(auto points, points_at(c, found->metric, steps));
+    total += points.size();
+    if (total > kMostSampledPoints)
+      return fail(Code::invalid, fmt::format("these steps hold more than {} points: ask for fewer runs or steps",
+                                             kMostSampledPoints));
     out.push_back({run_id, std::move(points)});
   }
   return out;

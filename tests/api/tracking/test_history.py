@@ -154,3 +154,11 @@ def test_a_series_is_refused_with_the_reason(server, rest, query):
 def test_a_series_of_an_unknown_run_is_not_found(server, rest):
     assert series(server, "0" * 32, key="m").status_code == 404
     rest.get("metrics/get-history", run_id="0" * 32, metric_key="m", code=UNKNOWN)
+
+
+def test_a_run_that_is_named_twice_is_given_once(server, rest):
+    run = rest.run()
+    rest.metric(run, "twice", 1.0, step=3)
+    answer = server.get("/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval",
+                        params=[("run_ids", run), ("run_ids", run), ("metric_key", "twice")])  # fmt: skip
+    assert [point["run_id"] for point in answer.json()["metrics"]] == [run]

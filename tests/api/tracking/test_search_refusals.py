@@ -222,3 +222,13 @@ def test_page_sizes(subjects, subject, most):
     message = subjects[subject].refused(max_results=most + 1)
     assert f"at most {most}" in message and str(most + 1) in message
     assert "Invalid value \"many\" for parameter 'max_results' supplied" in subjects[subject].refused(max_results="many")
+
+
+@pytest.mark.parametrize("more", [
+    {"order_by": [{"field_name": f"metrics.k{i}"} for i in range(1000)]},
+    {"datasets": [{"dataset_name": f"d{i}"} for i in range(500)], "filter": "metrics.a > 1"},
+    {"experiment_ids": [str(i) for i in range(20_000)]},
+])  # fmt: skip
+def test_searches_of_logged_models_have_their_limits(rest, more):
+    said = rest.post("logged-models/search", {"experiment_ids": ["0"], **more}, code="400 INVALID_PARAMETER_VALUE")
+    assert "at most" in said
