@@ -144,6 +144,12 @@ Result<void> delete_deployment(db::Connection& c, const std::string& endpoint, c
   return {};
 }
 
+Result<std::int64_t> last_generation(db::Connection& c) {
+  static constexpr auto kSql = "SELECT generation FROM serving_generation WHERE id = 1";
+  LATHE_TRY(const auto found, db::first(c, kSql, [](const db::Row& row) { return row.integer(0); }));
+  return found.value_or(0);
+}
+
 Result<std::int64_t> next_generation(db::Connection& c) {
   static constexpr auto kSql = "UPDATE serving_generation SET generation = generation + 1 WHERE id = 1 RETURNING generation";
   LATHE_TRY(const auto generation, db::first(c, kSql, [](const db::Row& row) { return row.integer(0); }));
@@ -151,8 +157,7 @@ Result<std::int64_t> next_generation(db::Connection& c) {
 }
 
 Result<json::Value> desired_state(db::Connection& c) {
-  LATHE_TRY(const auto generation, db::first(c, "SELECT generation FROM serving_generation WHERE id = 1",
-                                             [](const db::Row& row) { return row.integer(0); }));
+  LATHE_TRY(const auto generation, last_generation(c));
   LATHE_TRY(const auto all, endpoints(c));
   json::Array out;
   for (const auto& endpoint : all) {
@@ -165,7 +170,7 @@ Result<json::Value> desired_state(db::Connection& c) {
                                {"traffic", json::to_json(endpoint.traffic)},
                                {"deployments", std::move(list)}});
   }
-  return json::Value(json::Object{{"generation", generation.value_or(0)}, {"endpoints", std::move(out)}});
+  return json::Value(json::Object{{"generation", generation}, {"endpoints", std::move(out)}});
 }
 
 }  // namespace lathe::serving

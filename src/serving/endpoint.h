@@ -82,6 +82,8 @@ Result<void> delete_deployment(db::Connection& c, const std::string& endpoint, c
 
 /// Counts a change to what should be served: the generation that shows it.
 Result<std::int64_t> next_generation(db::Connection& c);
+/// The newest one.
+Result<std::int64_t> last_generation(db::Connection& c);
 /// The document for the data plane: a pure function of the rows.
 Result<json::Value> desired_state(db::Connection& c);
 

@@ -346,7 +346,13 @@ Result<DeploymentView> Serving::await(const std::string& endpoint, const std::st
     const auto seen = plane_.reports();  // before the read, so that no report is missed
     LATHE_TRY(auto now_is, deployment(endpoint, name));
     const bool open = now_is.provisioning_state == "Creating" || now_is.provisioning_state == "Updating";
-    if (!open || Clock::now() >= deadline) return now_is;
+    if (!open) {
+      // The traffic that came with it reaches the data plane a moment later.
+      LATHE_TRY(const auto generation, db_.read([](db::Connection& c) { return last_generation(c); }));
+      await_generation(generation);
+      return now_is;
+    }
+    if (Clock::now() >= deadline) return now_is;
     plane_.wait_past(seen, deadline);
   }
 }
