@@ -105,7 +105,8 @@ Reason parse_reason(std::string_view text) {
 
 }  // namespace
 
-Result<std::string> print_spec(const Spec& spec, const Cgroups& groups, const std::string& name) {
+Result<std::string> print_spec(const Spec& spec, const Cgroups& groups, const std::string& name,
+                               const std::filesystem::path& gate) {
   if (spec.argv.empty() || spec.argv.front().empty()) return fail(Code::invalid, "there is no program to run");
   SpecText text;
   text.add("version", kShimProtocol);
@@ -124,6 +125,12 @@ Result<std::string> print_spec(const Spec& spec, const Cgroups& groups, const st
   for (const auto& limit : spec.resource_limits)
     text.add("rlimit",
              std::to_string(limit.resource) + " " + std::to_string(limit.soft) + " " + std::to_string(limit.hard));
+  for (const auto& rank : spec.ranks) {
+    std::string value = rank.helper ? "helper" : "main";
+    for (const auto& [key, is] : rank.env) value += "\n" + key + "=" + is;
+    text.add("rank", value);
+  }
+  if (!gate.empty()) text.add("gate", gate.string());
   text.add("log_bytes", static_cast<std::int64_t>(spec.log_bytes));
   text.add("limit_ms", spec.time_limit.count());
   text.add("grace_ms", spec.grace.count());
@@ -155,6 +162,7 @@ Result<std::optional<End>> read_end(const std::filesystem::path& folder) {
   out.reason = parse_reason(text_of(*record, "reason"));
   if (json::find(*record, "code") != nullptr) out.code = static_cast<int>(number(*record, "code"));
   if (json::find(*record, "signal") != nullptr) out.signal = static_cast<int>(number(*record, "signal"));
+  if (json::find(*record, "rank") != nullptr) out.rank = static_cast<std::size_t>(number(*record, "rank"));
   out.error = text_of(*record, "error");
   out.oom_killed = json::get_bool(*record, "oom_killed").value_or(false).value_or(false);
   out.cgroup = text_of(*record, "cgroup");

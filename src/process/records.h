@@ -22,8 +22,9 @@ struct State {
   int job_pid = 0;
 };
 
-/// The text of FOLDER/spec. `name` becomes the name of its cgroups.
-Result<std::string> print_spec(const Spec& spec, const Cgroups& groups, const std::string& name);
+/// The text of FOLDER/spec. `name` becomes the name of its cgroups; `gate` may be empty.
+Result<std::string> print_spec(const Spec& spec, const Cgroups& groups, const std::string& name,
+                               const std::filesystem::path& gate);
 
 /// The cgroup folders that FOLDER/spec names; none when it cannot be read.
 std::vector<std::string> groups_of(const std::filesystem::path& folder);

@@ -118,10 +118,10 @@ int wait_for(pid_t pid) {
 
 /// A copy that no low number of the child's can hit.
 Fd raised(int fd) {
-  return Fd{::fcntl(fd, F_DUPFD_CLOEXEC, 16)};
+  return Fd{::fcntl(fd, F_DUPFD_CLOEXEC, 128)};
 }
 
-/// What the shim says until it closes its end: nothing when the program runs.
+/// What the shim says until it closes its end (nothing when the program runs), or until it is at its gate: a NUL.
 Result<std::string> listen(int fd) {
   const auto deadline = Clock::now() + kStartLimit;
   std::string said;
@@ -135,6 +135,7 @@ Result<std::string> listen(int fd) {
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return said;
     said.append(buffer, static_cast<std::size_t>(got));
+    if (said.front() == '\0') return said;
   }
 }
 
@@ -202,33 +203,80 @@ fs::path shim_program() {
   return fs::read_symlink("/proc/self/exe", ignored).parent_path() / "lathe-shim";
 }
 
-Result<void> start(const fs::path& folder_given, const Spec& spec, const Cgroups& groups) {
-  const auto folder = fs::absolute(folder_given);
-  LATHE_TRY(const auto text, print_spec(spec, groups, group_name(folder)));
+fs::path rank_folder(const fs::path& folder, std::size_t number) {
+  return number == 0 ? folder : folder / ("rank-" + std::to_string(number));
+}
+
+namespace {
+
+/// A shim that has begun, and what it will say.
+struct Begun {
+  Fd gate;  ///< empty without a gate
+  Fd ready;
+};
+
+Result<Begun> begin(const fs::path& folder, const Spec& spec, const Cgroups& groups, const fs::path& gate) {
+  LATHE_TRY(const auto text, print_spec(spec, groups, group_name(folder), gate));
   LATHE_TRY(auto lock, take_lock(folder));
   LATHE_CHECK(write_spec(folder / "spec", text));
   int ends[2];
+  int gate_ends[2] = {-1, -1};
   if (::pipe2(ends, O_CLOEXEC) != 0) return fail(errno_error("cannot make a pipe"));
-  const Fd ready{ends[0]};
-  Fd said{ends[1]};
-  {
-    const auto high_said = raised(said.get());
-    const auto high_lock = raised(lock.get());
-    if (!high_said || !high_lock) return fail(errno_error("cannot start " + spec.argv[0]));
-    Spawner spawner({high_said.get(), high_lock.get()});
-    LATHE_TRY(const auto pid, spawner.run({shim_program().string(), "run", folder.string(), "3", "4"}));
-    if (wait_for(pid) != 0) return fail(Code::internal, "lathe-shim failed to start");
+  Begun out{Fd{}, Fd{ends[0]}};
+  const Fd said{ends[1]};
+  if (!gate.empty() && ::pipe2(gate_ends, O_CLOEXEC) != 0) return fail(errno_error("cannot make a pipe"));
+  out.gate = Fd{gate_ends[1]};
+  const Fd gate_end{gate_ends[0]};
+
+  std::vector<int> passed = {said.get(), lock.get()};
+  if (gate_end) passed.push_back(gate_end.get());
+  passed.insert(passed.end(), spec.kept_open.begin(), spec.kept_open.end());
+  std::vector<Fd> high;
+  std::vector<int> numbers;
+  for (const int fd : passed) {
+    high.push_back(raised(fd));
+    if (!high.back()) return fail(errno_error("cannot start " + spec.argv[0]));
+    numbers.push_back(high.back().get());
   }
-  said = Fd{};
-  lock = Fd{};
-  const auto heard = listen(ready.get());
+  Spawner spawner(numbers);
+  LATHE_TRY(const auto pid,
+            spawner.run({shim_program().string(), "run", folder.string(), "3", "4", gate_end ? "5" : "-1"}));
+  if (wait_for(pid) != 0) return fail(Code::internal, "lathe-shim failed to start");
+  return out;
+}
+
+/// Until the program runs, or its shim is at the gate.
+Result<void> await_ready(const fs::path& folder, int ready, bool gate) {
+  const auto heard = listen(ready);
   if (!heard) {
     (void)kill_now(folder);
     return fail(heard.error());
   }
+  if (gate && !heard->empty() && heard->front() == '\0') return {};
   if (!heard->empty()) return start_failure(*heard);
   if (!is_there(folder / "state.json")) return fail(Code::internal, "lathe-shim ended before the program ran");
   return {};
+}
+
+}  // namespace
+
+Result<void> start(const fs::path& folder_given, const Spec& spec, const Cgroups& groups) {
+  const auto folder = fs::absolute(folder_given);
+  LATHE_TRY(const auto begun, begin(folder, spec, groups, {}));
+  return await_ready(folder, begun.ready.get(), false);
+}
+
+Result<AtGate> start_at_gate(const fs::path& folder_given, const Spec& spec, const Cgroups& groups,
+                             const fs::path& gate) {
+  const auto folder = fs::absolute(folder_given);
+  LATHE_TRY(auto begun, begin(folder, spec, groups, fs::absolute(gate)));
+  LATHE_CHECK(await_ready(folder, begun.ready.get(), true));
+  return AtGate(folder, std::move(begun.gate), std::move(begun.ready));
+}
+
+Result<void> AtGate::open() {
+  gate_ = Fd{};
+  return await_ready(folder_, ready_.get(), false);
 }
 
 Result<Observation> observe(const fs::path& folder) {

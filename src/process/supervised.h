@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "process/cgroup.h"
@@ -42,6 +43,12 @@ struct ResourceLimit {
   std::uint64_t hard = 0;
 };
 
+/// One of several processes that run the same command.
+struct Rank {
+  std::vector<std::pair<std::string, std::string>> env;  ///< what only it has; no line feeds
+  bool helper = false;                                   ///< ended when the others have; nobody waits for it
+};
+
 struct Spec {
   std::vector<std::string> argv;                         ///< argv[0] is looked for in the PATH of `env`
   std::vector<std::pair<std::string, std::string>> env;  ///< all of it: nothing is inherited
@@ -50,6 +57,9 @@ struct Spec {
   std::optional<Account> account;
   std::vector<Bind> binds;
   std::vector<ResourceLimit> resource_limits;
+  std::vector<Rank> ranks;  ///< none: one process. The first that fails ends the others
+  /// What is kept open as long as it runs: a lease that is given back with the shim's end.
+  std::vector<int> kept_open;
   std::uint64_t log_bytes = std::uint64_t{64} << 20;  ///< of the log on disk, in all; the earliest part goes first
   std::chrono::milliseconds time_limit{0};            ///< zero: none
   std::chrono::milliseconds grace{10'000};            ///< between TERM and KILL
@@ -62,6 +72,31 @@ struct Spec {
 /// Errors: `conflict` when something runs or ran in the folder; `not_found`, `forbidden`, `invalid` or `internal` with
 /// a sentence when it cannot be started (then `observe` says exited, start_failed, too).
 Result<void> start(const std::filesystem::path& folder, const Spec& spec, const Cgroups& groups);
+
+/// A program whose shim has made all ready and waits: programs on several nodes start together or not at all.
+class AtGate {
+ public:
+  AtGate(AtGate&&) = default;
+  /// Lets it run, if the gate's file is there, and returns once it runs. Errors: as for `start`.
+  Result<void> open();
+
+ private:
+  friend Result<AtGate> start_at_gate(const std::filesystem::path&, const Spec&, const Cgroups&,
+                                      const std::filesystem::path&);
+  AtGate(std::filesystem::path folder, Fd gate, Fd ready)
+      : folder_(std::move(folder)), gate_(std::move(gate)), ready_(std::move(ready)) {}
+  std::filesystem::path folder_;
+  Fd gate_;
+  Fd ready_;
+};
+
+/// As `start`, up to the gate. When the answer goes, or this server is killed, the program runs if the file `gate` is
+/// there by then, and ends as start_failed if it is not. Errors: as for `start`.
+Result<AtGate> start_at_gate(const std::filesystem::path& folder, const Spec& spec, const Cgroups& groups,
+                             const std::filesystem::path& gate);
+
+/// Where the program's process `number` (of Spec::ranks) of the run in `folder` has its log.
+std::filesystem::path rank_folder(const std::filesystem::path& folder, std::size_t number);
 
 enum class Status {
   running,
@@ -77,6 +112,7 @@ struct End {
   Reason reason = Reason::exited;
   std::optional<int> code;
   std::optional<int> signal;
+  std::optional<std::size_t> rank;  ///< which of several processes decided
   std::string error;  ///< a sentence, for start_failed
   bool oom_killed = false;
   std::string cgroup;  ///< what was limited, and what could not be, in words

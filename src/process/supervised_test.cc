@@ -332,6 +332,104 @@ TEST(Supervised, AKilledServiceComesBackAndAStoppedOneDoesNot) {
   EXPECT_EQ(seen.end->restarts, 1);
 }
 
+Spec three_ranks(const std::string& script) {
+  auto spec = shell(script);
+  for (const char* number : {"0", "1", "2"}) spec.ranks.push_back({{{"RANK", number}}, false});
+  return spec;
+}
+
+TEST(Supervised, EachOfSeveralProcessesHasItsVariablesAndItsLog) {
+  const RunFolder run;
+  const auto seen = run_to_end(run, three_ranks("echo rank $RANK"));
+  EXPECT_EQ(seen.end->reason, Reason::exited);
+  EXPECT_EQ(seen.end->code, 0);
+  EXPECT_EQ(seen.end->rank, std::nullopt);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(log_of(rank_folder(run.path(), i)), "rank " + std::to_string(i) + "\n");
+}
+
+TEST(Supervised, TheFirstOfSeveralProcessesThatFailsEndsTheOthers) {
+  const RunFolder run;
+  auto spec = three_ranks(
+      "[ $RANK = 1 ] && until [ -e ready-0 ] && [ -e ready-2 ]; do sleep 0.01; done && exit 9\n"
+      "trap 'echo asked; exit 0' TERM; touch ready-$RANK; while :; do sleep 0.01; done");
+  spec.cwd = run.path();
+  const auto seen = run_to_end(run, spec);
+  EXPECT_EQ(seen.end->reason, Reason::exited);
+  EXPECT_EQ(seen.end->code, 9);
+  EXPECT_EQ(seen.end->rank, 1U);
+  EXPECT_TRUE(log_of(rank_folder(run.path(), 2)).ends_with("asked\n"));
+}
+
+TEST(Supervised, AnotherProcessThatIgnoresTermIsKilledAfterTheGrace) {
+  const RunFolder run;
+  const auto seen =
+      run_to_end(run, three_ranks("trap '' TERM; [ $RANK = 2 ] && kill -ABRT $$; while :; do sleep 0.01; done"));
+  EXPECT_EQ(seen.end->reason, Reason::signaled);
+  EXPECT_EQ(seen.end->signal, SIGABRT);
+  EXPECT_EQ(seen.end->rank, 2U);
+}
+
+TEST(Supervised, HelpersAreEndedWhenTheOthersHave) {
+  const RunFolder run;
+  auto spec = three_ranks("[ $RANK = 1 ] || exit 0; exec sleep 600");
+  spec.ranks[1].helper = true;
+  const auto seen = run_to_end(run, spec);
+  EXPECT_EQ(seen.end->reason, Reason::exited);
+  EXPECT_EQ(seen.end->code, 0);
+}
+
+TEST(Supervised, AStopAndATimeLimitReachAllOfSeveralProcesses) {
+  for (const bool limited : {false, true}) {
+    const RunFolder run;
+    auto spec = three_ranks("exec sleep 600");
+    if (limited) spec.time_limit = milliseconds{50};
+    ASSERT_TRUE(start(run.path(), spec, groups()));
+    if (!limited) {
+      ASSERT_TRUE(request_stop(run.path()));
+    }
+    EXPECT_EQ(await_end(run.path()).end->reason, limited ? Reason::timeout : Reason::stopped);
+  }
+}
+
+TEST(Supervised, AtTheGateNothingRunsUntilTheFileIsThereAndTheGateOpens) {
+  const RunFolder run;
+  const RunFolder other;
+  auto waiting = start_at_gate(run.path(), shell("echo ran; exit 4"), groups(), run.path() / "go");
+  auto refused = start_at_gate(other.path(), shell("echo ran"), groups(), other.path() / "go");
+  ASSERT_TRUE(waiting && refused);
+  EXPECT_EQ(observe(run.path())->status, Status::running);
+  EXPECT_EQ(log_of(run.path()), "");
+  ASSERT_TRUE(write_file(run.path() / "go", ""));
+  EXPECT_TRUE(waiting->open());
+  EXPECT_EQ(await_end(run.path()).end->code, 4);
+  EXPECT_EQ(log_of(run.path()), "ran\n");
+
+  { const auto gone = std::move(*refused); }  // as if the server had been killed
+  const auto seen = await_end(other.path());
+  EXPECT_EQ(seen.end->reason, Reason::start_failed);
+  EXPECT_EQ(seen.end->user_code, std::nullopt);
+  EXPECT_EQ(log_of(other.path()), "");
+}
+
+TEST(Supervised, WhatIsKeptOpenIsFreeAtTheEndAndNotTheJobs) {
+  const RunFolder run;
+  auto spec = shell("ls /proc/self/fd | wc -l; until [ -e " + (run.path() / "go").string() + " ]; do sleep 0.01; done");
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+  const Fd reader{ends[0]};
+  {
+    const Fd kept{ends[1]};
+    spec.kept_open = {kept.get()};
+    ASSERT_TRUE(start(run.path(), spec, groups()));
+  }
+  char byte = 0;
+  EXPECT_EQ(::read(reader.get(), &byte, 1), -1) << "nobody keeps it open";
+  ASSERT_TRUE(write_file(run.path() / "go", ""));
+  await_end(run.path());
+  EXPECT_EQ(::read(reader.get(), &byte, 1), 0);
+  EXPECT_EQ(log_of(run.path()), "4\n") << "stdin, stdout, stderr, and the folder that is listed";
+}
+
 TEST(Supervised, AnUnprivilegedAccountCannotReadAPrivateFolder) {
   if (::geteuid() != 0) GTEST_SKIP() << "not root: jobs run as this account";
   const RunFolder run;

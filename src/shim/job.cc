@@ -119,7 +119,20 @@ void join_groups(const Spec& spec, int born_in, int report) {
   }
 }
 
-[[noreturn]] void run_child(const Spec& spec, int shim, int born_in, int output, const char* oom_score, int report) {
+/// The spec's environment with `variables` after it, which are cut into lines for that.
+const char** with(const Spec& spec, const char* variables) {
+  List all = spec.env;  // this child's alone from here on
+  for (char* line = variables == nullptr ? nullptr : ::strdup(variables); line != nullptr && *line != '\0';) {
+    char* end = std::strchr(line, '\n');
+    if (end != nullptr) *end++ = '\0';
+    all.push(line);
+    line = end;
+  }
+  return all.data;
+}
+
+[[noreturn]] void run_child(const Spec& spec, const char* variables, int shim, int born_in, int output,
+                            const char* oom_score, int report) {
   ::setpgid(0, 0);
   join_groups(spec, born_in, report);
   write_value("/proc/self/oom_score_adj", oom_score);
@@ -135,14 +148,14 @@ void join_groups(const Spec& spec, int born_in, int report) {
   if (::chdir(spec.cwd) != 0) give_up(report, "cannot enter the working folder ", spec.cwd);
   ::umask(027);
   default_signals();
-  environ = const_cast<char**>(spec.env.data);  // execvp looks for the program in this PATH
+  environ = const_cast<char**>(with(spec, variables));  // execvp looks for the program in this PATH
   ::execvp(spec.args.data[0], const_cast<char**>(spec.args.data));
   give_up(report, "cannot run ", spec.args.data[0]);
 }
 
 }  // namespace
 
-int start_job(const Spec& spec, bool again, int output, const char* oom_score, Text& error) {
+int start_job(const Spec& spec, const char* variables, bool again, int output, const char* oom_score, Text& error) {
   int report[2];
   if (::pipe2(report, O_CLOEXEC) != 0) {
     error.add("cannot make a pipe: ").add(std::strerror(errno));
@@ -151,7 +164,7 @@ int start_job(const Spec& spec, bool again, int output, const char* oom_score, T
   const int shim = ::getpid();
   int born_in = -1;
   const int job = fork_into(spec, again, born_in);
-  if (job == 0) run_child(spec, shim, born_in, output, oom_score, report[1]);
+  if (job == 0) run_child(spec, variables, shim, born_in, output, oom_score, report[1]);
   ::close(report[1]);
   if (job < 0) error.add("cannot fork: ").add(std::strerror(errno));
   ssize_t got = 0;

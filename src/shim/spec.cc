@@ -42,6 +42,10 @@ bool take(Spec& spec, const char* key, const char* value) {
     spec.sets.push(value);
   else if (is("rlimit"))
     spec.rlimits.push(value);
+  else if (is("rank"))
+    spec.ranks.push(value);
+  else if (is("gate"))
+    spec.gate = value;
   else if (is("cwd"))
     spec.cwd = value;
   else if (is("kill"))

@@ -17,11 +17,13 @@ struct List {
 /// What to run, as README.md describes it. Lives as long as the process.
 struct Spec {
   List args, env, binds, groups, sets, rlimits;
+  List ranks;  ///< one for each process, as README.md says; none: one process without variables of its own
   const char* cwd = "/";
   const char* kill = nullptr;
   const char* oom = nullptr;
   const char* usage = nullptr;
   const char* note = "";
+  const char* gate = nullptr;
   std::int64_t uid = -1;
   std::int64_t gid = -1;
   std::int64_t log_bytes = std::int64_t{64} << 20;
