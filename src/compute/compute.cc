@@ -90,8 +90,10 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
     if (const auto* left = std::get_if<NodeLeft>(&decision)) note(left->target, fmt::format("node {} left: {}", left->node, left->why));
     if (const auto* placed = std::get_if<JobPlaced>(&decision)) {
       const auto& rules = targets_[placed->target].rules;
-      if (!rules.local) note(placed->target, fmt::format("node {} runs {}", placed->node, placed->job));
-      starts_.push_back({placed->job, {placed->node, rules.local ? Resources{} : rules.node, placed->gpus}});
+      if (!rules.local)
+        for (const auto& node : placed->nodes)
+          note(placed->target, fmt::format("node {} runs {}", node.name, placed->job));
+      starts_.push_back({placed->job, {placed->nodes, rules.local ? Resources{} : rules.node}});
     }
   }
   changed_.notify_all();
@@ -107,14 +109,19 @@ void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
-void Compute::queue(const std::string& job, const std::string& target) { apply(JobQueued{job, target}); }
-void Compute::gone(const std::string& job) { apply(JobGone{job}); }
+void Compute::queue(const std::string& job, const std::string& target, const Need& need) {
+  apply(JobQueued{job, target, need});
+}
+void Compute::gone(const std::string& job) {
+  apply(JobGone{job});
+}
 
-void Compute::found(const std::string& job, const std::string& target, const std::string& node, const std::vector<int>& gpus) {
+void Compute::found(const std::string& job, const std::string& target, const Need& need,
+                    const std::vector<NodeGiven>& nodes) {
   std::unique_lock lock(mutex_);
   if (const auto known = targets_.find(target); known != targets_.end() && !known->second.rules.local)
     carry_out(lock, scheduler_.apply(TargetPut{known->second.rules}, now()));
-  carry_out(lock, scheduler_.apply(JobFound{job, target, node, gpus}, now()));
+  carry_out(lock, scheduler_.apply(JobFound{job, target, need, nodes}, now()));
 }
 
 std::string Compute::waiting_for(const std::string& job) const {

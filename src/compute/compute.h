@@ -48,11 +48,10 @@ struct TargetAnswer {
 /// All targets and the scheduler over them. Thread-safe.
 class Compute {
  public:
-  /// Where a job may start now: `room` is zero on "local", which has no limits.
+  /// Where a job may start now.
   struct Place {
-    std::string node;
-    Resources room;
-    std::vector<int> gpus;  ///< the machine's numbers of those that the node has
+    std::vector<NodeGiven> nodes;  ///< as many as it asked for
+    Resources room;                ///< of each node; zero on "local", which has no limits
   };
   /// Called without a lock held, on the thread that
   /// brought the event about or on the timer's.
@@ -67,8 +66,8 @@ class Compute {
   /// No job is placed any more when this has returned, but for one that another thread is placing now.
   void stop();
 
-  void queue(const std::string& job, const std::string& target);
-  void found(const std::string& job, const std::string& target, const std::string& node, const std::vector<int>& gpus);
+  void queue(const std::string& job, const std::string& target, const Need& need);
+  void found(const std::string& job, const std::string& target, const Need& need, const std::vector<NodeGiven>& nodes);
   void gone(const std::string& job);
   std::string waiting_for(const std::string& job) const;
 

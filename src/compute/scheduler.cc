@@ -34,7 +34,7 @@ std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
                  [&](const JobQueued& queued) {
                    const auto found = targets_.find(queued.target);
                    if (found == targets_.end() || target_of_.contains(queued.job)) return;
-                   found->second.queue.push_back(queued.job);
+                   found->second.queue.push_back({queued.job, queued.need.nodes});
                    target_of_[queued.job] = queued.target;
                  },
                  [&](const JobFound& job) {
@@ -42,24 +42,30 @@ std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
                    if (found == targets_.end() || target_of_.contains(job.job)) return;
                    auto& target = found->second;
                    target_of_[job.job] = job.target;
-                   target.running[job.job] = job.node;
-                   if (target.rules.local || target.nodes.contains(job.node)) return;
-                   target.nodes[job.node] = {job.node, job.job, now, job.gpus};
-                   for (const int gpu : job.gpus) free_gpus_.erase(gpu);
-                   free_ -= target.rules.node;
-                   const auto dash = job.node.rfind('-');
-                   if (dash != std::string::npos)
-                     target.next_number = std::max<std::int64_t>(target.next_number, std::atoll(job.node.c_str() + dash + 1) + 1);
+                   auto& held = target.running[job.job];
+                   for (const auto& given : job.nodes) {
+                     held.push_back(given.name);
+                     if (target.rules.local || target.nodes.contains(given.name)) continue;
+                     target.nodes[given.name] = {given.name, job.job, now, given.gpus};
+                     for (const int gpu : given.gpus) free_gpus_.erase(gpu);
+                     free_ -= target.rules.node;
+                     const auto dash = given.name.rfind('-');
+                     if (dash != std::string::npos)
+                       target.next_number =
+                           std::max<std::int64_t>(target.next_number, std::atoll(given.name.c_str() + dash + 1) + 1);
+                   }
                  },
                  [&](const JobGone& gone) {
                    const auto where = target_of_.find(gone.job);
                    if (where == target_of_.end()) return;
                    auto& target = targets_[where->second];
                    target_of_.erase(where);
-                   std::erase(target.queue, gone.job);
+                   std::erase_if(target.queue, [&](const auto& waiting) { return waiting.job == gone.job; });
                    const auto ran = target.running.find(gone.job);
                    if (ran == target.running.end()) return;
-                   if (const auto node = target.nodes.find(ran->second); node != target.nodes.end()) {
+                   for (const auto& name : ran->second) {
+                     const auto node = target.nodes.find(name);
+                     if (node == target.nodes.end()) continue;
                      node->second.job.reset();
                      node->second.since = now;
                    }
@@ -90,41 +96,54 @@ void Scheduler::balance(Time now, std::vector<Decision>& out) {
 
 void Scheduler::place_waiting(Target& target, Time now, std::vector<Decision>& out) {
   while (!target.queue.empty()) {
-    std::string where = "local";
-    std::vector<int> gpus;
+    const auto& [job, count] = target.queue.front();
+    std::vector<NodeGiven> given;
     if (target.rules.local) {
       if (static_cast<std::int64_t>(target.running.size()) >= target.rules.slots) return;
+      given.push_back({"local", {}});
     } else {
-      auto idle = std::find_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
-      if (idle == target.nodes.end()) {
-        if (!start_node(target, now, out)) return;
-        idle = std::find_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
+      for (const auto& name : take_nodes(target, count, now, out)) {
+        auto& node = target.nodes[name];
+        node.job = job;
+        node.since = now;
+        given.push_back({name, node.gpus});
       }
-      where = idle->first;
-      gpus = idle->second.gpus;
-      idle->second.job = target.queue.front();
-      idle->second.since = now;
+      if (given.empty()) return;
     }
-    target.running[target.queue.front()] = where;
-    out.push_back(JobPlaced{target.queue.front(), target.rules.name, where, std::move(gpus)});
+    auto& held = target.running[job];
+    for (const auto& node : given) held.push_back(node.name);
+    out.push_back(JobPlaced{job, target.rules.name, std::move(given)});
     target.queue.pop_front();
   }
 }
 
-bool Scheduler::start_node(Target& target, Time now, std::vector<Decision>& out) {
-  if (static_cast<std::int64_t>(target.nodes.size()) >= target.rules.max_nodes) return false;
-  if (!target.rules.node.fits_in(free_) && !make_room(target, out)) return false;
+std::vector<std::string> Scheduler::take_nodes(Target& target, std::int64_t count, Time now,
+                                               std::vector<Decision>& out) {
+  const auto idle =
+      std::count_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
+  const auto missing = std::max<std::int64_t>(count - idle, 0);
+  if (static_cast<std::int64_t>(target.nodes.size()) + missing > target.rules.max_nodes) return {};
+  Resources room;
+  for (std::int64_t i = 0; i < missing; ++i) room += target.rules.node;
+  if (!room.fits_in(free_) && !make_room(target, room, out)) return {};
+  for (std::int64_t i = 0; i < missing; ++i) start_node(target, now, out);
+  std::vector<std::string> taken;
+  for (const auto& [name, node] : target.nodes)
+    if (!node.job && static_cast<std::int64_t>(taken.size()) < count) taken.push_back(name);
+  return taken;
+}
+
+void Scheduler::start_node(Target& target, Time now, std::vector<Decision>& out) {
   const auto name = fmt::format("{}-{}", target.rules.name, target.next_number++);
   auto& node = target.nodes[name] = {name, std::nullopt, now, {}};
   while (static_cast<std::int64_t>(node.gpus.size()) < target.rules.node.gpus && !free_gpus_.empty())
     node.gpus.push_back(free_gpus_.extract(free_gpus_.begin()).value());
   free_ -= target.rules.node;
   out.push_back(NodeStarted{target.rules.name, name});
-  return true;
 }
 
 /// Lets idle nodes of other clusters go, those that are idle the longest first, if that is enough.
-bool Scheduler::make_room(const Target& wanting, std::vector<Decision>& out) {
+bool Scheduler::make_room(const Target& wanting, const Resources& room, std::vector<Decision>& out) {
   struct Candidate {
     Time since;
     Target* target;
@@ -142,10 +161,10 @@ bool Scheduler::make_room(const Target& wanting, std::vector<Decision>& out) {
       candidates.push_back({view.since, &target, node});
     }
   }
-  if (!wanting.rules.node.fits_in(possible)) return false;
+  if (!room.fits_in(possible)) return false;
   std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.since < b.since; });
   for (const auto& candidate : candidates) {
-    if (wanting.rules.node.fits_in(free_)) break;
+    if (room.fits_in(free_)) break;
     drop_node(*candidate.target, candidate.node, fmt::format("made room for {}", wanting.rules.name), out);
   }
   return true;
@@ -190,12 +209,15 @@ std::string Scheduler::waiting_for(const std::string& job) const {
   const auto where = target_of_.find(job);
   if (where == target_of_.end()) return {};
   const auto& target = targets_.at(where->second);
-  const auto place = std::find(target.queue.begin(), target.queue.end(), job);
+  const auto place =
+      std::find_if(target.queue.begin(), target.queue.end(), [&](const auto& waiting) { return waiting.job == job; });
   if (place == target.queue.end()) return {};
   const auto ahead = place - target.queue.begin();
   std::string line = ahead == 0 ? "first in line" : fmt::format("{} ahead of it", ahead);
   if (target.rules.local)
     return fmt::format("waits for one of the {} places of the local compute ({})", target.rules.slots, line);
+  if (place->nodes > 1)
+    return fmt::format("waits for {} nodes of {} at once ({})", place->nodes, target.rules.name, line);
   if (static_cast<std::int64_t>(target.nodes.size()) >= target.rules.max_nodes)
     return fmt::format("waits for a node of {}: all {} that it may have are busy ({})", target.rules.name, target.rules.max_nodes, line);
   return fmt::format("waits for {} to be free on this machine for another node of {} ({} are free; {})", target.rules.node.words(),

@@ -5,42 +5,17 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <variant>
 #include <vector>
 
-#include "base/time.h"
-#include "compute/machine.h"
+#include "compute/events.h"
 
 /// Who runs where on this machine: a state machine without clock or I/O. Each event gives the decisions to carry out.
 ///
-/// A cluster's nodes are slices of the machine. A job takes one node. A cluster grows for what waits, up to its maximum and
-/// to what is free; nodes that have been idle for the cluster's idle time leave, never below its minimum, and sooner when
-/// another cluster's job needs the room. Jobs of one cluster start in the order in which they came.
+/// A cluster's nodes are slices of the machine. A job takes as many nodes of one
+/// cluster as it asks for, all at once. A cluster grows for what waits, up to its maximum and
+/// to what is free; nodes that have been idle for the cluster's idle time leave, never below its minimum, and sooner
+/// when another cluster's job needs the room. Jobs of one cluster start in the order in which they came.
 namespace lathe::compute {
-
-/// What the scheduler knows of a compute target.
-struct Rules {
-  std::string name;
-  bool local = false;  ///< no nodes: `slots` jobs at once, on the machine as it is
-  Resources node;
-  std::int64_t min_nodes = 0;
-  std::int64_t max_nodes = 1;
-  std::int64_t slots = 0;
-  std::chrono::seconds idle{120};
-};
-
-struct TargetPut { Rules rules; };            ///< made, or changed
-struct TargetGone { std::string name; };      ///< only without jobs
-struct JobQueued { std::string job; std::string target; };
-struct JobFound { std::string job; std::string target; std::string node; std::vector<int> gpus; };  ///< running already, after a restart
-struct JobGone { std::string job; };          ///< ended, or no longer waiting
-struct Tick {};                               ///< time has passed
-using Event = std::variant<TargetPut, TargetGone, JobQueued, JobFound, JobGone, Tick>;
-
-struct NodeStarted { std::string target; std::string node; };
-struct NodeLeft { std::string target; std::string node; std::string why; };
-struct JobPlaced { std::string job; std::string target; std::string node; std::vector<int> gpus; };
-using Decision = std::variant<NodeStarted, NodeLeft, JobPlaced>;
 
 struct NodeView {
   std::string name;
@@ -69,15 +44,21 @@ class Scheduler {
   struct Target {
     Rules rules;
     std::map<std::string, NodeView> nodes;
-    std::deque<std::string> queue;
-    std::map<std::string, std::string> running;  ///< job -> node
+    struct Waiting {
+      std::string job;
+      std::int64_t nodes;
+    };
+    std::deque<Waiting> queue;
+    std::map<std::string, std::vector<std::string>> running;  ///< job -> its nodes
     std::int64_t next_number = 0;
   };
 
   void balance(Time now, std::vector<Decision>& out);
   void place_waiting(Target& target, Time now, std::vector<Decision>& out);
-  bool start_node(Target& target, Time now, std::vector<Decision>& out);
-  bool make_room(const Target& wanting, std::vector<Decision>& out);
+  /// Idle nodes for a job that asks for `count`, after starting what is missing: all of them or none.
+  std::vector<std::string> take_nodes(Target& target, std::int64_t count, Time now, std::vector<Decision>& out);
+  void start_node(Target& target, Time now, std::vector<Decision>& out);
+  bool make_room(const Target& wanting, const Resources& room, std::vector<Decision>& out);
   void drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out);
 
   Resources free_;

@@ -9,8 +9,9 @@ namespace lathe::jobs {
 namespace {
 
 constexpr std::string_view kColumns =
-    "name, number, experiment_id, experiment_name, display_name, description, compute, state, attempt, node, document, plan, report, error, "
-    "exit_code, archived, created_by, created_us, prepared_us, started_us, user_code_us, ended_us, gpus";
+    "name, number, experiment_id, experiment_name, display_name, description, compute, state, attempt, nodes, "
+    "document, plan, report, error, "
+    "exit_code, archived, created_by, created_us, prepared_us, started_us, user_code_us, ended_us";
 
 std::optional<Time> optional_time(const db::Row& row, int column) {
   return row.is_null(column) ? std::nullopt : std::optional{from_micros(row.integer(column))};
@@ -18,6 +19,25 @@ std::optional<Time> optional_time(const db::Row& row, int column) {
 
 std::optional<std::int64_t> optional_micros(const std::optional<Time>& time) {
   return time ? std::optional{micros(*time)} : std::nullopt;
+}
+
+/// "c-0", or with GPUs "c-0:0,1"; several nodes with spaces between them.
+std::string print_nodes(const std::vector<compute::NodeGiven>& nodes) {
+  std::vector<std::string> out;
+  for (const auto& node : nodes)
+    out.push_back(node.gpus.empty() ? node.name : fmt::format("{}:{}", node.name, fmt::join(node.gpus, ",")));
+  return fmt::format("{}", fmt::join(out, " "));
+}
+
+std::vector<compute::NodeGiven> parse_nodes(std::string_view text) {
+  std::vector<compute::NodeGiven> out;
+  for (const auto one : split(text, ' ')) {
+    const auto colon = std::min(one.find(':'), one.size());
+    auto& node = out.emplace_back(compute::NodeGiven{std::string(one.substr(0, colon)), {}});
+    for (const auto number : split(one.substr(std::min(colon + 1, one.size())), ','))
+      node.gpus.push_back(std::atoi(std::string(number).c_str()));
+  }
+  return out;
 }
 
 Job read_job(const db::Row& row) {
@@ -31,7 +51,7 @@ Job read_job(const db::Row& row) {
   job.compute = row.text(6);
   job.state = parse_state(row.text_view(7)).value_or(State::failed);
   job.attempt = row.integer(8);
-  job.node = row.text(9);
+  job.nodes = parse_nodes(row.text_view(9));
   job.document_json = row.text(10);
   job.plan_json = row.text(11);
   job.report_json = row.text(12);
@@ -44,7 +64,6 @@ Job read_job(const db::Row& row) {
   job.started = optional_time(row, 19);
   job.user_code = optional_time(row, 20);
   job.ended = optional_time(row, 21);
-  for (const auto number : split(row.text_view(22), ',')) job.gpus.push_back(std::atoi(std::string(number).c_str()));
   return job;
 }
 
@@ -54,12 +73,13 @@ Result<void> insert_job(db::Connection& c, Job& job) {
   LATHE_TRY(const auto number, db::first(c, "SELECT COALESCE(MAX(number), 0) + 1 FROM job", [](const db::Row& row) { return row.integer(0); }));
   job.number = *number;
   LATHE_CHECK(db::run(c,
-                      "INSERT INTO job (name, number, experiment_id, experiment_name, display_name, description, compute, state, attempt, node, "
-                      "document, plan, report, error, archived, created_by, created_us, updated_us) "
-                      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '', 0, $14, $15, $15)",
-                      job.name, job.number, job.experiment_id, job.experiment_name, job.display_name, job.description, job.compute,
-                      name_of(job.state), job.attempt, job.node, job.document_json, job.plan_json, job.report_json, job.created_by,
-                      micros(job.created)));
+                      "INSERT INTO job (name, number, experiment_id, experiment_name, display_name, description, "
+                      "compute, state, attempt, node, "
+                      "nodes, document, plan, report, error, archived, created_by, created_us, updated_us) "
+                      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, '', 0, $15, $16, $16)",
+                      job.name, job.number, job.experiment_id, job.experiment_name, job.display_name, job.description,
+                      job.compute, name_of(job.state), job.attempt, job.node(), print_nodes(job.nodes),
+                      job.document_json, job.plan_json, job.report_json, job.created_by, micros(job.created)));
   return {};
 }
 
@@ -88,11 +108,12 @@ Result<std::vector<Job>> unfinished_jobs(db::Connection& c) {
 Result<bool> move_job(db::Connection& c, const Job& job, State to) {
   LATHE_TRY(const auto changed,
             db::run(c,
-                    "UPDATE job SET state = $3, attempt = $4, node = $5, error = $6, exit_code = $7, prepared_us = $8, started_us = $9, "
-                    "user_code_us = $10, ended_us = $11, updated_us = $12, gpus = $13 WHERE name = $1 AND state = $2",
-                    job.name, name_of(job.state), name_of(to), job.attempt, job.node, job.error, job.exit_code, optional_micros(job.prepared),
-                    optional_micros(job.started), optional_micros(job.user_code), optional_micros(job.ended), micros(now()),
-                    fmt::format("{}", fmt::join(job.gpus, ","))));
+                    "UPDATE job SET state = $3, attempt = $4, node = $5, error = $6, exit_code = $7, prepared_us = $8, "
+                    "started_us = $9, "
+                    "user_code_us = $10, ended_us = $11, updated_us = $12, nodes = $13 WHERE name = $1 AND state = $2",
+                    job.name, name_of(job.state), name_of(to), job.attempt, job.node(), job.error, job.exit_code,
+                    optional_micros(job.prepared), optional_micros(job.started), optional_micros(job.user_code),
+                    optional_micros(job.ended), micros(now()), print_nodes(job.nodes)));
   return changed == 1;
 }
 

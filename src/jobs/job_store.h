@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "compute/events.h"
 #include "db/db.h"
 #include "jobs/states.h"
 
@@ -21,8 +22,7 @@ struct Job {
   std::string compute;
   State state = State::queued;
   std::int64_t attempt = 1;
-  std::string node;
-  std::vector<int> gpus;  ///< of its node
+  std::vector<compute::NodeGiven> nodes;  ///< those it has, the first one's first; empty while it waits
   std::string document_json;
   std::string plan_json;
   std::string report_json;
@@ -35,6 +35,9 @@ struct Job {
   std::optional<Time> started;
   std::optional<Time> user_code;
   std::optional<Time> ended;
+
+  /// The name of its first node, or "".
+  std::string node() const { return nodes.empty() ? std::string() : nodes.front().name; }
 };
 
 /// Gives the job its number. Errors: `conflict` — the name is taken.

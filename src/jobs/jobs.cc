@@ -29,6 +29,15 @@ Result<Plan> plan_of(const Job& job) {
   return json::from_json<Plan>(value);
 }
 
+compute::Need need_of(const Job& job, const Plan& plan) {
+  compute::Need need;
+  need.nodes = plan.instance_count.value_or(1);
+  need.user = job.created_by;
+  need.limit = std::chrono::seconds{plan.timeout_s};
+  need.number = job.number;
+  return need;
+}
+
 double seconds_between(std::optional<Time> from, std::optional<Time> to) {
   return from && to ? static_cast<double>((*to - *from).count()) / 1e6 : 0;
 }
@@ -99,7 +108,11 @@ JobAnswer Jobs::answer(const Job& job) const {
   out.experiment_name = job.experiment_name;
   out.description = job.description;
   out.compute = job.compute;
-  if (!job.node.empty()) out.node = job.node;
+  if (!job.nodes.empty()) out.node = job.node();
+  if (job.nodes.size() > 1) {
+    out.nodes.emplace();
+    for (const auto& node : job.nodes) out.nodes->push_back(node.name);
+  }
   if (job.state == State::queued)
     if (auto waits = compute_.waiting_for(job.name); !waits.empty()) out.waiting_for = std::move(waits);
   if (!job.error.empty()) out.error = job.error;
@@ -181,13 +194,14 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
     LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
     return insert_job(c, job);
   }));
+  const auto need = need_of(job, plan);
   waiting.job = job;
   waiting.plan = std::move(plan);
   {
     const std::lock_guard lock(mutex_);
     waiting_[job.name] = std::move(waiting);
   }
-  compute_.queue(job.name, job.compute);
+  compute_.queue(job.name, job.compute, need);
   return answer(job);
 }
 
@@ -200,8 +214,7 @@ void Jobs::placed(const std::string& name, const compute::Compute::Place& place)
   auto waiting = std::move(found->second);
   waiting_.erase(found);
   lock.unlock();
-  waiting.job.node = place.node;
-  waiting.job.gpus = place.gpus;
+  waiting.job.nodes = place.nodes;
   enqueue([this, waiting = std::move(waiting), room = place.room] { launch(waiting, room); });
 }
 
@@ -277,7 +290,7 @@ void Jobs::finish(const std::string& name) {
       event = Event::broke;
     }
   } else if (event == Event::broke) {
-    job.error = verdict({*seen, process::last_lines(folder, 20).value_or(""), plan ? plan->timeout_s : 0, job.node});
+    job.error = verdict({*seen, process::last_lines(folder, 20).value_or(""), plan ? plan->timeout_s : 0, job.node()});
   }
   if (auto cleaned = process::cleanup(folder); !cleaned) log::warn("cannot clean up after job={} why={}", name, cleaned.error().message);
   end_job(std::move(job), event);
@@ -370,11 +383,14 @@ Result<void> Jobs::start() {
   compute_.start([this](const std::string& job, const compute::Compute::Place& place) { placed(job, place); });
   for (const auto& name : queued) {
     std::string target;
+    compute::Need need;
     {
       const std::lock_guard lock(mutex_);
-      target = waiting_[name].job.compute;
+      const auto& waiting = waiting_[name];
+      target = waiting.job.compute;
+      need = need_of(waiting.job, waiting.plan);
     }
-    compute_.queue(name, target);
+    compute_.queue(name, target, need);
   }
   return {};
 }
@@ -386,8 +402,8 @@ Result<void> Jobs::take_up(Job job) {
   if (began) {
     // Its process was started, whatever the row says: watch it, or learn how it ended.
     if (seen->status == process::Status::running) {
-      if (job.node.empty()) job.node = job.compute == "local" ? "local" : job.compute + "-0";
-      compute_.found(job.name, job.compute, job.node, job.gpus);
+      if (job.nodes.empty()) job.nodes.push_back({job.compute == "local" ? "local" : job.compute + "-0", {}});
+      compute_.found(job.name, job.compute, need_of(job, plan_of(job).value_or(Plan{})), job.nodes);
       if (job.state == State::queued || job.state == State::preparing) {
         job.started = now();
         LATHE_CHECK(db_.write([&](db::Connection& c) { return move_job(c, job, State::running); }));
@@ -411,8 +427,7 @@ Result<void> Jobs::take_up(Job job) {
   const bool begun = job.state == State::preparing;
   if (begun) {
     ++job.attempt;
-    job.node.clear();
-    job.gpus.clear();
+    job.nodes.clear();
     job.prepared.reset();
   }
   LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {

@@ -34,6 +34,7 @@ struct JobAnswer {
   std::string description;
   std::string compute;
   std::optional<std::string> node;
+  std::optional<std::vector<std::string>> nodes;
   std::optional<std::string> waiting_for;
   std::optional<std::string> error;
   std::optional<std::int64_t> exit_code;
@@ -130,12 +131,22 @@ struct Fields<jobs::JobAnswer> {
   static constexpr auto list = std::tuple{
       field("name", &T::name, "the run's id too"), field("type", &T::type),
       field("status", &T::status, "Queued, Preparing, Running, CancelRequested, Completed, Failed or Canceled"),
-      field("display_name", &T::display_name), field("experiment_name", &T::experiment_name), field("description", &T::description),
-      field("compute", &T::compute), field("node", &T::node), field("waiting_for", &T::waiting_for, "while it is queued"),
-      field("error", &T::error, "why it failed, with the evidence"), field("exit_code", &T::exit_code), field("document", &T::document, "as it was sent"),
-      field("plan", &T::plan, "what was made of it"), field("phases", &T::phases, "when each phase began"),
-      field("seconds", &T::seconds, "how long each phase took"), field("archived", &T::archived),
-      field("creation_context", &T::creation_context), field("report", &T::report, "fields that were not plainly honoured")};
+      field("display_name", &T::display_name),
+      field("experiment_name", &T::experiment_name),
+      field("description", &T::description),
+      field("compute", &T::compute),
+      field("node", &T::node, "the first of them"),
+      field("nodes", &T::nodes, "all of them, of a job that has several"),
+      field("waiting_for", &T::waiting_for, "while it is queued"),
+      field("error", &T::error, "why it failed, with the evidence"),
+      field("exit_code", &T::exit_code),
+      field("document", &T::document, "as it was sent"),
+      field("plan", &T::plan, "what was made of it"),
+      field("phases", &T::phases, "when each phase began"),
+      field("seconds", &T::seconds, "how long each phase took"),
+      field("archived", &T::archived),
+      field("creation_context", &T::creation_context),
+      field("report", &T::report, "fields that were not plainly honoured")};
 };
 template <>
 struct Fields<jobs::Jobs::Page> {

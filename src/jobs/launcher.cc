@@ -236,7 +236,7 @@ std::vector<std::pair<std::string, std::string>> Launcher::environment(const Lau
       {"AZUREML_CR_NODE_RANK", "0"},
       {"LATHE_URL", options_.tracking_url},
       {"LATHE_JOB", launch.job.name},
-      {"LATHE_NODE", launch.job.node},
+      {"LATHE_NODE", launch.job.node()},
   };
   if (!options_.certificate.empty()) {
     out.emplace_back("MLFLOW_TRACKING_SERVER_CERT_PATH", (shared / "certificate.pem").string());
@@ -244,7 +244,7 @@ std::vector<std::pair<std::string, std::string>> Launcher::environment(const Lau
   }
   if (launch.room.cores > 0) {
     out.emplace_back("OMP_NUM_THREADS", std::to_string(launch.room.cores));
-    out.emplace_back("CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(launch.job.gpus, ",")));
+    out.emplace_back("CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(launch.job.nodes.front().gpus, ",")));
   }
   for (const auto& input : launch.plan.inputs) {
     if (input.url) out.emplace_back("LATHE_INPUT_URL_" + input.name, *input.url);

@@ -40,6 +40,7 @@ struct Plan {
   std::vector<PlannedInput> inputs;
   std::vector<PlannedOutput> outputs;
   std::int64_t timeout_s = 0;
+  std::optional<std::int64_t> instance_count;  ///< nodes; absent: 1
 };
 
 /// Files on the server's machine that a reference means.
@@ -110,9 +111,15 @@ template <>
 struct Fields<jobs::Plan> {
   static constexpr std::string_view name = "JobPlan";
   using T = jobs::Plan;
-  static constexpr auto list = std::tuple{field("command", &T::command), field("code", &T::code), field("environment", &T::environment),
-                                          field("environment_digest", &T::environment_digest), field("variables", &T::variables),
-                                          field("inputs", &T::inputs), field("outputs", &T::outputs), field("timeout_s", &T::timeout_s)};
+  static constexpr auto list = std::tuple{field("command", &T::command),
+                                          field("code", &T::code),
+                                          field("environment", &T::environment),
+                                          field("environment_digest", &T::environment_digest),
+                                          field("variables", &T::variables),
+                                          field("inputs", &T::inputs),
+                                          field("outputs", &T::outputs),
+                                          field("timeout_s", &T::timeout_s),
+                                          field("instance_count", &T::instance_count, "nodes; absent: 1")};
 };
 
 }  // namespace lathe::json
