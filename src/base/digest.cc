@@ -9,13 +9,37 @@
 
 namespace lathe {
 
-struct Sha256::State {
+namespace {
+
+struct Digest {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
-  State() { EVP_DigestInit_ex(context, EVP_sha256(), nullptr); }
-  ~State() { EVP_MD_CTX_free(context); }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
+  Digest() { begin(); }
+  ~Digest() { EVP_MD_CTX_free(context); }
+  Digest(const Digest&) = delete;
+  Digest& operator=(const Digest&) = delete;
+
+  void begin() { EVP_DigestInit_ex(context, kind(), nullptr); }
+  std::string finish() {
+    static constexpr std::string_view kDigits = "0123456789abcdef";
+    std::array<unsigned char, 32> raw{};
+    EVP_DigestFinal_ex(context, raw.data(), nullptr);
+    std::string out(64, '0');
+    for (std::size_t i = 0; i < raw.size(); ++i) {
+      out[2 * i] = kDigits[raw[i] >> 4];
+      out[2 * i + 1] = kDigits[raw[i] & 15];
+    }
+    return out;
+  }
+  /// Looked up once: EVP_sha256() would be looked up again at each begin.
+  static const EVP_MD* kind() {
+    static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    return sha256;
+  }
 };
+
+}  // namespace
+
+struct Sha256::State : Digest {};
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {}
 Sha256::~Sha256() = default;
@@ -24,22 +48,13 @@ Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
 void Sha256::update(std::string_view bytes) { EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()); }
 
-std::string Sha256::finish() {
-  static constexpr std::string_view kDigits = "0123456789abcdef";
-  std::array<unsigned char, 32> raw{};
-  EVP_DigestFinal_ex(state_->context, raw.data(), nullptr);
-  std::string out;
-  for (const unsigned char byte : raw) {
-    out.push_back(kDigits[byte >> 4]);
-    out.push_back(kDigits[byte & 15]);
-  }
-  return out;
-}
+std::string Sha256::finish() { return state_->finish(); }
 
 std::string sha256_hex(std::string_view bytes) {
-  Sha256 digest;
-  digest.update(bytes);
-  return digest.finish();
+  thread_local Digest state;  // making one costs more than a short digest
+  state.begin();
+  EVP_DigestUpdate(state.context, bytes.data(), bytes.size());
+  return state.finish();
 }
 
 Result<std::string> sha256_file(const std::filesystem::path& path) {

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <latch>
 #include <thread>
 
 #include "base/ids.h"
+#include "db/gather.h"
 #include "db/test_store.h"
 
 namespace lathe::db {
@@ -116,6 +120,62 @@ TEST_P(DatabaseTest, ConcurrentWritesShareCommitsAndFailuresSpareTheirNeighbours
   EXPECT_EQ(good, 8 * 40 + 1);
   EXPECT_EQ(bad, 8 * 10 - 1);
   EXPECT_EQ(count(*db), good);
+}
+
+/// Names to insert with one statement.
+struct Named {
+  std::int64_t id;
+  std::string name;
+  Result<void> outcome = {};
+};
+
+TEST_P(DatabaseTest, GatheredWritesShareStatementsAndAFailureSparesTheOthers) {
+  auto db = opened();
+  std::vector<std::size_t> sizes;  // of the units of work, in the order in which they ran
+  const auto gather =
+      std::make_shared<Gather<Named>>(*db, [&](Connection& c, std::span<Named* const> all) -> Result<void> {
+        sizes.push_back(all.size());
+        std::vector<std::int64_t> ids;
+        std::vector<std::string_view> names;
+        for (auto* item : all) {
+          item->outcome = item->name.empty() ? fail(Code::invalid, "no name") : Result<void>{};
+          if (!item->outcome) continue;
+          ids.push_back(item->id);
+          names.push_back(item->name);
+        }
+        const std::array<Column, 2> columns{ids, names};
+        LATHE_CHECK(c.insert("INSERT INTO pair (id, name)", ids.size(), columns, ""));
+        return {};
+      });
+  constexpr int kAll = 1000;
+  std::vector<std::string> answers(kAll + 1);
+  std::latch writer_is_busy(1), all_are_there(1), answered(kAll);
+  db->submit(
+      [&](Connection&) -> Result<void> {
+        writer_is_busy.count_down();
+        all_are_there.wait();
+        return {};
+      },
+      [](Result<void>) {});
+  writer_is_busy.wait();
+  for (int i = 1; i <= kAll; ++i) {
+    const std::string name = i == 7 ? "" : i == 9 ? "n8" : "n" + std::to_string(i);
+    gather->submit({i, name}, [&, i](Result<void> done) {
+      answers[static_cast<std::size_t>(i)] = done ? "ok" : std::to_string(static_cast<int>(done.error().code));
+      answered.count_down();
+    });
+  }
+  all_are_there.count_down();
+  answered.wait();
+  const auto code = [](Code c) { return std::to_string(static_cast<int>(c)); };
+  for (std::size_t i = 1; i <= kAll; ++i)
+    EXPECT_EQ(answers[i], i == 7 ? code(Code::invalid) : i == 9 ? code(Code::conflict) : "ok") << i;
+  EXPECT_EQ(count(*db), kAll - 2);
+  // The clash made one unit fail, and its items went alone; the others came together.
+  ASSERT_FALSE(sizes.empty());
+  EXPECT_GT(sizes.front(), 100u);
+  EXPECT_EQ(std::count_if(sizes.begin(), sizes.end(), [](std::size_t size) { return size > 1; }),
+            (kAll + static_cast<int>(sizes.front()) - 1) / static_cast<int>(sizes.front()));
 }
 
 TEST_P(DatabaseTest, AnExceptionInAWriteIsAnErrorOfThatWriteOnly) {

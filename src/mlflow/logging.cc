@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "db/gather.h"
 #include "mlflow/table.h"
 
 namespace lathe::mlflow {
@@ -81,13 +84,41 @@ Result<Entries> parse_batch(const Message& fields) {
   return out;
 }
 
-Result<json::Object> log(db::Connection& c, const http::Principal& who, const Entries& entries) {
+Result<void> log(db::Connection& c, const http::Principal& who, const Entries& entries) {
   LATHE_TRY(const auto run, tracking::writable_run(c, who, entries.run_id));
   LATHE_CHECK(tracking::log_params(c, run, entries.params));
   LATHE_CHECK(tracking::log_metrics(c, run, entries.metrics));
-  LATHE_CHECK(tracking::set_tags(c, run, entries.tags));
-  return json::Object{};
+  return tracking::set_tags(c, run, entries.tags);
 }
+
+/// Where all that is logged goes in.
+class Logger {
+ public:
+  explicit Logger(db::Database& db)
+      : db_(db), points_(std::make_shared<db::Gather<tracking::PointsToLog>>(db, tracking::log_together)) {}
+
+  void submit(Entries entries, http::Principal who, http::Reply reply) const {
+    const auto answer = [reply = std::move(reply)](Result<void> done) {
+      if (done)
+        reply(http::json_response(json::Object{}));
+      else
+        reply(fail(std::move(done).error()));
+    };
+    const bool points_alone =
+        entries.params.empty() && entries.tags.empty() && !entries.metrics.empty() &&
+        std::all_of(entries.metrics.begin(), entries.metrics.end(), [](const Metric& m) { return m.model_id.empty(); });
+    if (points_alone)
+      return points_->submit({std::move(entries.run_id), std::move(who), std::move(entries.metrics)}, answer);
+    const auto work = [who = std::move(who), entries = std::move(entries)](db::Connection& c) {
+      return log(c, who, entries);
+    };
+    db_.submit(work, answer);
+  }
+
+ private:
+  db::Database& db_;
+  std::shared_ptr<db::Gather<tracking::PointsToLog>> points_;
+};
 
 Result<Tag> parse_run_tag(const Message& fields) {
   LATHE_TRY(auto run_id, fields.run_id());
@@ -141,11 +172,15 @@ Result<tracking::Metric> metric_of(const Message& fields, bool timestamp_needed)
 }
 
 void add_logging_routes(Table& table) {
-  table.commit("log_metric", "/mlflow/runs/log-metric", "Log one point of a metric.", parse_metric, log);
-  table.commit("log_param", "/mlflow/runs/log-parameter", "Log a parameter; it does not change any more.", parse_param,
+  const Logger logger(table.db());
+  const auto log = [logger](Entries entries, http::Principal who, http::Reply reply) {
+    logger.submit(std::move(entries), std::move(who), std::move(reply));
+  };
+  table.submit("log_metric", "/mlflow/runs/log-metric", "Log one point of a metric.", parse_metric, log);
+  table.submit("log_param", "/mlflow/runs/log-parameter", "Log a parameter; it does not change any more.", parse_param,
                log);
-  table.commit("set_tag", "/mlflow/runs/set-tag", "Set a tag.", parse_tag, log);
-  table.commit("log_batch", "/mlflow/runs/log-batch",
+  table.submit("set_tag", "/mlflow/runs/set-tag", "Set a tag.", parse_tag, log);
+  table.submit("log_batch", "/mlflow/runs/log-batch",
                "Log up to 1000 points, 100 parameters and 100 tags, all or none.", parse_batch, log);
   table.write("delete_tag", http::Method::post, "/mlflow/runs/delete-tag", http::Right::track, "Remove a tag.",
               delete_tag);

@@ -45,27 +45,36 @@ class Table {
     add_write(std::move(id), method, path, right, std::move(summary), answering(std::move(handler)));
   }
 
-  /// The hot writes: `parse` (Message -> Result<T>) runs on the I/O thread; `work` (Connection, Principal, const T& ->
-  /// Result<json::Object> or Result<http::Response>) runs on the writer with the next commit; the answer follows when
-  /// that commit is on disk.
-  template <class Parse, class Work>
-  void commit(std::string id, const std::string& path, std::string summary, Parse parse, Work work) {
+  /// The hot writes: `parse` (Message -> Result<T>) runs on the I/O thread, and so does `hand_over` (T, Principal,
+  /// Reply), which must not block; the answer follows when a commit with the write is on disk.
+  template <class Parse, class HandOver>
+  void submit(std::string id, const std::string& path, std::string summary, Parse parse, HandOver hand_over) {
     const auto route = route_of(std::move(id), http::Method::post, http::Right::track, std::move(summary));
-    const auto handler = [&db = db_, parse, work](http::Call call, http::Reply reply) {
+    const auto handler = [parse, hand_over](http::Call call, http::Reply reply) {
       const auto message = Message::read(call);
       if (!message) return reply(fail(message.error()));
       auto parsed = parse(*message);
       if (!parsed) return reply(fail(parsed.error()));
+      hand_over(std::move(*parsed), std::move(call.principal), std::move(reply));
+    };
+    each_root(path, route, [&](http::Route r) { router_.add_async(std::move(r), handler); });
+  }
+
+  /// The same where `work` (Connection, Principal, const T& -> Result<json::Object> or Result<http::Response>) is all:
+  /// it runs on the writer with the next commit.
+  template <class Parse, class Work>
+  void commit(std::string id, const std::string& path, std::string summary, Parse parse, Work work) {
+    submit(std::move(id), path, std::move(summary), parse, [&db = db_, work](auto asked, auto who, http::Reply reply) {
       struct Job {
-        typename decltype(parsed)::value_type asked;
+        decltype(asked) value;
         http::Principal who;
         http::Reply reply;
         Answer answer;
       };
-      auto job = std::make_shared<Job>(Job{std::move(*parsed), std::move(call.principal), std::move(reply), {}});
+      auto job = std::make_shared<Job>(Job{std::move(asked), std::move(who), std::move(reply), {}});
       db.submit(
           [job, work](db::Connection& c) -> Result<void> {
-            LATHE_TRY(auto answer, work(c, job->who, job->asked));
+            LATHE_TRY(auto answer, work(c, job->who, job->value));
             job->answer = Answer(std::move(answer));
             return {};
           },
@@ -75,8 +84,7 @@ class Table {
             else
               job->reply(fail(std::move(done).error()));
           });
-    };
-    each_root(path, route, [&](http::Route r) { router_.add_async(std::move(r), handler); });
+    });
   }
 
   void add(std::string id, http::Method method, const std::string& path, http::Right right, std::string summary,

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -220,6 +221,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
   void change_run() {
     if (runs.empty()) return;
     const auto id = any(runs);
+    const auto beside = any(runs);
     std::vector<Metric> points;
     for (auto count = up_to(8); count > 0; --count) points.push_back(point());
     const auto kind = up_to(9);
@@ -231,9 +233,18 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
       LATHE_TRY(const auto run, tracking::find_run(c, id));
       switch (kind) {
         case 0:
-        case 1:
-        case 2:
           return done(tracking::log_metrics(c, run, points));
+        case 1:
+        case 2: {
+          const auto half = points.begin() + static_cast<std::ptrdiff_t>(points.size() / 2);
+          tracking::PointsToLog first{id, {1, "ann", http::Role::member, {}}, {points.begin(), half}};
+          tracking::PointsToLog second{beside, first.who, {half, points.end()}};
+          const std::array<tracking::PointsToLog*, 2> together{&first, &second};
+          LATHE_CHECK(tracking::log_together(c, together));
+          LATHE_TRY(const auto one, done(first.outcome));
+          LATHE_TRY(const auto two, done(second.outcome));
+          return one + two;
+        }
         case 3:
           return done(tracking::log_params(c, run, {{key, text}}));
         case 4:
@@ -512,8 +523,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
       LATHE_TRY(const auto datasets, tracking::datasets_of(c, run.experiment_id));
       std::string out;
       for (const auto* page : {&first, &rest})
-        for (const auto& each : page->points)
-          out += fmt::format("{} {} {} ", each.timestamp_ms, each.step, each.value);
+        for (const auto& each : page->points) out += fmt::format("{} {} {} ", each.timestamp_ms, each.step, each.value);
       for (const auto& input : lineage.datasets) out += input.dataset.name + shown(input.tags);
       for (const auto& summary : datasets) out += summary.digest + ", ";
       return out;

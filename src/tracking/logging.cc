@@ -6,8 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <span>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "tracking/run_rows.h"
 #include "tracking/run_walk.h"
@@ -18,8 +20,25 @@ namespace {
 
 constexpr std::string_view kRunName = "mlflow.runName";
 
-/// A metric of the run with its latest point, as the table metric has it.
+/// What is logged to one run.
+struct Logged {
+  const RunInfo* run;
+  const std::vector<Metric>* metrics;
+};
+
+/// `list`: the field that the metric is in, or nothing.
+Result<void> check_time(const Metric& metric, std::string_view list, std::size_t index) {
+  if (metric.timestamp_ms >= 0) return {};
+  return fail(Code::invalid,
+              fmt::format("Invalid value {} for parameter '{}timestamp' supplied: metric '{}' (value={}). Timestamp "
+                          "must be a nonnegative long (64-bit integer) ",
+                          metric.timestamp_ms, list.empty() ? "" : fmt::format("{}[{}].", list, index), metric.key,
+                          metric.value));
+}
+
+/// A metric of a run with its latest point, as the table metric has it.
 struct Series {
+  const RunInfo* run;
   std::string_view key;
   std::int64_t id = 0;  ///< 0: not in the table yet
   std::int64_t step = 0;
@@ -38,44 +57,87 @@ struct Series {
   }
 };
 
-/// The series that some points belong to, and which of them each point belongs to.
-struct AllSeries {
-  std::vector<Series> list;
-  std::unordered_map<std::string_view, std::size_t> places;  ///< in the list, by key
-  std::vector<std::size_t> of_point;
+/// The metrics of one run, by key, in the list of all series.
+struct RunSeries {
+  const RunInfo* run;
+  std::unordered_map<std::string_view, std::size_t> places;
 };
 
-AllSeries series_of(const std::vector<Metric>& points) {
-  AllSeries out;
-  out.of_point.reserve(points.size());
-  for (const auto& point : points) {
-    const auto [at, added] = out.places.try_emplace(point.key, out.list.size());
-    if (added) out.list.push_back({.key = point.key});
-    out.of_point.push_back(at->second);
-  }
-  return out;
-}
+/// The series that points belong to, of any number of runs.
+struct AllSeries {
+  std::vector<Series> list;
+  std::unordered_map<std::int64_t, RunSeries> runs;  ///< by number
+  std::vector<std::size_t> of_point;                 ///< in the order in which the points were added
 
-Result<void> read_latest(db::Connection& c, const RunInfo& run, AllSeries& all) {
+  /// Adds all points, or, where one of them is wrong, none: a series without points does no harm.
+  Result<void> add(const Logged& run) {
+    const auto before = of_point.size();
+    auto added = add_each(run);
+    if (!added) of_point.resize(before);
+    return added;
+  }
+
+ private:
+  Result<void> add_each(const Logged& run) {
+    auto& places = runs.try_emplace(run.run->number, RunSeries{run.run, {}}).first->second.places;
+    const std::string_view name = run.metrics->size() > 1 ? "metrics" : "";
+    std::size_t i = 0;
+    for (const auto& point : *run.metrics) {
+      const auto [at, is_new] = places.try_emplace(point.key, list.size());
+      if (is_new) {
+        list.push_back({.run = run.run, .key = point.key});
+        if (auto good = check_key("metric", point.key, name, i); !good) {
+          places.erase(at);
+          return good;
+        }
+      }
+      LATHE_CHECK(check_time(point, name, i++));
+      of_point.push_back(at->second);
+    }
+    return {};
+  }
+};
+
+/// Reads the series of `numbers`, and of these the ones in `keys`.
+Result<void> read_latest(db::Connection& c, const std::vector<std::int64_t>& numbers,
+                         const std::vector<std::string_view>& keys, AllSeries& all) {
   static constexpr auto kSql =
-      "SELECT key, id, step, timestamp_ms, value, is_nan FROM metric WHERE run = $1 AND key = ANY($2)";
-  std::vector<std::string_view> keys;
-  keys.reserve(all.list.size());
-  for (const auto& series : all.list) keys.push_back(series.key);
+      "SELECT run, key, id, step, timestamp_ms, value, is_nan FROM metric WHERE run = ANY($1) AND key = ANY($2)";
   return db::each(
       c, kSql,
       [&](const db::Row& row) {
-        auto& series = all.list[all.places.at(row.text_view(0))];
-        series.id = row.integer(1);
-        series.step = row.integer(2);
-        series.timestamp_ms = row.integer(3);
-        series.value = {row.real(4), row.integer(5) != 0};
+        const auto& places = all.runs.at(row.integer(0)).places;
+        const auto place = places.find(row.text_view(1));
+        if (place == places.end()) return;  // another run's key
+        auto& series = all.list[place->second];
+        series.id = row.integer(2);
+        series.step = row.integer(3);
+        series.timestamp_ms = row.integer(4);
+        series.value = {row.real(5), row.integer(6) != 0};
       },
-      run.number, keys);
+      numbers, keys);
+}
+
+/// Runs that log at the same time mostly log the same metrics: then one statement looks for every key in every run.
+Result<void> read_latest(db::Connection& c, AllSeries& all) {
+  std::vector<std::int64_t> numbers;
+  std::unordered_set<std::string_view> keys;
+  for (const auto& [number, run] : all.runs) {
+    numbers.push_back(number);
+    for (const auto& [key, place] : run.places) keys.insert(key);
+  }
+  if (numbers.size() * keys.size() <= 2 * all.list.size())
+    return read_latest(c, numbers, {keys.begin(), keys.end()}, all);
+  for (const auto& [number, run] : all.runs) {
+    std::vector<std::string_view> own;
+    for (const auto& [key, place] : run.places) own.push_back(key);
+    LATHE_CHECK(read_latest(c, {number}, own, all));
+  }
+  return {};
 }
 
 /// Writes the latest points that changed. New series get their ids here.
-Result<void> write_latest(db::Connection& c, const RunInfo& run, std::vector<Series>& list) {
+Result<void> write_latest(db::Connection& c, std::vector<Series>& list) {
   static constexpr auto kInto = "INSERT INTO metric (run, key, experiment_id, id, step, timestamp_ms, value, is_nan)";
   static constexpr auto kOtherwise = R"sql(
     ON CONFLICT (run, key) DO UPDATE SET step = excluded.step, timestamp_ms = excluded.timestamp_ms,
@@ -87,12 +149,14 @@ Result<void> write_latest(db::Connection& c, const RunInfo& run, std::vector<Ser
     last_id = *last;
   }
   std::vector<std::string_view> keys;
-  std::vector<std::int64_t> ids, steps, times, nans;
+  std::vector<std::int64_t> runs, experiments, ids, steps, times, nans;
   std::vector<double> values;
   for (auto& series : list) {
     if (!series.changed) continue;
     if (series.id == 0) series.id = ++last_id;
+    runs.push_back(series.run->number);
     keys.push_back(series.key);
+    experiments.push_back(series.run->experiment_id);
     ids.push_back(series.id);
     steps.push_back(series.step);
     times.push_back(series.timestamp_ms);
@@ -100,46 +164,70 @@ Result<void> write_latest(db::Connection& c, const RunInfo& run, std::vector<Ser
     nans.push_back(series.value.is_nan ? 1 : 0);
   }
   if (keys.empty()) return {};
-  const std::array<db::Column, 8> columns{run.number, keys, run.experiment_id, ids, steps, times, values, nans};
+  const std::array<db::Column, 8> columns{runs, keys, experiments, ids, steps, times, values, nans};
   return c.put(kInto, keys.size(), columns, kOtherwise);
 }
 
-Result<void> write_points(db::Connection& c, const std::vector<Metric>& points, const AllSeries& series) {
+/// Points to write, column by column.
+struct Points {
   std::vector<std::int64_t> ids, times, steps, nans;
   std::vector<double> values;
-  for (auto* list : {&ids, &times, &steps, &nans}) list->reserve(points.size());
-  values.reserve(points.size());
-  for (std::size_t i = 0; i < points.size(); ++i) {
-    const auto value = kept(points[i].value);
-    ids.push_back(series.list[series.of_point[i]].id);
-    times.push_back(points[i].timestamp_ms);
-    steps.push_back(points[i].step);
+
+  void add(const Metric& point, KeptValue value, std::int64_t id) {
+    ids.push_back(id);
+    times.push_back(point.timestamp_ms);
+    steps.push_back(point.step);
     values.push_back(value.value);
     nans.push_back(value.is_nan ? 1 : 0);
   }
+  Result<void> write(db::Connection& c) const {
+    const std::array<db::Column, 5> columns{ids, times, steps, values, nans};
+    return c.put("INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan)", ids.size(), columns,
+                 "ON CONFLICT DO NOTHING");
+  }
+};
+
+/// Writes points that are in `series`, in the same order.
+Result<void> write(db::Connection& c, std::span<const Logged> all, AllSeries& series) {
+  if (all.empty()) return {};
+  LATHE_CHECK(read_latest(c, series));
+  std::size_t at = 0;
+  for (const auto& run : all)
+    for (const auto& point : *run.metrics) series.list[series.of_point[at++]].take(point, kept(point.value));
+  LATHE_CHECK(write_latest(c, series.list));
+  std::vector<std::int64_t> ids, times, steps, nans;
+  std::vector<double> values;
+  for (auto* list : {&ids, &times, &steps, &nans}) list->reserve(at);
+  values.reserve(at);
+  at = 0;
+  for (const auto& run : all)
+    for (const auto& point : *run.metrics) {
+      const auto value = kept(point.value);
+      ids.push_back(series.list[series.of_point[at++]].id);
+      times.push_back(point.timestamp_ms);
+      steps.push_back(point.step);
+      values.push_back(value.value);
+      nans.push_back(value.is_nan ? 1 : 0);
+    }
   const std::array<db::Column, 5> columns{ids, times, steps, values, nans};
-  return c.put("INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan)", points.size(), columns,
+  return c.put("INSERT INTO metric_point (metric, timestamp_ms, step, value, is_nan)", ids.size(), columns,
                "ON CONFLICT DO NOTHING");
 }
 
-Result<void> check_metrics(const std::vector<Metric>& metrics, const AllSeries& series) {
-  const std::string_view list = metrics.size() > 1 ? "metrics" : "";
-  std::size_t keys = 0;  // that were seen, each of which is checked once
-  for (std::size_t i = 0; i < metrics.size(); ++i) {
-    const auto& metric = metrics[i];
-    if (series.of_point[i] == keys) {
-      LATHE_CHECK(check_key("metric", metric.key, list, i));
-      ++keys;
-    }
-    if (metric.timestamp_ms < 0)
-      return fail(
-          Code::invalid,
-          fmt::format("Invalid value {} for parameter '{}timestamp' supplied: metric '{}' (value={}). Timestamp "
-                      "must be a nonnegative long (64-bit integer) ",
-                      metric.timestamp_ms, list.empty() ? "" : fmt::format("{}[{}].", list, i), metric.key,
-                      metric.value));
-  }
-  return {};
+/// Those of the runs that are there, by id.
+Result<std::unordered_map<std::string, RunInfo>> find_runs(db::Connection& c, std::span<PointsToLog* const> all) {
+  static constexpr auto kSql = "SELECT " LATHE_RUN_COLUMNS " FROM run r WHERE r.id = ANY($1) AND r.stage <> 'removing'";
+  std::unordered_set<std::string_view> ids;
+  for (const auto* points : all) ids.insert(points->run_id);
+  std::unordered_map<std::string, RunInfo> out;
+  LATHE_CHECK(db::each(
+      c, kSql,
+      [&](const db::Row& row) {
+        auto run = read_run_info(row);
+        out.emplace(run.run_id, std::move(run));
+      },
+      std::vector<std::string_view>(ids.begin(), ids.end())));
+  return out;
 }
 
 /// What indexes hold of texts.
@@ -201,16 +289,30 @@ Metric read_metric(const db::Row& row) {
 
 Result<void> log_metrics(db::Connection& c, const RunInfo& run, const std::vector<Metric>& metrics) {
   if (metrics.empty()) return {};
-  auto series = series_of(metrics);
-  LATHE_CHECK(check_metrics(metrics, series));
-  LATHE_CHECK(read_latest(c, run, series));
-  for (std::size_t i = 0; i < metrics.size(); ++i)
-    series.list[series.of_point[i]].take(metrics[i], kept(metrics[i].value));
-  LATHE_CHECK(write_latest(c, run, series.list));
-  LATHE_CHECK(write_points(c, metrics, series));
+  const Logged points{&run, &metrics};
+  AllSeries series;
+  LATHE_CHECK(series.add(points));
+  LATHE_CHECK(write(c, std::span{&points, 1}, series));
   for (const auto& metric : metrics)
     if (!metric.model_id.empty()) LATHE_CHECK(log_model_metric(c, run, metric));
   return {};
+}
+
+Result<void> log_together(db::Connection& c, std::span<PointsToLog* const> all) {
+  LATHE_TRY(const auto runs, find_runs(c, all));
+  std::vector<Logged> good;
+  AllSeries series;
+  for (auto* points : all) {
+    points->outcome = check_run_id(points->run_id);
+    if (!points->outcome) continue;
+    const auto run = runs.find(points->run_id);
+    points->outcome = run == runs.end() ? no_run(points->run_id) : check_writable(points->who, run->second);
+    if (!points->outcome) continue;
+    const Logged here{&run->second, &points->metrics};
+    points->outcome = series.add(here);
+    if (points->outcome) good.push_back(here);
+  }
+  return write(c, good, series);
 }
 
 Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector<Param>& params) {

@@ -10,6 +10,10 @@ namespace lathe::tracking {
   "r.number, r.id, r.experiment_id, r.name, r.user_name, r.status, r.start_ms, r.end_ms, r.stage, r.artifact_uri, " \
   "r.job, r.owner, r.created_by"
 RunInfo read_run_info(const db::Row& row);
+/// The error of a run that is not there.
+Result<void> no_run(std::string_view run_id);
+/// That the run is not deleted, and `who` may write it. Errors: `invalid`, `forbidden`.
+Result<void> check_writable(const http::Principal& who, const RunInfo& run);
 /// As for one run, in a few statements for all.
 Result<std::vector<Run>> load_details(db::Connection& c, std::vector<RunInfo> infos);
 

@@ -137,10 +137,14 @@ Result<RunInfo> create_run(db::Connection& c, RunSpec spec) {
   return run;
 }
 
+Result<void> no_run(std::string_view run_id) {
+  return fail(Code::not_found, fmt::format("Run with id={} not found", printable(run_id)));
+}
+
 Result<RunInfo> find_run(db::Connection& c, std::string_view run_id) {
   static constexpr auto kSql = "SELECT " LATHE_RUN_COLUMNS " FROM run r WHERE r.id = $1 AND r.stage <> 'removing'";
   LATHE_TRY(auto found, db::first(c, kSql, read_run_info, run_id));
-  if (!found) return fail(Code::not_found, fmt::format("Run with id={} not found", printable(run_id)));
+  if (!found) return fail(no_run(run_id).error());
   return std::move(*found);
 }
 
@@ -196,11 +200,15 @@ Result<void> check_may_write(const http::Principal& who, const RunInfo& run) {
 Result<RunInfo> writable_run(db::Connection& c, const http::Principal& who, std::string_view run_id) {
   LATHE_CHECK(check_run_id(run_id));
   LATHE_TRY(auto run, find_run(c, run_id));
-  LATHE_CHECK(check_may_write(who, run));
-  if (run.stage != Stage::active)
-    return fail(Code::invalid,
-                fmt::format("The run {} must be in the 'active' state. Current state is deleted.", run.run_id));
+  LATHE_CHECK(check_writable(who, run));
   return run;
+}
+
+Result<void> check_writable(const http::Principal& who, const RunInfo& run) {
+  LATHE_CHECK(check_may_write(who, run));
+  if (run.stage == Stage::active) return {};
+  return fail(Code::invalid,
+              fmt::format("The run {} must be in the 'active' state. Current state is deleted.", run.run_id));
 }
 
 Result<RunInfo> update_run(db::Connection& c, RunInfo run, const RunChange& change) {

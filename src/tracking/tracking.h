@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -170,7 +171,18 @@ constexpr std::size_t kMostEntitiesPerBatch = 1000;
 
 /// An identical point is dropped silently. Errors: `invalid` — a bad key.
 Result<void> log_metrics(db::Connection& c, const RunInfo& run, const std::vector<Metric>& metrics);
-/// The point of a logged model alone, as log_metrics keeps it beside the run's. A model that is not there is passed over.
+/// Points that somebody logs to a run.
+struct PointsToLog {
+  std::string run_id;
+  http::Principal who;
+  std::vector<Metric> metrics;  ///< of no logged model
+  Result<void> outcome = {};
+};
+/// Logs for many callers with few statements: as `writable_run` and `log_metrics` for each, whose outcome says what
+/// they would have answered. An error: nothing was written.
+Result<void> log_together(db::Connection& c, std::span<PointsToLog* const> all);
+/// The point of a logged model alone, as log_metrics keeps it beside the run's. A model that is not there is passed
+/// over.
 Result<void> log_model_metric(db::Connection& c, const RunInfo& run, const Metric& point);
 /// Errors: `invalid` — a bad key, a value that is too long, or another value was logged before.
 Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector<Param>& params);

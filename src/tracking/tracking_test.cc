@@ -48,6 +48,52 @@ TEST_F(Tracking, DeletingAnExperimentTakesItsRunsAndRestoringBringsThoseBack) {
   EXPECT_EQ(load(gone.run_id).info.stage, Stage::deleted);
 }
 
+TEST_F(Tracking, LoggingTogetherAnswersEachAsIfItCameAlone) {
+  const auto one = make_run();
+  const auto two = make_run({.owner = one.run_id});
+  const auto gone = make_run();
+  ASSERT_TRUE(db->write([&](db::Connection& c) { return delete_run(c, gone, now()); }));
+  ASSERT_TRUE(log(one, {{"a", 1, 10, 5}}));
+  const http::Principal person{1, "ann", http::Role::member, {}};
+  const http::Principal job_of_one{1, "ann", http::Role::member, one.run_id};
+  std::vector<PointsToLog> all = {
+      {one.run_id, person, {{"a", 2, 11, 6}}},
+      {two.run_id, job_of_one, {{"b", 3, 12, 1}, {"a", 3, 12, 1}}},
+      {one.run_id, person, {{"a", 9, 13, 9}, {"bad\n", 1, 13, 9}}},  // nothing of it is kept
+      {one.run_id, person, {{"fresh", 9, 13, 9}, {"a", 9, -1, 9}}},
+      {gone.run_id, person, {{"a", 1, 1, 1}}},
+      {std::string(32, '0'), person, {{"a", 1, 1, 1}}},
+      {gone.run_id, job_of_one, {{"a", 1, 1, 1}}},
+      {"no id!", person, {{"a", 1, 1, 1}}},
+      {one.run_id, person, {{"a", 0, 14, 5}, {"a", 2, 11, 6}}},  // older, and one that is there already
+  };
+  std::vector<PointsToLog*> pointers;
+  for (auto& points : all) pointers.push_back(&points);
+  ASSERT_TRUE(db->write([&](db::Connection& c) { return log_together(c, pointers); }));
+
+  for (const auto& points : all) {
+    const auto alone = db->read([&](db::Connection& c) -> Result<void> {
+      LATHE_TRY(const auto run, writable_run(c, points.who, points.run_id));
+      return {};
+    });
+    if (alone) continue;
+    ASSERT_FALSE(points.outcome);
+    EXPECT_EQ(points.outcome.error().message, alone.error().message);
+    EXPECT_EQ(points.outcome.error().code, alone.error().code);
+  }
+  const std::vector<bool> good = {true, true, false, false, false, false, false, false, true};
+  for (std::size_t i = 0; i < good.size(); ++i) EXPECT_EQ(all[i].outcome.has_value(), good[i]) << i;
+  EXPECT_NE(all[2].outcome.error().message.find("metrics[1].name"), std::string::npos);
+
+  const auto metrics = load(one.run_id).metrics;
+  ASSERT_EQ(metrics.size(), 1u);
+  EXPECT_EQ(metrics[0].value, 2);
+  EXPECT_EQ(metrics[0].step, 6);
+  EXPECT_EQ(history(one, "a").size(), 3u);
+  EXPECT_EQ(load(two.run_id).metrics.size(), 2u);
+  EXPECT_EQ(history(two, "b").size(), 1u);
+}
+
 TEST_F(Tracking, ARunGetsAnIdANameAndAnArtifactFolder) {
   const auto run = make_run();
   EXPECT_EQ(run.run_id.size(), 32u);
