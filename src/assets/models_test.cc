@@ -43,9 +43,9 @@ struct ModelsTest : ::testing::Test {
       tracking::RunSpec spec;
       spec.run_id = run;
       spec.created_by = "ada";
-      LATHE_TRY(const auto info, tracking::create_run(c, spec));
-      LATHE_CHECK(tracking::log_params(c, info, {{"max_depth", "3"}}));
-      return tracking::log_metrics(c, info, {{"accuracy", 0.5, 1, 0}});
+      LATHE_TRY(const auto made, tracking::create_run(c, spec));
+      LATHE_CHECK(tracking::log_params(c, made.info, {{"max_depth", "3"}}));
+      return tracking::log_metrics(c, made.info, {{"accuracy", 0.5, 1, 0}});
     }));
     const auto place = folder / "data" / "artifacts" / "0" / run / "artifacts" / "model";
     fs::create_directories(place);

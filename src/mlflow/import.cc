@@ -154,7 +154,8 @@ Result<tracking::RunInfo> make_run(db::Connection& c, const Request& asked, cons
     tag.value = spec.run_name;
   }
   spec.tags = std::move(tags);
-  return tracking::create_run(c, std::move(spec));
+  LATHE_TRY(auto run, tracking::create_run(c, std::move(spec)));
+  return std::move(run.info);
 }
 
 Result<json::Object> run(db::Connection& c, const Request& asked) {

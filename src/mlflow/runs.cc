@@ -10,9 +10,7 @@ namespace {
 using http::Method;
 using http::Right;
 
-Result<http::Response> run_answer(db::Connection& c, tracking::RunInfo info) {
-  LATHE_TRY(const auto lineage, tracking::load_lineage(c, info));
-  LATHE_TRY(const auto run, tracking::load_details(c, std::move(info)));
+http::Response answer(const tracking::Run& run, const tracking::RunLineage& lineage) {
   http::Response out;
   out.body = R"({"run":)";
   append(out.body, run, lineage);
@@ -39,8 +37,8 @@ Result<http::Response> create(db::Connection& c, const http::Principal& who, con
   auto spec = asked;
   spec.created_by = who.user;
   spec.owner = who.run;
-  LATHE_TRY(auto run, tracking::create_run(c, std::move(spec)));
-  return run_answer(c, std::move(run));
+  LATHE_TRY(const auto run, tracking::create_run(c, std::move(spec)));
+  return answer(run, {});
 }
 
 struct Update {
@@ -68,8 +66,10 @@ Result<json::Object> update(db::Connection& c, const http::Principal& who, const
 Result<http::Response> get(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto id, asked.fields.run_id());
   LATHE_CHECK(tracking::check_run_id(id));
-  LATHE_TRY(auto run, tracking::find_run(c, id));
-  return run_answer(c, std::move(run));
+  LATHE_TRY(auto info, tracking::find_run(c, id));
+  LATHE_TRY(const auto lineage, tracking::load_lineage(c, info));
+  LATHE_TRY(const auto run, tracking::load_details(c, std::move(info)));
+  return answer(run, lineage);
 }
 
 Result<http::Response> search(db::Connection& c, const Asked& asked) {

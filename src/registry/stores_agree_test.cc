@@ -212,7 +212,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
     if (spec.run_name.empty()) spec.run_name = "unnamed";
     if (both("create_run", [&](db::Connection& c, int) -> Result<std::string> {
           LATHE_TRY(const auto run, tracking::create_run(c, spec));
-          return fmt::format("{} {}", run.number, run.run_name);
+          return fmt::format("{} {}", run.info.number, run.info.run_name);
         }))
       runs.push_back(spec.run_id);
   }
@@ -221,7 +221,7 @@ struct StoresAgree : ::testing::TestWithParam<unsigned> {
   void change_run() {
     if (runs.empty()) return;
     const auto id = any(runs);
-    const auto beside = any(runs);
+    const auto beside = runs.front();
     std::vector<Metric> points;
     for (auto count = up_to(8); count > 0; --count) points.push_back(point());
     const auto kind = up_to(9);

@@ -11,6 +11,8 @@ namespace lathe::traces {
 namespace {
 
 using tracking::Comparison;
+using tracking::exists;
+using tracking::exists_not;
 using tracking::Literal;
 using tracking::Op;
 using tracking::Ops;
@@ -132,17 +134,17 @@ Result<std::string> span_condition(Where& where, Comparison comparison) {
                             "attributes.<attribute_name>.",
                             printable(comparison.key)));
   }
-  return fmt::format("EXISTS (SELECT 1 FROM trace_span x WHERE x.trace = t.number AND {})", condition);
+  return exists("FROM trace_span x WHERE x.trace = t.number AND " + condition);
 }
 
 Result<std::string> assessment_condition(Where& where, const Comparison& comparison, std::string_view kind) {
   LATHE_CHECK(check_op(comparison, kAssessmentOps));
   const auto rows = fmt::format(
-      "SELECT 1 FROM trace_assessment x WHERE x.trace = t.number AND x.kind = '{}' AND x.valid = 1 "
+      "FROM trace_assessment x WHERE x.trace = t.number AND x.kind = '{}' AND x.valid = 1 "
       "AND x.name = {}",
       kind, where.bind(comparison.key));
-  if (comparison.op == Op::is_null) return fmt::format("NOT EXISTS ({})", rows);
-  if (comparison.op == Op::is_not_null) return fmt::format("EXISTS ({})", rows);
+  if (comparison.op == Op::is_null) return exists_not(rows);
+  if (comparison.op == Op::is_not_null) return exists(rows);
   const bool number = comparison.value.kind == Literal::Kind::number;
   const bool ordered =
       comparison.op == Op::gt || comparison.op == Op::ge || comparison.op == Op::lt || comparison.op == Op::le;
@@ -150,11 +152,11 @@ Result<std::string> assessment_condition(Where& where, const Comparison& compari
     LATHE_CHECK(check_op(comparison, tracking::kNumberOps));
     LATHE_TRY(const auto condition, number_condition(where, "x.value_number", comparison,
                                                      fmt::format("Expected a numeric value for {}", kind)));
-    return fmt::format("EXISTS ({} AND {})", rows, condition);
+    return exists(fmt::format("{} AND {}", rows, condition));
   }
   LATHE_TRY(const auto condition, text_condition(where, "x.value_text", comparison,
                                                  fmt::format("Expected a quoted string value for {}", kind)));
-  return fmt::format("EXISTS ({} AND {})", rows, condition);
+  return exists(fmt::format("{} AND {}", rows, condition));
 }
 
 Result<std::string> attribute_condition(Where& where, Comparison comparison) {

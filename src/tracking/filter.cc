@@ -12,8 +12,8 @@
 namespace lathe::tracking {
 namespace {
 
-constexpr std::string_view kOpNames[] = {"=",    "!=",    "<",  "<=",     ">",       ">=",         "LIKE",
-                                         "ILIKE", "IN",   "NOT IN", "IS NULL", "IS NOT NULL", ""};
+constexpr std::string_view kOpNames[] = {"=",     "!=", "<",      "<=",      ">",           ">=", "LIKE",
+                                         "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL", ""};
 
 Error invalid(std::string message) {
   return {Code::invalid, std::move(message), {}};
@@ -63,9 +63,10 @@ Result<std::string> text_condition(Where& where, const std::string& column, cons
                                    std::string_view expected) {
   const auto& value = comparison.value;
   if (value.kind == Literal::Kind::word)
-    return fail(invalid(fmt::format("Parameter value is either not quoted or unidentified quote types used for string "
-                                    "value {}. Use either single or double quotes.",
-                                    shown(value))));
+    return fail(
+        invalid(fmt::format("Parameter value is either not quoted or unidentified quote types used for string "
+                            "value {}. Use either single or double quotes.",
+                            shown(value))));
   if (value.kind == Literal::Kind::number)
     return fail(invalid(fmt::format("{}. Got value {}", expected, shown(value))));
   switch (comparison.op) {
@@ -110,14 +111,21 @@ Result<std::string> whole_number_condition(Where& where, const std::string& colu
   return fmt::format("{} {} {}", column, op_name(op), where.bind(static_cast<std::int64_t>(floor)));
 }
 
+std::string exists(std::string_view rows) {
+  return fmt::format("(EXISTS (SELECT 1 {})) IS TRUE", rows);
+}
+std::string exists_not(std::string_view rows) {
+  return fmt::format("(EXISTS (SELECT 1 {})) IS FALSE", rows);
+}
+
 Result<std::string> pair_condition(Where& where, const std::string& rows, const Comparison& comparison,
                                    std::string_view what) {
-  const auto row = fmt::format("SELECT 1 {} AND x.key = {}", rows, where.bind(comparison.key));
-  if (comparison.op == Op::is_null) return fmt::format("NOT EXISTS ({})", row);
-  if (comparison.op == Op::is_not_null) return fmt::format("EXISTS ({})", row);
+  const auto row = fmt::format("{} AND x.key = {}", rows, where.bind(comparison.key));
+  if (comparison.op == Op::is_null) return exists_not(row);
+  if (comparison.op == Op::is_not_null) return exists(row);
   const auto expected = fmt::format("Expected a quoted string value for {} (e.g. 'my-value')", what);
   LATHE_TRY(const auto condition, text_condition(where, "x.value", comparison, expected));
-  return fmt::format("EXISTS ({} AND {})", row, condition);
+  return exists(fmt::format("{} AND {}", row, condition));
 }
 
 std::string make_page_token(std::size_t offset) {

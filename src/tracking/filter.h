@@ -89,8 +89,13 @@ Result<std::string> number_condition(Where& where, const std::string& column, co
 Result<std::string> whole_number_condition(Where& where, const std::string& column, const Comparison& comparison,
                                            const std::string& expected);
 
+/// That there is such a row, or that there is none: `rows` is "FROM table x WHERE x.owner = o.id AND ...". Looked for
+/// by its key for each o: of many plain EXISTS, PostgreSQL makes joins, and thinks for seconds about their order.
+std::string exists(std::string_view rows);
+std::string exists_not(std::string_view rows);
+
 /// The condition on rows of a table of keys and values, named x: `rows` is "FROM table x WHERE x.owner = o.id".
-/// EXISTS (SELECT 1 `rows` AND x.key = $n AND ...); NOT EXISTS for IS NULL.
+/// That one with the comparison's key has such a value; for IS NULL, that there is none.
 Result<std::string> pair_condition(Where& where, const std::string& rows, const Comparison& comparison,
                                    std::string_view what);
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 #include <span>
 #include <tuple>
@@ -341,26 +342,33 @@ Result<void> log_params(db::Connection& c, const RunInfo& run, const std::vector
   return check_params_unchanged(c, run, keys, values);
 }
 
-Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<Tag>& tags) {
-  if (tags.empty()) return {};
-  std::unordered_map<std::string_view, std::string_view> last;  // of tags that are named twice, the last one counts
+Result<std::vector<Tag>> write_tags(db::Connection& c, const RunInfo& run, const std::vector<Tag>& tags) {
+  std::map<std::string_view, std::string_view> last;  // of tags that are named twice, the last one counts
   for (const auto& tag : tags) {
     LATHE_CHECK(check_key("tag", tag.key));
     LATHE_CHECK(check_text("tag", tag.value));
     last[tag.key] = first_characters(tag.value, kTagValueLimit);
   }
+  std::vector<Tag> kept;
   std::vector<std::string_view> keys, values;
   for (const auto& [key, value] : last) {
     keys.push_back(key);
     values.push_back(value);
+    kept.push_back({std::string(key), std::string(value)});
   }
+  if (kept.empty()) return kept;
   const auto beginnings = beginnings_of(values);
   const std::array<db::Column, 6> columns{run.number, run.experiment_id, run.start_ms, keys, values, beginnings};
-  LATHE_CHECK(c.insert("INSERT INTO run_tag (run, experiment_id, start_ms, key, value, beginning)", keys.size(),
-                       columns,
-                       "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, beginning = excluded.beginning"));
-  if (const auto name = last.find(kRunName); name != last.end())
-    LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1 AND name <> $2", run.number, name->second));
+  LATHE_CHECK(c.put("INSERT INTO run_tag (run, experiment_id, start_ms, key, value, beginning)", keys.size(), columns,
+                    "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value, beginning = excluded.beginning"));
+  return kept;
+}
+
+Result<void> set_tags(db::Connection& c, const RunInfo& run, const std::vector<Tag>& tags) {
+  LATHE_TRY(const auto kept, write_tags(c, run, tags));
+  for (const auto& tag : kept)
+    if (tag.key == kRunName)
+      LATHE_CHECK(db::run(c, "UPDATE run SET name = $2 WHERE number = $1 AND name <> $2", run.number, tag.value));
   return {};
 }
 

@@ -17,6 +17,9 @@ Result<void> check_writable(const http::Principal& who, const RunInfo& run);
 /// As for one run, in a few statements for all.
 Result<std::vector<Run>> load_details(db::Connection& c, std::vector<RunInfo> infos);
 
+/// As `set_tags`, but for the run's name, which the caller writes. Returns the tags as they are kept, by key.
+Result<std::vector<Tag>> write_tags(db::Connection& c, const RunInfo& run, const std::vector<Tag>& tags);
+
 /// From key, value, timestamp_ms, step, is_nan.
 Metric read_metric(const db::Row& row);
 

@@ -98,7 +98,7 @@ RunInfo read_run_info(const db::Row& row) {
   return out;
 }
 
-Result<RunInfo> create_run(db::Connection& c, RunSpec spec) {
+Result<Run> create_run(db::Connection& c, RunSpec spec) {
   if (spec.run_id.empty()) spec.run_id = random_hex(16);
   LATHE_CHECK(check_run_id(spec.run_id));
   LATHE_TRY(const auto experiment, find_experiment(c, spec.experiment_id));
@@ -133,8 +133,8 @@ Result<RunInfo> create_run(db::Connection& c, RunSpec spec) {
                                    run.artifact_uri, run.job, run.owner, run.created_by));
   if (!number) return fail(Code::conflict, fmt::format("Run with id={} already exists.", run.run_id));
   run.number = *number;
-  LATHE_CHECK(set_tags(c, run, spec.tags));
-  return run;
+  LATHE_TRY(auto tags, write_tags(c, run, spec.tags));
+  return Run{std::move(run), {}, {}, std::move(tags)};
 }
 
 Result<void> no_run(std::string_view run_id) {

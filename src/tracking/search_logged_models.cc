@@ -59,11 +59,10 @@ Result<std::string> metric_condition(Where& where, const Comparison& comparison,
   const auto key = where.bind(comparison.key);
   LATHE_TRY(const auto condition,
             number_condition(where, "x.value", comparison, "Expected numeric value type for metric"));
-  return fmt::format("EXISTS (SELECT 1 FROM logged_model_metric x WHERE x.model = m.id AND x.key = {} AND {} AND {})",
-                     key,
-                     comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition)
-                                             : fmt::format("x.is_nan = 0 AND {}", condition),
-                     of_datasets(where, datasets));
+  return exists(fmt::format("FROM logged_model_metric x WHERE x.model = m.id AND x.key = {} AND {} AND {}", key,
+                            comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition)
+                                                    : fmt::format("x.is_nan = 0 AND {}", condition),
+                            of_datasets(where, datasets)));
 }
 
 Result<std::string> condition_of(Where& where, const Comparison& comparison,
@@ -118,8 +117,7 @@ Result<std::string> order_of(Where& where, const std::vector<ModelOrder>& order_
       continue;
     }
     if (order.field.find('.') != std::string::npos)
-      return fail(Code::invalid,
-                  fmt::format("Invalid order by field name: {}. Only metrics are supported.", field));
+      return fail(Code::invalid, fmt::format("Invalid order by field name: {}. Only metrics are supported.", field));
     const auto* attribute = find_attribute(order.field);
     if (attribute == nullptr) return fail(Code::invalid, fmt::format("Invalid order by field name: {}", field));
     if (!attribute->number) out += fmt::format("CASE WHEN {} = '' THEN 1 ELSE 0 END, ", attribute->column);
@@ -131,13 +129,11 @@ Result<std::string> order_of(Where& where, const std::vector<ModelOrder>& order_
 /// Data sets without a filter on metrics: models that have any metric on one of them.
 Result<void> add_datasets(Where& where, const ModelSearch& search, const std::vector<Comparison>& filter) {
   for (const auto& dataset : search.datasets)
-    if (dataset.name.empty())
-      return fail(Code::invalid, "`dataset_name` in the `datasets` clause must be specified.");
+    if (dataset.name.empty()) return fail(Code::invalid, "`dataset_name` in the `datasets` clause must be specified.");
   const bool measured =
       std::any_of(filter.begin(), filter.end(), [](const Comparison& c) { return c.entity == "metrics"; });
   if (search.datasets.empty() || measured) return {};
-  where.add(fmt::format("EXISTS (SELECT 1 FROM logged_model_metric x WHERE x.model = m.id AND {})",
-                        of_datasets(where, search.datasets)));
+  where.add(exists("FROM logged_model_metric x WHERE x.model = m.id AND " + of_datasets(where, search.datasets)));
   return {};
 }
 

@@ -82,9 +82,9 @@ Result<std::string> metric_condition(Where& where, std::string_view run, const C
   const auto key = where.bind(comparison.key);
   LATHE_TRY(const auto condition,
             number_condition(where, "x.value", comparison, "Expected numeric value type for metric"));
-  return fmt::format("EXISTS (SELECT 1 FROM metric x WHERE x.run = {} AND x.key = {} AND {})", run, key,
-                     comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition)
-                                             : fmt::format("x.is_nan = 0 AND {}", condition));
+  return exists(fmt::format("FROM metric x WHERE x.run = {} AND x.key = {} AND {}", run, key,
+                            comparison.op == Op::ne ? fmt::format("(x.is_nan = 1 OR {})", condition)
+                                                    : fmt::format("x.is_nan = 0 AND {}", condition)));
 }
 
 Result<std::string> dataset_condition(Where& where, std::string_view run, const Comparison& comparison) {
@@ -96,14 +96,12 @@ Result<std::string> dataset_condition(Where& where, std::string_view run, const 
   LATHE_CHECK(check_op(comparison, kTextOrListOps));
   if (comparison.key == "context") {
     LATHE_TRY(const auto condition, text_condition(where, "t.value", comparison, kExpected));
-    return fmt::format(
-        "EXISTS (SELECT 1 FROM run_dataset_tag t WHERE t.run = {} AND t.key = 'mlflow.data.context' AND {})", run,
-        condition);
+    return exists(fmt::format("FROM run_dataset_tag t WHERE t.run = {} AND t.key = 'mlflow.data.context' AND {}", run,
+                              condition));
   }
   LATHE_TRY(const auto condition, text_condition(where, "s." + comparison.key, comparison, kExpected));
-  return fmt::format(
-      "EXISTS (SELECT 1 FROM run_dataset rd JOIN dataset s ON s.id = rd.dataset WHERE rd.run = {} AND {})", run,
-      condition);
+  return exists(
+      fmt::format("FROM run_dataset rd JOIN dataset s ON s.id = rd.dataset WHERE rd.run = {} AND {}", run, condition));
 }
 
 Result<std::string> attribute_condition(Where& where, const Comparison& comparison) {

@@ -25,7 +25,7 @@ struct StoreTest : ::testing::Test {
 
   RunInfo make_run(RunSpec spec = {}) {
     if (spec.created_by.empty()) spec.created_by = "ann";
-    return db->write([&](db::Connection& c) { return create_run(c, spec); }).value();
+    return db->write([&](db::Connection& c) { return create_run(c, spec); }).value().info;
   }
   Result<void> log(const RunInfo& run, const std::vector<Metric>& metrics) {
     return db->write([&](db::Connection& c) { return log_metrics(c, run, metrics); });

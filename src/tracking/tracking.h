@@ -131,7 +131,7 @@ struct Run {
 
 /// Errors: `not_found` — no such experiment; `invalid` — it is deleted, or a bad id or tag; `conflict` — the id is
 /// taken.
-Result<RunInfo> create_run(db::Connection& c, RunSpec spec);
+Result<Run> create_run(db::Connection& c, RunSpec spec);
 /// Errors: `not_found`.
 Result<RunInfo> find_run(db::Connection& c, std::string_view run_id);
 /// With the latest metrics, parameters and tags.

@@ -112,6 +112,20 @@ TEST_F(Tracking, ARunOfAGivenIdIsMadeOnce) {
   EXPECT_EQ(again.error().code, Code::conflict);
 }
 
+TEST_F(Tracking, WhatCreatingARunAnswersIsWhatIsKept) {
+  const std::vector<Tag> tags = {{"z", "first"}, {"a", std::string(9000, 'x')}, {"z", "last"}};
+  const auto made = db->write([&](db::Connection& c) { return create_run(c, {.created_by = "ann", .tags = tags}); });
+  ASSERT_TRUE(made);
+  const auto loaded = load(made->info.run_id);
+  const auto shown = [](const tracking::Run& run) {
+    auto out = run.info.run_name + run.info.artifact_uri + std::to_string(run.info.number);
+    for (const auto& tag : run.tags) out.append("\n").append(tag.key).append("=").append(tag.value);
+    return out;
+  };
+  EXPECT_EQ(shown(*made), shown(loaded));
+  EXPECT_EQ(loaded.tags.back().value, "last");
+}
+
 TEST_F(Tracking, TheRunNameAndItsTagMustAgree) {
   const auto run = make_run({.tags = {{"mlflow.runName", "mine"}}});
   EXPECT_EQ(run.run_name, "mine");
