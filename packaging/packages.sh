@@ -15,7 +15,7 @@ declare -A packages=(
     libgtest-dev"
   [run]="python3 python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"
   [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl
-    python3-pandas python3-torch python3-onnx postgresql zstd"
+    python3-pandas python3-torch python3-onnx postgresql zstd openmpi-bin python3-mpi4py"
   [bench]="libbenchmark-dev wrk"
   [npm]="npm"
 )

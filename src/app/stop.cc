@@ -34,7 +34,12 @@ std::vector<std::filesystem::path> shim_folders(const std::filesystem::path& dat
   for (const auto& job : std::filesystem::directory_iterator(data / "jobs", error)) {
     std::error_code ignored;
     for (const auto& attempt : std::filesystem::directory_iterator(job.path(), ignored))
-      if (attempt.path().filename().string().starts_with("attempt-")) out.push_back(attempt.path());
+      if (attempt.path().filename().string().starts_with("attempt-")) {
+        out.push_back(attempt.path());
+        // A job on several nodes has a shim on each, in folders of their own.
+        for (const auto& node : std::filesystem::directory_iterator(attempt.path(), ignored))
+          if (node.path().filename().string().starts_with("node-")) out.push_back(node.path());
+      }
   }
   return out;
 }

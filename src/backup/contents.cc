@@ -106,9 +106,9 @@ std::vector<fs::path> files_of_job(const fs::path& jobs, const std::string& job,
     if (!attempt.path().filename().string().starts_with("attempt-")) continue;
     std::error_code ignored;
     // The log alone: what else lies there names processes of this machine, which a copy must not take for its own.
-    for (const auto& entry : fs::directory_iterator(attempt.path(), ignored)) {
+    for (const auto& entry : fs::recursive_directory_iterator(attempt.path(), ignored)) {
       const auto name = entry.path().filename().string();
-      if (name == "log" || name.starts_with("log.")) out.push_back(entry.path().lexically_relative(jobs));
+      if (!entry.is_directory(ignored) && (name == "log" || name.starts_with("log."))) out.push_back(entry.path().lexically_relative(jobs));
     }
   }
   // The job could put links where its folders were.

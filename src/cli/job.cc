@@ -26,10 +26,18 @@ std::string text_in(const json::Object& object, const char* key) {
   return text && *text ? **text : "";
 }
 
+/// " and 3 more nodes", of a job on several.
+std::string more_nodes(const json::Object& job) {
+  const auto nodes = json::get_array(job, "nodes");
+  const std::size_t more = nodes && *nodes != nullptr && (*nodes)->size() > 1 ? (*nodes)->size() - 1 : 0;
+  return more == 0 ? "" : fmt::format(" and {} more node{}", more, more == 1 ? "" : "s");
+}
+
 /// Follows one job's events: its output to stdout, its states to stderr.
 class Follower {
  public:
-  Follower(Session& session, std::string name) : session_(session), name_(std::move(name)) {}
+  Follower(Session& session, std::string name, std::string rank = "0")
+      : session_(session), name_(std::move(name)), rank_(std::move(rank)) {}
 
   Result<int> run() {
     const Interrupt interrupt;
@@ -40,7 +48,8 @@ class Follower {
     auto pause = std::chrono::milliseconds(50);
     while (true) {
       EventReader reader([this](const Event& event) { take(event); });
-      const auto path = fmt::format("/api/v1/jobs/{}/events?offset={}", url_encode(name_), offset_);
+      const auto path =
+          fmt::format("/api/v1/jobs/{}/events?offset={}&rank={}", url_encode(name_), offset_, url_encode(rank_));
       const auto response = http->stream("GET", path, [&](std::string_view piece) {
         if (!piece.empty()) {
           connected_once = true;
@@ -91,7 +100,7 @@ class Follower {
     if (const auto waits = text_in(job, "waiting_for"); !waits.empty())
       line += ": " + waits;
     else if (const auto node = text_in(job, "node"); !node.empty() && line == "Running")
-      line += " on " + node;
+      line += " on " + node + more_nodes(job);
     if (std::exchange(shown_, line) != line) Session::say("lathe: " + line);
   }
 
@@ -114,6 +123,7 @@ class Follower {
 
   Session& session_;
   const std::string name_;
+  const std::string rank_;
   std::uint64_t offset_ = 0;
   std::string shown_;
   std::optional<json::Object> ended_;
@@ -142,7 +152,7 @@ Result<int> run_job_create(Session& session) {
 
 Result<int> run_job_stream(Session& session) {
   LATHE_TRY(auto name, session.need("--name"));
-  return Follower(session, std::move(name)).run();
+  return Follower(session, std::move(name), session.arguments.get_or("--rank", "0")).run();
 }
 
 Result<int> run_job_download(Session& session) {

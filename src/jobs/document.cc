@@ -188,12 +188,6 @@ Result<void> read_resources(const Object& document, Report& report) {
   if (resources == nullptr) return {};
   LATHE_CHECK(check_fields(*resources, "resources.",
                            {"instance_count", "instance_type", "shm_size", "docker_args", "properties", "locations", "max_instance_count"}));
-  if (const auto* count = json::find(*resources, "instance_count")) {
-    if (!count->is_int64() || count->get_int64() < 1)
-      return fail(Code::invalid, fmt::format("resources.instance_count: must be a whole number from 1 on, not {}", json::print(*count)));
-    if (count->get_int64() > 1)
-      return fail(Code::invalid, "resources.instance_count: a job runs on one node so far; several nodes are not supported yet");
-  }
   for (const auto* key : {"instance_type", "shm_size", "docker_args", "properties", "locations", "max_instance_count"})
     if (json::find(*resources, key) != nullptr)
       report.push_back({fmt::format("resources.{}", key), "ignored", "a job gets what its compute's nodes have"});
@@ -206,7 +200,6 @@ void note_unused(const Object& document, Report& report) {
       {"services", "nothing but the command is started in a job"},
       {"queue_settings", "jobs of one compute start in the order in which they came"},
       {"properties", "nothing here reads them"},
-      {"distribution", "the job runs as one process on one node"},
   };
   for (const auto& [key, why] : kUnused)
     if (json::find(document, key) != nullptr) report.push_back({std::string(key), "ignored", std::string(why)});
@@ -251,6 +244,10 @@ Result<Asked> read_document(const Object& document, Report& report) {
     report.push_back({"compute", "substituted", "serverless compute is this machine: local"});
     asked.compute = "local";
   }
+  LATHE_TRY(asked.distribution, read_distribution(document));
+  if (asked.distribution.nodes > 1 && asked.compute == "local")
+    return fail(Code::invalid, fmt::format("resources.instance_count: local is one node: make a cluster (type: amlcompute) with max_instances: {}, and name it as "
+                                           "the job's compute", asked.distribution.nodes));
   LATHE_TRY(const auto* inputs, take_object(document, "inputs", "inputs"));
   if (inputs != nullptr)
     for (const auto& member : *inputs) {

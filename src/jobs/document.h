@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "jobs/distribution.h"
 #include "json/json.h"
 #include "json/report.h"
 
@@ -41,6 +42,7 @@ struct Asked {
   std::vector<Input> inputs;
   std::vector<Output> outputs;
   std::int64_t timeout_s = 0;  ///< 0: none
+  Distribution distribution;
   std::string parent;          ///< the run of which this is a child, or empty
 };
 

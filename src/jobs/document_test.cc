@@ -43,8 +43,9 @@ TEST(JobDocument, WhatIsNotHonouredIsSaidFieldByField) {
                                                       {"outputs.o.path", "substituted"}}));
 }
 
-TEST(JobDocument, SeveralNodesAreRefusedWithTheReason) {
-  EXPECT_NE(error(R"({"command":"x","resources":{"instance_count":2}})").find("one node"), std::string::npos);
+TEST(JobDocument, SeveralNodesNeedACluster) {
+  EXPECT_TRUE(error(R"({"command":"x","resources":{"instance_count":2}})").starts_with("resources.instance_count: local"));
+  EXPECT_EQ(read(R"({"command":"x","compute":"azureml:c","resources":{"instance_count":2}})")->distribution.nodes, 2);
 }
 
 TEST(JobDocument, ErrorsBeginWithTheField) {

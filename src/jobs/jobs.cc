@@ -4,6 +4,8 @@
 
 #include "base/held_folder.h"
 #include "base/log.h"
+#include "jobs/gang.h"
+#include "jobs/mpi.h"
 #include "jobs/verdict.h"
 #include "tracking/tracking.h"
 
@@ -31,11 +33,36 @@ Result<Plan> plan_of(const Job& job) {
 
 compute::Need need_of(const Job& job, const Plan& plan) {
   compute::Need need;
-  need.nodes = plan.instance_count.value_or(1);
+  need.nodes = plan.spread().nodes;
   need.user = job.created_by;
   need.limit = std::chrono::seconds{plan.timeout_s};
   need.number = job.number;
   return need;
+}
+
+/// Nodes with parameter servers alone, for which nobody waits.
+std::vector<bool> helper_nodes(const Distribution& spread) {
+  std::vector<bool> out;
+  for (std::int64_t node = 0; node < spread.nodes; ++node) out.push_back(spread.type == "tensorflow" && node >= spread.workers);
+  return out;
+}
+
+/// Asks all of them, also when one cannot be asked.
+Result<void> stop(const std::vector<std::filesystem::path>& folders) {
+  Result<void> out;
+  for (const auto& folder : folders)
+    if (auto asked = process::request_stop(folder); !asked && asked.error().code != Code::not_found) out = fail(asked.error());
+  return out;
+}
+
+/// The job's times, from its nodes' shims.
+void note_ends(Job& job, const std::vector<process::Observation>& seen) {
+  for (const auto& node : seen) {
+    if (!node.end) continue;
+    if (!job.ended || node.end->ended > *job.ended) job.ended = node.end->ended;
+    if (node.end->user_code && (!job.user_code || *node.end->user_code < *job.user_code)) job.user_code = node.end->user_code;
+    if (!job.started) job.started = node.end->started;
+  }
 }
 
 double seconds_between(std::optional<Time> from, std::optional<Time> to) {
@@ -136,6 +163,22 @@ JobAnswer Jobs::answer(const Job& job) const {
   return out;
 }
 
+Distribution Jobs::spread_of(const Job& job) {
+  return plan_of(job).value_or(Plan{}).spread();
+}
+
+Result<std::filesystem::path> Jobs::log_folder(const Job& job, std::int64_t rank) const {
+  const auto plan = plan_of(job).value_or(Plan{});
+  const auto spread = plan.spread();
+  if (rank < 0 || rank >= spread.processes())
+    return fail(Code::invalid, fmt::format("rank: the job {} has {} process{}: 0{}", job.name, spread.processes(), spread.processes() == 1 ? "" : "es",
+                                           spread.processes() == 1 ? "" : fmt::format(" to {}", spread.processes() - 1)));
+  if (spread.type == "mpi" && rank > 0)
+    return fail(Code::invalid, "rank: mpirun prints what all ranks print into one log; `lathe job download --all` has each rank's own too");
+  const auto [node, local] = place_of(spread, rank);
+  return process::rank_folder(launcher_.node_folders(job, plan)[static_cast<std::size_t>(node)], static_cast<std::size_t>(local));
+}
+
 Result<JobAnswer> Jobs::show(const std::string& name) {
   LATHE_TRY(const auto job, db_.read([&](db::Connection& c) { return find_job(c, name); }));
   return answer(job);
@@ -231,7 +274,7 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   job.state = State::preparing;
   changed(job.name);
 
-  const auto folder = launcher_.attempt_folder(job.name, job.attempt);
+  const auto folders = launcher_.node_folders(job, waiting.plan);
   auto launched = launcher_.launch({job, waiting.plan, waiting.user_id, waiting.token, room});
   if (!launched) {
     job.error = "the job could not be started: " + launched.error().message;
@@ -250,50 +293,107 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
       return fresh.state;
     });
   });
-  if (after && *after == State::cancel_requested) {
-    if (auto asked = process::request_stop(folder); !asked) log::error("cannot stop job={} why={}", job.name, asked.error().message);
-  }
-  if (auto watched = watch_->add(folder); !watched) log::error("cannot watch job={} why={}", job.name, watched.error().message);
+  if (after && *after == State::cancel_requested)
+    if (auto asked = stop(folders); !asked) log::error("cannot stop job={} why={}", job.name, asked.error().message);
+  for (const auto& folder : folders)
+    if (auto watched = watch_->add(folder); !watched)
+      log::error("cannot watch job={} why={}", job.name, watched.error().message);
   changed(job.name);
 }
 
 void Jobs::finish(const std::string& name) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto [known, fresh] = finishing_.try_emplace(name, false);
+    if (!fresh) {  // another of its nodes has just ended: who is at it looks once more
+      known->second = true;
+      return;
+    }
+  }
+  for (;;) {
+    look_at(name);
+    const std::lock_guard lock(mutex_);
+    const auto known = finishing_.find(name);
+    if (!known->second) {
+      finishing_.erase(known);
+      return;
+    }
+    known->second = false;
+  }
+}
+
+void Jobs::look_at(const std::string& name) {
   auto found = insist([&] { return db_.read([&](db::Connection& c) { return find_job(c, name); }); });
   if (!found) {
     log::error("a process ended whose job is unknown job={} why={}", name, found.error().message);
     return;
   }
   auto job = std::move(*found);
-  const auto folder = launcher_.attempt_folder(name, job.attempt);
-  const auto seen = process::observe(folder);
-  if (is_final(job.state) || !seen) return;
-  if (seen->status == process::Status::running) {
-    (void)watch_->add(folder);
-    return;
+  if (is_final(job.state)) return;
+  const auto kept_plan = plan_of(job);
+  const auto plan = kept_plan.value_or(Plan{});
+  const auto folders = launcher_.node_folders(job, plan);
+  std::vector<process::Observation> seen;
+  for (const auto& folder : folders) {
+    auto one = process::observe(folder);
+    if (!one) return;
+    seen.push_back(std::move(*one));
   }
-  if (seen->status == process::Status::lost)
-    if (auto killed = process::kill_now(folder); !killed) log::error("what a lost job left could not be ended job={} why={}", name, killed.error().message);
+  const auto gang = sum_up(seen, helper_nodes(plan.spread()));
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    if (seen[i].status == process::Status::running) {
+      if (gang.decided)
+        if (auto asked = process::request_stop(folders[i]); !asked)
+          log::error("cannot stop the rest of job={} why={}", name, asked.error().message);
+      (void)watch_->add(folders[i]);
+    } else if (seen[i].status == process::Status::lost) {
+      if (auto killed = process::kill_now(folders[i]); !killed)
+        log::error("what a lost job left could not be ended job={} why={}", name, killed.error().message);
+    }
+  }
+  if (gang.running) return;
 
-  Event event = Event::broke;
-  if (seen->end) {
-    job.ended = seen->end->ended;
-    job.user_code = seen->end->user_code;
-    if (!job.started) job.started = seen->end->started;
-    if (seen->end->code) job.exit_code = *seen->end->code;
-    if (seen->end->reason == process::Reason::exited && seen->end->code == 0) event = Event::succeeded;
-    if (seen->end->reason == process::Reason::stopped) event = Event::stopped;
-  }
-  const auto plan = plan_of(job);
-  if (event == Event::succeeded && plan) {
-    if (const auto kept = keep_outputs(job, *plan); !kept) {
+  auto event = gang.event;
+  note_ends(job, seen);
+  if (const auto& decisive = seen[gang.cause.value_or(0)].end; decisive && decisive->code)
+    job.exit_code = *decisive->code;
+  if (event == Event::succeeded && kept_plan) {
+    if (const auto kept = keep_outputs(job, plan); !kept) {
       job.error = kept.error().message;
       event = Event::broke;
     }
   } else if (event == Event::broke) {
-    job.error = verdict({*seen, process::last_lines(folder, 20).value_or(""), plan ? plan->timeout_s : 0, job.node()});
+    job.error = why_failed(job, plan, seen, *gang.cause);
   }
-  if (auto cleaned = process::cleanup(folder); !cleaned) log::warn("cannot clean up after job={} why={}", name, cleaned.error().message);
+  for (const auto& folder : folders)
+    if (auto cleaned = process::cleanup(folder); !cleaned)
+      log::warn("cannot clean up after job={} why={}", name, cleaned.error().message);
   end_job(std::move(job), event);
+}
+
+/// What is known of a failure by its node's shim, and of several processes by that which failed first.
+std::string Jobs::why_failed(const Job& job, const Plan& plan, const std::vector<process::Observation>& seen, std::size_t cause) const {
+  const auto spread = plan.spread();
+  VerdictInput input;
+  input.observation = seen[cause];
+  input.timeout_s = plan.timeout_s;
+  input.node = cause < job.nodes.size() ? job.nodes[cause].name : job.node();
+  const auto folder = launcher_.node_folders(job, plan)[cause];
+  std::size_t local = 0;
+  const auto& end = input.observation.end;
+  if (end && end->reason != process::Reason::timeout && end->user_code && !spread.single()) {
+    if (spread.type == "mpi") {
+      if (const auto failed = mpi::first_failure(launcher_.work_folder(job.name)); failed && failed->rank < spread.processes()) {
+        input.rank = failed->rank;
+        input.node = job.nodes[static_cast<std::size_t>(place_of(spread, failed->rank).first)].name;
+      }
+    } else {
+      local = end->rank.value_or(0);
+      input.rank = rank_of(spread, static_cast<std::int64_t>(cause), static_cast<std::int64_t>(local));
+    }
+  }
+  input.last_lines = process::last_lines(process::rank_folder(folder, local), 20).value_or("");
+  return verdict(input);
 }
 
 /// Outputs that the job's file gives a name become data assets.
@@ -356,8 +456,8 @@ Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor
       waiting_.erase(name);
     }
     compute_.gone(name);
-  } else if (auto asked = process::request_stop(launcher_.attempt_folder(name, job.attempt)); !asked && asked.error().code != Code::not_found) {
-    return fail(asked.error());
+  } else {
+    LATHE_CHECK(stop(launcher_.node_folders(job, plan_of(job).value_or(Plan{}))));
   }
   changed(name);
   return answer(job);
@@ -396,27 +496,36 @@ Result<void> Jobs::start() {
 }
 
 Result<void> Jobs::take_up(Job job) {
-  const auto folder = launcher_.attempt_folder(job.name, job.attempt);
-  const auto seen = process::observe(folder);
-  const bool began = seen && seen->status != process::Status::never_started;
+  auto plan = plan_of(job);
+  const auto folders = launcher_.node_folders(job, plan.value_or(Plan{}));
+  bool began = false;
+  bool running = false;
+  for (const auto& folder : folders) {
+    // On several nodes nothing has run before the job was let go, and nothing will: the shims end by themselves.
+    if (folders.size() > 1 && !launcher_.let_go(job) && process::observe(folder)) LATHE_CHECK(process::kill_now(folder));
+    const auto seen = process::observe(folder);
+    began = began || (seen && seen->status != process::Status::never_started);
+    running = running || (seen && seen->status == process::Status::running);
+  }
+  if (folders.size() > 1) began = launcher_.let_go(job);
   if (began) {
-    // Its process was started, whatever the row says: watch it, or learn how it ended.
-    if (seen->status == process::Status::running) {
+    // Its processes were started, whatever the row says: watch them, or learn how they ended.
+    if (running) {
       if (job.nodes.empty()) job.nodes.push_back({job.compute == "local" ? "local" : job.compute + "-0", {}});
-      compute_.found(job.name, job.compute, need_of(job, plan_of(job).value_or(Plan{})), job.nodes);
+      compute_.found(job.name, job.compute, need_of(job, plan.value_or(Plan{})), job.nodes);
       if (job.state == State::queued || job.state == State::preparing) {
         job.started = now();
         LATHE_CHECK(db_.write([&](db::Connection& c) { return move_job(c, job, State::running); }));
       }
-      if (job.state == State::cancel_requested) LATHE_CHECK(process::request_stop(folder));
+      if (job.state == State::cancel_requested) LATHE_CHECK(stop(folders));
     }
-    return watch_->add(folder);
+    for (const auto& folder : folders) LATHE_CHECK(watch_->add(folder));
+    return {};
   }
   if (job.state == State::cancel_requested) {
     end_job(std::move(job), Event::put_back);
     return {};
   }
-  auto plan = plan_of(job);
   if (!plan) {
     job.error = "what the job needs could not be read back: " + plan.error().message;
     end_job(std::move(job), Event::broke);

@@ -77,6 +77,10 @@ class Jobs {
   Launcher& launcher() { return launcher_; }
   db::Database& db() { return db_; }
   JobAnswer answer(const Job& job) const;
+  /// How the job is spread over nodes and processes.
+  static Distribution spread_of(const Job& job);
+  /// The folder in which what `rank` prints is kept. Errors: `invalid` — the job has no such rank, or its ranks print into one log.
+  Result<std::filesystem::path> log_folder(const Job& job, std::int64_t rank) const;
 
  private:
   struct Waiting {
@@ -94,6 +98,8 @@ class Jobs {
   void placed(const std::string& name, const compute::Compute::Place& place);
   void launch(Waiting waiting, const compute::Resources& room);
   void finish(const std::string& name);
+  void look_at(const std::string& name);
+  std::string why_failed(const Job& job, const Plan& plan, const std::vector<process::Observation>& seen, std::size_t cause) const;
   Result<void> keep_outputs(const Job& job, const Plan& plan);
   void end_job(Job job, Event event);
   Result<void> take_up(Job job);
@@ -111,6 +117,7 @@ class Jobs {
   std::deque<std::function<void()>> tasks_;
   bool stopping_ = false;
   std::map<std::string, Waiting> waiting_;
+  std::map<std::string, bool> finishing_;  ///< whose end is being looked at; true: once more
   std::multimap<std::string, std::weak_ptr<std::function<void()>>> listeners_;
   std::vector<std::thread> workers_;
   process::LogWatch logs_;

@@ -11,6 +11,8 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "jobs/mpi.h"
+#include "jobs/ports.h"
 
 namespace lathe::jobs {
 namespace {
@@ -132,36 +134,110 @@ Result<void> Launcher::set_up_shared() {
 
 fs::path Launcher::attempt_folder(const std::string& job, std::int64_t attempt) const { return root_ / job / fmt::format("attempt-{}", attempt); }
 fs::path Launcher::work_folder(const std::string& job) const { return root_ / job / "work"; }
-std::string Launcher::job_of(const fs::path& attempt_folder) const { return attempt_folder.parent_path().filename().string(); }
+std::vector<fs::path> Launcher::node_folders(const Job& job, const Plan& plan) const {
+  const auto attempt = attempt_folder(job.name, job.attempt);
+  const auto nodes = plan.spread().nodes;
+  if (nodes == 1) return {attempt};
+  std::vector<fs::path> out;
+  for (std::int64_t node = 0; node < nodes; ++node) out.push_back(attempt / fmt::format("node-{}", node));
+  return out;
+}
+
+bool Launcher::let_go(const Job& job) const {
+  std::error_code error;
+  return fs::exists(gate(job), error);
+}
+
+std::string Launcher::job_of(const fs::path& shim_folder) const {
+  return shim_folder.lexically_relative(root_).begin()->string();
+}
 
 Result<void> Launcher::launch(const Launch& launch) {
-  process::Spec spec;
+  process::Spec base;
   if (as_root_) {
     const auto number = kFirstAccount + static_cast<std::uint32_t>(launch.user_id);
-    spec.account = process::Account{number, number};
+    base.account = process::Account{number, number};
   }
-  LATHE_CHECK(lay_out(launch, spec));
-  const Places places{work_folder(launch.job.name)};
-  LATHE_TRY(auto command, fill_in(launch.plan.command, launch.plan, places));
+  LATHE_CHECK(lay_out(launch, base));
 
-  // A job's file names the inputs that have to be fetched; the job's own process does it, with the job's rights.
+  // The nodes are slices of this machine, so they meet on its own address.
+  const auto spread = launch.plan.spread();
+  Meeting meeting;
+  std::vector<Port> ports;
+  if (!spread.single()) {
+    LATHE_TRY(ports, lease_ports(ports_needed(spread)));
+    for (const auto& port : ports) meeting.ports.push_back(port.number);
+    for (const auto& node : launch.job.nodes) {
+      meeting.names.push_back(node.name);
+      meeting.addresses.emplace_back("127.0.0.1");
+    }
+    meeting.interface = "lo";
+  }
+  std::vector<process::Spec> specs;
+  for (std::size_t node = 0; node < static_cast<std::size_t>(spread.nodes); ++node) {
+    LATHE_TRY(auto spec, spec_of(launch, node, meeting, base));
+    for (const auto& port : ports) spec.kept_open.push_back(port.lease.get());
+    specs.push_back(std::move(spec));
+  }
+  return start_all(launch, specs);
+}
+
+Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, const Meeting& meeting, const process::Spec& base) const {
+  const Places places{work_folder(launch.job.name)};
+  const auto spread = launch.plan.spread();
+  const auto number = static_cast<std::int64_t>(node);
+  LATHE_TRY(auto command, fill_in(launch.plan.command, launch.plan, places));
+  if (spread.type == "mpi") command = mpi::script(spread, number, command, meeting.interface);
+
+  // A job's file names the inputs that have to be fetched; the job's own process does it, with the job's rights. Of
+  // several processes the first does it for all.
   std::string fetches;
   for (const auto& input : launch.plan.inputs)
-    if (input.url) fetches += fmt::format("python3 -m lathe.fetch '{}' \"$LATHE_INPUT_URL_{}\" || exit 1\n", places.input(input).string(), input.name);
+    if (input.url)
+      fetches += fmt::format("python3 -m lathe.fetch '{}' \"$LATHE_INPUT_URL_{}\" || exit 1\n", places.input(input).string(), input.name);
+  if (!fetches.empty() && !spread.single())
+    fetches = fmt::format("if [ \"${{LATHE_RANK:-{}}}\" = 0 ]; then\n{}: > \"$HOME/inputs/.fetched\"\nfi\n"
+                          "until [ -e \"$HOME/inputs/.fetched\" ]; do sleep 0.1; done\n", node, fetches);
 
+  auto spec = base;
   spec.argv = {"/bin/bash", "-c", fetches + command};
-  spec.env = environment(launch);
+  spec.env = environment(launch, node);
+  if (!spread.single())
+    for (auto& variable : node_variables(spread, number, meeting)) spec.env.push_back(std::move(variable));
   for (const auto& [name, value] : launch.plan.variables) {
     LATHE_TRY(auto filled, fill_in(value, launch.plan, places));
     spec.env.emplace_back(name, std::move(filled));
   }
+  spec.ranks = ranks_on(spread, number, meeting);
   spec.cwd = places.code();
   spec.limits.cores = static_cast<double>(launch.room.cores);
   spec.limits.memory_bytes = static_cast<std::uint64_t>(launch.room.memory_bytes);
   spec.limits.pids = launch.room.cores > 0 ? 4096 : 0;
   spec.log_bytes = options_.log_bytes;
   spec.time_limit = std::chrono::seconds{launch.plan.timeout_s};
-  return process::start(attempt_folder(launch.job.name, launch.job.attempt), spec, groups_);
+  return spec;
+}
+
+Result<void> Launcher::start_all(const Launch& launch, const std::vector<process::Spec>& specs) {
+  const auto folders = node_folders(launch.job, launch.plan);
+  if (folders.size() == 1) return process::start(folders.front(), specs.front(), groups_);
+  std::vector<process::AtGate> waiting;
+  for (std::size_t node = 0; node < folders.size(); ++node) {
+    LATHE_CHECK(make_owned(folders[node], 0700, std::nullopt));
+    auto shim = process::start_at_gate(folders[node], specs[node], groups_, gate(launch.job));
+    if (!shim) {
+      waiting.clear();  // the gate stays shut: they end without having run
+      return fail_in("on the node " + launch.job.nodes[node].name, shim.error());
+    }
+    waiting.push_back(std::move(*shim));
+  }
+  const Fd opened{::open(gate(launch.job).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)};
+  if (!opened) return fail(errno_error("cannot make " + gate(launch.job).string()));
+  // From here on it is a job that runs: what cannot start on one node ends it as a rank's failure does.
+  for (std::size_t node = 0; node < folders.size(); ++node)
+    if (auto runs = waiting[node].open(); !runs)
+      log::warn("a job's node could not start job={} node={} why={}", launch.job.name, launch.job.nodes[node].name, runs.error().message);
+  return {};
 }
 
 Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
@@ -178,6 +254,8 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
   // Given away last: until then nothing of this user's other jobs can come in here and put links in our way.
   LATHE_CHECK(make_owned(work, 0700, std::nullopt));
   for (const char* part : {"code", "inputs", "outputs", "tmp"}) LATHE_CHECK(make_owned(work / part, 0755, spec.account));
+  for (std::int64_t node = 0; launch.plan.spread().nodes > 1 && node < launch.plan.spread().nodes; ++node)
+    LATHE_CHECK(make_owned(work / "tmp" / fmt::format("node-{}", node), 0755, spec.account));
   for (const auto& output : launch.plan.outputs) LATHE_CHECK(make_owned(places.output(output.name), 0755, spec.account));
 
   // What this user's jobs fetched from URLs is kept for the next ones.
@@ -211,14 +289,16 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
   return make_owned(work, 0700, spec.account);
 }
 
-std::vector<std::pair<std::string, std::string>> Launcher::environment(const Launch& launch) const {
+Variables Launcher::environment(const Launch& launch, std::size_t node) const {
   const auto work = work_folder(launch.job.name);
   const auto shared = root_ / ".lathe";
   const auto user = "lathe-" + launch.job.created_by;
+  const auto spread = launch.plan.spread();
+  const auto& given = launch.job.nodes[node];
   std::vector<std::pair<std::string, std::string>> out = {
       {"PATH", (shared / "bin").string() + ":/usr/local/bin:/usr/bin:/bin"},
       {"HOME", work.string()},
-      {"TMPDIR", (work / "tmp").string()},
+      {"TMPDIR", (spread.nodes > 1 ? work / "tmp" / fmt::format("node-{}", node) : work / "tmp").string()},
       {"USER", user},
       {"LOGNAME", user},
       {"LANG", "C.UTF-8"},
@@ -233,18 +313,19 @@ std::vector<std::pair<std::string, std::string>> Launcher::environment(const Lau
       {"AZUREML_RUN_TOKEN", launch.token},
       {"AZUREML_EXPERIMENT_ID", std::to_string(launch.job.experiment_id)},
       {"AZUREML_ARM_PROJECT_NAME", launch.job.experiment_name},
-      {"AZUREML_CR_NODE_RANK", "0"},
+      {"AZUREML_CR_NODE_RANK", std::to_string(node)},
       {"LATHE_URL", options_.tracking_url},
       {"LATHE_JOB", launch.job.name},
-      {"LATHE_NODE", launch.job.node()},
+      {"LATHE_NODE", given.name},
   };
   if (!options_.certificate.empty()) {
     out.emplace_back("MLFLOW_TRACKING_SERVER_CERT_PATH", (shared / "certificate.pem").string());
     out.emplace_back("REQUESTS_CA_BUNDLE", (shared / "certificate.pem").string());
   }
   if (launch.room.cores > 0) {
-    out.emplace_back("OMP_NUM_THREADS", std::to_string(launch.room.cores));
-    out.emplace_back("CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(launch.job.nodes.front().gpus, ",")));
+    const auto processes = processes_on(spread, static_cast<std::int64_t>(node));
+    out.emplace_back("OMP_NUM_THREADS", std::to_string(std::max<std::int64_t>(launch.room.cores / processes, 1)));
+    out.emplace_back("CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(given.gpus, ",")));
   }
   for (const auto& input : launch.plan.inputs) {
     if (input.url) out.emplace_back("LATHE_INPUT_URL_" + input.name, *input.url);

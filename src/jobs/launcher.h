@@ -39,17 +39,22 @@ class Launcher {
     std::string token;
     compute::Resources room;  ///< zero: no limits
   };
-  /// Lays out the job's work folder and starts its process. Errors: a sentence for the job's verdict.
+  /// Lays out the job's work folder and starts its processes, on all its nodes or on none. Errors: a sentence for the
+  /// job's verdict; nothing runs then.
   Result<void> launch(const Launch& launch);
 
   /// Where jobs reach this server. Before the first launch.
   void set_tracking_url(std::string url) { options_.tracking_url = std::move(url); }
 
-  /// The shim's folder of an attempt, and the job's own.
+  /// The folder of an attempt, and the job's own.
   std::filesystem::path attempt_folder(const std::string& job, std::int64_t attempt) const;
+  /// The shims' folders of an attempt, one for each node: of one node the attempt's own, else node-0, ... in it.
+  std::vector<std::filesystem::path> node_folders(const Job& job, const Plan& plan) const;
+  /// Whether an attempt on several nodes was let go: before that, nothing of it runs.
+  bool let_go(const Job& job) const;
   std::filesystem::path work_folder(const std::string& job) const;
   /// The job to which a shim's folder belongs.
-  std::string job_of(const std::filesystem::path& attempt_folder) const;
+  std::string job_of(const std::filesystem::path& shim_folder) const;
   /// The folder of all jobs, without links.
   const std::filesystem::path& root() const { return root_; }
   const std::filesystem::path& data() const { return options_.data; }
@@ -58,8 +63,11 @@ class Launcher {
   Launcher(Options options, const assets::BlobStore& blobs) : options_(std::move(options)), blobs_(blobs) {}
   Result<void> set_up_shared();
   Result<void> lay_out(const Launch& launch, process::Spec& spec);
+  Result<process::Spec> spec_of(const Launch& launch, std::size_t node, const Meeting& meeting, const process::Spec& base) const;
+  Result<void> start_all(const Launch& launch, const std::vector<process::Spec>& specs);
+  std::filesystem::path gate(const Job& job) const { return attempt_folder(job.name, job.attempt) / "go"; }
   std::filesystem::path fetched_folder(std::int64_t user_id) const { return root_ / ".lathe/fetched" / std::to_string(user_id); }
-  std::vector<std::pair<std::string, std::string>> environment(const Launch& launch) const;
+  Variables environment(const Launch& launch, std::size_t node) const;
 
   Options options_;
   const assets::BlobStore& blobs_;

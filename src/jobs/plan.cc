@@ -52,6 +52,7 @@ Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Cal
   plan.command = asked.command;
   plan.variables = asked.environment_variables;
   plan.timeout_s = asked.timeout_s;
+  if (!asked.distribution.single()) plan.distribution = asked.distribution;
   for (const auto& output : asked.outputs) plan.outputs.push_back({output.name, output.type, output.asset_name, output.asset_version});
   for (const auto& input : asked.inputs) {
     const std::string field = "inputs." + input.name + ".path";

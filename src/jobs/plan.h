@@ -40,7 +40,9 @@ struct Plan {
   std::vector<PlannedInput> inputs;
   std::vector<PlannedOutput> outputs;
   std::int64_t timeout_s = 0;
-  std::optional<std::int64_t> instance_count;  ///< nodes; absent: 1
+  std::optional<Distribution> distribution;  ///< absent: one process on one node
+
+  Distribution spread() const { return distribution.value_or(Distribution{}); }
 };
 
 /// Files on the server's machine that a reference means.
@@ -119,7 +121,7 @@ struct Fields<jobs::Plan> {
                                           field("inputs", &T::inputs),
                                           field("outputs", &T::outputs),
                                           field("timeout_s", &T::timeout_s),
-                                          field("instance_count", &T::instance_count, "nodes; absent: 1")};
+                                          field("distribution", &T::distribution, "of a job with several processes or nodes")};
 };
 
 }  // namespace lathe::json

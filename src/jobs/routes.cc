@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <charconv>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include "http/file_response.h"
 #include "jobs/follow.h"
 #include "jobs/jobs.h"
+#include "jobs/mpi.h"
 
 namespace lathe::jobs {
 
@@ -61,6 +63,11 @@ Result<std::uint64_t> number_query(const Call& call, std::string_view name, std:
   return value;
 }
 
+Result<std::int64_t> rank_query(const Call& call) {
+  LATHE_TRY(const auto rank, number_query(call, "rank", 0));
+  return static_cast<std::int64_t>(std::min<std::uint64_t>(rank, INT64_MAX));
+}
+
 Result<Wanted> wanted_of(const Call& call) {
   Wanted wanted;
   wanted.state = call.query("state").value_or("");
@@ -99,19 +106,48 @@ std::vector<Root> roots_of(Jobs& jobs, const Job& job) {
   // Azure keeps these two of the working folder without being asked.
   add("artifacts/outputs/", own, "work/code/outputs");
   add("artifacts/logs/", own, "work/code/logs");
-  out.push_back({"logs/", {}, jobs.launcher().attempt_folder(job.name, job.attempt)});
   return out;
+}
+
+/// What the job printed: as a whole (of several processes the first one's), and each process of several.
+constexpr std::string_view kWholeLog = "logs/user_logs/std_log.txt";
+std::string rank_log(std::int64_t rank) { return fmt::format("logs/user_logs/std_log_process_{}.txt", rank); }
+
+Result<void> list_logs(Jobs& jobs, const Job& job, JobFiles& out) {
+  const auto add = [&](std::string path, std::int64_t rank) -> Result<void> {
+    LATHE_TRY(const auto folder, jobs.log_folder(job, rank));
+    LATHE_TRY(const auto log, process::read_log(folder, 0));
+    if (log.next > 0) out.value.push_back({std::move(path), static_cast<std::int64_t>(log.next)});
+    return {};
+  };
+  LATHE_CHECK(add(std::string(kWholeLog), 0));
+  const auto spread = Jobs::spread_of(job);
+  if (spread.single()) return {};
+  for (std::int64_t rank = 0; rank < spread.processes(); ++rank) {
+    if (spread.type != "mpi") {
+      LATHE_CHECK(add(rank_log(rank), rank));
+      continue;
+    }
+    struct stat found {};
+    const auto file = open_beneath(jobs.launcher().work_folder(job.name), mpi::log_file(spread, rank), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+    if (file && ::fstat(file->get(), &found) == 0 && S_ISREG(found.st_mode)) out.value.push_back({rank_log(rank), found.st_size});
+  }
+  return {};
+}
+
+/// The rank whose log a path names; nothing when it names none.
+std::optional<std::int64_t> rank_of_log(const Job& job, std::string_view path) {
+  if (path == kWholeLog) return 0;
+  const auto spread = Jobs::spread_of(job);
+  for (std::int64_t rank = 0; !spread.single() && rank < spread.processes(); ++rank)
+    if (path == rank_log(rank)) return rank;
+  return std::nullopt;
 }
 
 Result<JobFiles> list_files(Jobs& jobs, storage::Storage& artifacts, const std::string& name) {
   LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
   JobFiles out;
   for (const auto& root : roots_of(jobs, job)) {
-    if (root.prefix == "logs/") {
-      LATHE_TRY(const auto log, process::read_log(root.folder, 0));
-      if (log.next > 0) out.value.push_back({"logs/user_logs/std_log.txt", static_cast<std::int64_t>(log.next)});
-      continue;
-    }
     std::error_code error;
     for (auto it = fs::recursive_directory_iterator(root.folder, fs::directory_options::skip_permission_denied, error);
          !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
@@ -122,6 +158,7 @@ Result<JobFiles> list_files(Jobs& jobs, storage::Storage& artifacts, const std::
       out.value.push_back({root.prefix + path, static_cast<std::int64_t>(it->file_size(ignored))});
     }
   }
+  LATHE_CHECK(list_logs(jobs, job, out));
   LATHE_TRY(const auto logged, artifacts.files(artifacts_of(job)));
   for (const auto& file : logged)
     if (is_utf8(file.path)) out.value.push_back({"artifacts/" + file.path, static_cast<std::int64_t>(file.size)});
@@ -131,15 +168,21 @@ Result<JobFiles> list_files(Jobs& jobs, storage::Storage& artifacts, const std::
 
 Result<Response> send_file(Jobs& jobs, storage::Storage& artifacts, const std::string& name, const std::string& path, std::optional<std::string_view> range) {
   LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
-  if (path == "logs/user_logs/std_log.txt") {
+  if (const auto rank = rank_of_log(job, path)) {
+    const auto file_name = path.substr(path.rfind('/') + 1);
+    if (const auto spread = Jobs::spread_of(job); spread.type == "mpi" && path != kWholeLog) {
+      LATHE_TRY(auto file, open_beneath(jobs.launcher().work_folder(name), mpi::log_file(spread, *rank), O_RDONLY | O_NONBLOCK | O_NOFOLLOW));
+      return http::file_response(std::move(file), file_name, range);
+    }
+    LATHE_TRY(const auto folder, jobs.log_folder(job, *rank));
     Response response;
     response.type = "application/octet-stream";
-    response.headers.emplace_back("Content-Disposition", "attachment; filename=\"std_log.txt\"");
-    response.source = log_so_far(jobs.launcher().attempt_folder(name, job.attempt), 0);
+    response.headers.emplace_back("Content-Disposition", fmt::format("attachment; filename=\"{}\"", file_name));
+    response.source = log_so_far(folder, 0);
     return response;
   }
   for (const auto& root : roots_of(jobs, job)) {
-    if (root.prefix == "logs/" || !path.starts_with(root.prefix)) continue;
+    if (!path.starts_with(root.prefix)) continue;
     auto file = open_beneath(root.folder, std::string_view(path).substr(root.prefix.size()), O_RDONLY | O_NONBLOCK);
     if (!file) continue;
     if (auto response = http::file_response(std::move(*file), path.substr(path.rfind('/') + 1), range)) return response;
@@ -151,11 +194,12 @@ Result<Response> send_file(Jobs& jobs, storage::Storage& artifacts, const std::s
   return fail(Code::not_found, fmt::format("the job {} has no file \"{}\"; `lathe job download` fetches what there is", name, printable(path)));
 }
 
-Followed followed(Jobs& jobs, const std::string& name) {
+Followed followed(Jobs& jobs, const std::string& name, std::int64_t rank) {
   Followed out;
-  out.look = [&jobs, name]() -> Result<Glance> {
+  out.look = [&jobs, name, rank]() -> Result<Glance> {
     LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
-    return Glance{json::to_json(jobs.answer(job)), is_final(job.state), jobs.launcher().attempt_folder(name, job.attempt)};
+    LATHE_TRY(auto folder, jobs.log_folder(job, rank));
+    return Glance{json::to_json(jobs.answer(job)), is_final(job.state), std::move(folder)};
   };
   out.on_change = [&jobs, name](std::function<void()> wake) { return jobs.on_change(name, std::move(wake)); };
   out.log_watch = &jobs.logs();
@@ -192,26 +236,30 @@ void add_routes(http::Router& router, Jobs& jobs, storage::Storage& artifacts) {
                    .summary = "Show an archived job in lists again."},
                   [&](const Call& call) { return jobs.archive(name_of_call(call), false); });
   router.add({.id = "job_log", .method = Method::get, .path = "/api/v1/jobs/{name}/log", .right = Right::read,
-              .summary = "What the job has printed so far, from offset on."},
+              .summary = "What the job has printed so far, from offset on; of several processes the one that rank names, or the first."},
              [&](Call& call) -> Result<Response> {
                const auto name = name_of_call(call);
                LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
                LATHE_TRY(const auto offset, number_query(call, "offset", 0));
+               LATHE_TRY(const auto rank, rank_query(call));
+               LATHE_TRY(const auto folder, jobs.log_folder(job, rank));
                Response response;
                response.type = "text/plain; charset=utf-8";
-               response.source = log_so_far(jobs.launcher().attempt_folder(name, job.attempt), offset);
+               response.source = log_so_far(folder, offset);
                return response;
              });
   router.add({.id = "job_events", .method = Method::get, .path = "/api/v1/jobs/{name}/events", .right = Right::read,
-              .summary = "Log and states as they come (server-sent events); resumes from offset or Last-Event-ID."},
+              .summary = "Log and states as they come (server-sent events); resumes from offset or Last-Event-ID. rank: whose log."},
              [&](Call& call) -> Result<Response> {
                const auto name = name_of_call(call);
-               LATHE_CHECK(jobs.show(name));
+               LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
+               LATHE_TRY(const auto rank, rank_query(call));
+               LATHE_CHECK(jobs.log_folder(job, rank));
                if (const auto last = call.header("last-event-id"); last && !call.query("offset")) call.queries.emplace_back("offset", *last);
                LATHE_TRY(const auto offset, number_query(call, "offset", 0));
                Response response;
                response.type = "text/event-stream";
-               response.source = follow(followed(jobs, name), offset);
+               response.source = follow(followed(jobs, name, rank), offset);
                return response;
              });
   router.add_json({.id = "job_files", .method = Method::get, .path = "/api/v1/jobs/{name}/files", .right = Right::read,

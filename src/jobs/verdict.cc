@@ -20,6 +20,8 @@ std::string hint(std::string_view lines) {
   if (lines.find("because active run ID does not match environment run ID") != std::string_view::npos)
     return " The script calls mlflow.set_experiment, but a job is a run of its experiment already: leave the call out, and name the experiment in the job's "
            "file (experiment_name).";
+  if (lines.find("mpirun: not found") != std::string_view::npos)
+    return " Open MPI is not installed on this machine (Debian: apt install openmpi-bin).";
   if (lines.find("No space left on device") != std::string_view::npos) return " The disk is full: make room and submit it again.";
   return {};
 }
@@ -51,14 +53,16 @@ std::string how_it_ended(const process::End& end, std::int64_t timeout_s) {
 std::string verdict(const VerdictInput& input) {
   std::string out;
   if (input.observation.end) {
-    out = how_it_ended(*input.observation.end, input.timeout_s);
+    if (input.rank) out = fmt::format("Rank {} on the node {} failed and ended the job. ", *input.rank, input.node);
+    out += how_it_ended(*input.observation.end, input.timeout_s);
   } else {
     out = fmt::format("The job was lost: its supervisor on {} was killed or the machine went down, so that its exit status is unknown. What was left of it "
                       "was ended; submit it again.", input.node.empty() ? "this machine" : input.node);
   }
   const auto lines = trim(input.last_lines);
   out += hint(lines);
-  if (!lines.empty()) out += "\nIts last lines:\n" + printable(lines);
+  if (!lines.empty())
+    out += (input.rank.value_or(0) > 0 ? fmt::format("\nThe last lines of rank {}:\n", *input.rank) : "\nIts last lines:\n") + printable(lines);
   return out;
 }
 

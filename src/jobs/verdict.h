@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "process/supervised.h"
@@ -12,6 +13,7 @@ struct VerdictInput {
   std::string last_lines;            ///< of the log
   std::int64_t timeout_s = 0;
   std::string node;
+  std::optional<std::int64_t> rank;  ///< of several processes, that which failed first
 };
 
 /// Why a job failed, in a sentence or two with the evidence, then the last lines of its log.

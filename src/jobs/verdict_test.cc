@@ -68,6 +68,17 @@ TEST(Verdict, WithoutAnEndTheJobWasLost) {
   EXPECT_TRUE(has(verdict({seen, "", 0, "c-0"}), "lost: its supervisor on c-0"));
 }
 
+TEST(Verdict, OfSeveralProcessesItNamesTheFirstThatFailed) {
+  process::End end;
+  end.code = 3;
+  VerdictInput input{{process::Status::exited, 0, 0, end}, "no such batch", 0, "c-1", 5};
+  const auto said = verdict(input);
+  EXPECT_TRUE(said.starts_with("Rank 5 on the node c-1 failed and ended the job. The command exited with status 3.")) << said;
+  EXPECT_TRUE(has(said, "\nThe last lines of rank 5:\nno such batch")) << said;
+  input.rank = 0;
+  EXPECT_TRUE(has(verdict(input), "\nIts last lines:\nno such batch"));
+}
+
 TEST(Verdict, ControlCharactersOfTheOutputAreNotPassedOn) {
   process::End end;
   end.code = 1;

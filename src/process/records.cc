@@ -169,6 +169,8 @@ Result<std::optional<End>> read_end(const std::filesystem::path& folder) {
   out.started = from_micros(number(*record, "started_us"));
   if (const auto at = number(*record, "user_code_us"); at > 0) out.user_code = from_micros(at);
   out.ended = from_micros(number(*record, "ended_us"));
+  const auto decided = number(*record, "decided_us");
+  out.decided = decided > 0 ? from_micros(decided) : out.ended;
   out.cpu_us = number(*record, "cpu_us");
   out.max_rss_bytes = number(*record, "max_rss_bytes");
   out.restarts = number(*record, "restarts");

@@ -252,7 +252,9 @@ class Supervisor {
       ::kill(-rank.pid, SIGKILL);
       ::waitpid(rank.pid, &rank.status, 0);
       rank.pid = 0;
-      if (rank.failed() && decided_ < 0 && why_ == Why::nothing) decided_ = i;
+      if (!rank.failed() || decided_ >= 0 || why_ != Why::nothing) continue;
+      decided_ = i;
+      decided_us_ = wall_us();
     }
     if (left > 0 && why_ == Why::nothing && (decided_ >= 0 || waited_for == 0)) begin_end(Why::over, spec_.grace_ms);
     return left;
@@ -400,6 +402,7 @@ class Supervisor {
     text.add(",\"oom_killed\":").add(oom ? "true" : "false").add(",\"cgroup\":").add_json(note_.data);
     text.add(",\"started_us\":").add(started_us_);
     if (user_code_us_ > 0) text.add(",\"user_code_us\":").add(user_code_us_);
+    if (decided_us_ > 0) text.add(",\"decided_us\":").add(decided_us_);
     text.add(",\"ended_us\":").add(wall_us()).add(",\"cpu_us\":").add(value_in(spec_.usage, "usage_usec", counted));
     text.add(",\"max_rss_bytes\":").add(std::int64_t{used.ru_maxrss} * 1024).add(",\"restarts\":").add(restarts_);
     std::int64_t lost = 0;
@@ -432,6 +435,7 @@ class Supervisor {
   pollfd* on_ = nullptr;
   int count_ = 0;
   int decided_ = -1;  ///< the process that failed first
+  std::int64_t decided_us_ = 0;
   Text note_, error_;
   char oom_score_[16] = "0";
   int signals_ = -1;

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 
 from lathe_server import wait_for
 
@@ -73,3 +74,17 @@ def cluster(server, **document):
     answer = server.post("/api/v1/compute", json=document)
     assert answer.status_code in (200, 201), answer.text
     return document["name"]
+
+
+def shims(server, job):
+    """The pids of a job's shims, by their command lines."""
+    folder = f"/{job}/attempt-"
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = open(f"/proc/{pid}/cmdline", "rb").read().decode(errors="replace")
+        except OSError:
+            continue
+        if "lathe-shim" in line and folder in line:
+            found.append(int(pid))
+    return found

@@ -7,24 +7,10 @@ import time
 
 import pytest
 
-from job_helpers import cluster, ended, log_of, show, submit, until, until_log
+from job_helpers import cluster, ended, log_of, shims, show, submit, until, until_log
 from lathe_server import wait_for
 
 WAIT = 'until [ -e "$HOME/go" ]; do sleep 0.02; done'
-
-
-def shims(server, job):
-    """The shim of a job, by its command line."""
-    folder = f"/{job}/attempt-"
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            line = open(f"/proc/{pid}/cmdline", "rb").read().decode(errors="replace")
-        except OSError:
-            continue
-        if "lathe-shim" in line and folder in line:
-            found.append(int(pid))
-    return found
 
 
 def test_a_job_goes_on_while_the_server_is_away(fresh_server):
