@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 
@@ -74,7 +75,12 @@ Range within(const AskedRange& asked, std::uint64_t size) {
   return {*asked.first, asked.last && *asked.last < size ? *asked.last + 1 : size};
 }
 
+/// A name that is a token of HTTP stands as it is, which is how MLflow's server writes it.
 std::string attachment(std::string_view name) {
+  const bool token = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::string_view("!#$&+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (token) return fmt::format("attachment; filename={}", name);
   std::string plain;
   for (const char c : name) plain += c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f ? '_' : c;
   return fmt::format("attachment; filename=\"{}\"; filename*=UTF-8''{}", plain, url_encode(name));

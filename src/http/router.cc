@@ -78,6 +78,9 @@ Router::Match Router::match(Method method, std::string_view path) const {
         values.pop_back();
       }
     }
+    // As MLflow's server does, and its clients rely on: "//a///b" is "/a/b". A rest keeps its slashes.
+    if (!node.rest && at + 1 < parts.size() && parts[at].empty())
+      if (const auto* found = self(self, node, at + 1)) return found;
     if (node.rest && !node.rest->entries.empty()) {
       std::string rest;
       for (std::size_t i = at; i < parts.size(); ++i) rest += (i > at ? "/" : "") + std::string(parts[i]);

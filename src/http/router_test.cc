@@ -48,6 +48,15 @@ TEST_F(RouterTest, AKnownPathWithAnotherMethodListsWhatItTakes) {
   EXPECT_TRUE(router.match(Method::post, "/b").allowed.empty());
 }
 
+TEST_F(RouterTest, SlashesThatRepeatAreOneButForTheRest) {
+  add(Method::get, "/jobs/{name}");
+  add(Method::get, "/files/{path*}");
+  EXPECT_EQ(found(Method::get, "//jobs//a"), "/jobs/{name}");
+  EXPECT_EQ(router.match(Method::get, "//jobs//a").params[0].second, "a");
+  EXPECT_EQ(router.match(Method::get, "/files//a//b").params[0].second, "/a//b");
+  EXPECT_EQ(found(Method::get, "/jobs//"), "") << "a name is not empty";
+}
+
 TEST_F(RouterTest, HeadIsAnsweredByGet) {
   add(Method::get, "/a");
   EXPECT_EQ(found(Method::head, "/a"), "/a");

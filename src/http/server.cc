@@ -221,6 +221,7 @@ Result<void> check_right(const Principal& who, const Route& route) {
 }
 
 ErrorShape shape_for(std::string_view path) {
+  while (path.starts_with("//")) path.remove_prefix(1);
   for (const std::string_view start :
        {"/api/2.0", "/api/3.0", "/ajax-api/", "/v1/", "/graphql", "/get-artifact", "/model-versions/", "/gateway/"})
     if (path.starts_with(start)) return ErrorShape::mlflow;

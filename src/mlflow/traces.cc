@@ -242,6 +242,14 @@ Result<json::Object> link(db::Connection& c, const Asked& asked) {
   return json::Object{};
 }
 
+/// A file that a client put beside its trace, and that a span refers to.
+Result<http::Response> attachment(db::Database& db, storage::Storage& artifacts, const std::string& trace_id,
+                                  const std::string& path, std::optional<std::string_view> range) {
+  LATHE_CHECK(check_path(path));
+  LATHE_TRY(const auto trace, db.read([&](db::Connection& c) { return traces::find_trace(c, trace_id); }));
+  return artifacts.download(*artifact_path(traces::artifact_uri(trace)) + "/attachments/" + path, range);
+}
+
 }  // namespace
 
 void add_trace_routes(Table& table, storage::Storage& artifacts) {
@@ -270,9 +278,11 @@ void add_trace_routes(Table& table, storage::Storage& artifacts) {
     table.add("trace_not_spoken", method, path, Right::read, "Not spoken.",
               [](http::Call&) -> Result<http::Response> { return fail(not_spoken()); });
   table.add_waiting("trace_artifact", Method::get, "/mlflow/get-trace-artifact", Right::read,
-                    "The spans of a trace, as a file.", [&](http::Call& call) -> Result<http::Response> {
+                    "The spans of a trace, or an attachment of one, as a file.", [&](http::Call& call) -> Result<http::Response> {
                       LATHE_TRY(const auto fields, Message::read(call));
                       LATHE_TRY(const auto trace_id, fields.need("request_id"));
+                      LATHE_TRY(const auto path, fields.text("path"));
+                      if (!path.empty()) return attachment(db, artifacts, trace_id, path, call.header("range"));
                       return trace_data(db, artifacts, trace_id, call.header("range"));
                     });
 }

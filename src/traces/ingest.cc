@@ -27,6 +27,14 @@ Result<void> check_writable(db::Connection& c, const http::Principal& who, std::
   return check_may_write(c, who, experiment_id);
 }
 
+/// The links to runs that were asked for before the trace came.
+Result<void> take_links(db::Connection& c, const Trace& trace) {
+  static constexpr auto kTake = "INSERT INTO trace_run (trace, run) SELECT $1, run FROM trace_run_ahead WHERE trace_id = $2";
+  LATHE_TRY(const auto taken, db::run(c, kTake, trace.number, trace.id));
+  if (taken > 0) LATHE_CHECK(db::run(c, "DELETE FROM trace_run_ahead WHERE trace_id = $1", trace.id));
+  return {};
+}
+
 /// The trace of this id, made when there is none: nobody moves one from an experiment to another.
 Result<Trace> ensure_trace(db::Connection& c, const http::Principal& who, const std::string& trace_id,
                            std::int64_t experiment_id, std::int64_t request_ms) {
@@ -34,8 +42,9 @@ Result<Trace> ensure_trace(db::Connection& c, const http::Principal& who, const 
     INSERT INTO trace (number, id, experiment_id, request_ms, state, created_by)
     SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, 'IN_PROGRESS', $4 FROM trace WHERE TRUE
         ON CONFLICT (id) DO NOTHING)sql";
-  LATHE_CHECK(db::run(c, kInsert, trace_id, experiment_id, request_ms, who.user));
+  LATHE_TRY(const auto made, db::run(c, kInsert, trace_id, experiment_id, request_ms, who.user));
   LATHE_TRY(auto trace, find_trace(c, trace_id));
+  if (made > 0) LATHE_CHECK(take_links(c, trace));
   if (trace.experiment_id != experiment_id)
     return fail(Code::invalid, fmt::format("The trace {} is in the experiment {}, not in {}", trace_id,
                                            trace.experiment_id, experiment_id));

@@ -158,10 +158,16 @@ Result<void> link_to_run(db::Connection& c, const std::vector<std::string>& trac
     return fail(Code::invalid, fmt::format("Cannot link more than {} traces to a run in a single request. Provided {} "
                                            "traces.",
                                            kMostLinkedAtOnce, trace_ids.size()));
+  static constexpr auto kHere = R"sql(
+    INSERT INTO trace_run (trace, run) SELECT number, $2 FROM trace WHERE id = $1
+        ON CONFLICT DO NOTHING)sql";
+  static constexpr auto kAhead = R"sql(
+    INSERT INTO trace_run_ahead (trace_id, run) SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM trace WHERE id = $1)
+        ON CONFLICT DO NOTHING)sql";
   for (const auto& trace_id : trace_ids) {
-    LATHE_TRY(const auto trace, find_trace(c, trace_id));
-    LATHE_CHECK(db::run(c, "INSERT INTO trace_run (trace, run) VALUES ($1, $2) ON CONFLICT DO NOTHING", trace.number,
-                        run.number));
+    LATHE_CHECK(check_trace_id(trace_id));
+    LATHE_CHECK(db::run(c, kHere, trace_id, run.number));
+    LATHE_CHECK(db::run(c, kAhead, trace_id, run.number));
   }
   return {};
 }

@@ -107,7 +107,7 @@ bool is_complete(const Trace& trace, std::size_t spans);
 Result<void> set_trace_tag(db::Connection& c, const Trace& trace, const tracking::Tag& tag);
 /// Errors: `not_found` — the trace has no such tag; `invalid` — one of the server's own.
 Result<void> delete_trace_tag(db::Connection& c, const Trace& trace, const std::string& key);
-/// Errors: `not_found` — no such trace.
+/// A trace that is not here yet is linked when it comes. Errors: `invalid` — more than 100, or no trace's id.
 Result<void> link_to_run(db::Connection& c, const std::vector<std::string>& trace_ids, const tracking::RunInfo& run);
 
 /// Of `trace_ids`, those that are in the experiment.

@@ -251,9 +251,23 @@ TEST_F(Traces, SearchFindsTheTracesOfARun) {
   };
   EXPECT_TRUE(link({"tr-linked"}));
   EXPECT_TRUE(link({"tr-linked"})) << "twice is once";
-  EXPECT_EQ(link({"tr-none"}).error().code, Code::not_found);
+  EXPECT_EQ(link({"no/trace"}).error().code, Code::invalid);
   EXPECT_EQ(link(Ids(101, "tr-made")).error().code, Code::invalid);
   EXPECT_EQ(search({.filter = "run_id = '" + run.run_id + "'"}), (Ids{"tr-linked", "tr-made"}));
+}
+
+TEST_F(Traces, ALinkMayComeBeforeItsTrace) {
+  const auto run = make_run();
+  const auto link = [&] {
+    return db->write([&](db::Connection& c) { return link_to_run(c, {"tr-late"}, run); });
+  };
+  ASSERT_TRUE(link());
+  ASSERT_TRUE(link()) << "twice is once";
+  EXPECT_EQ(count("trace_run_ahead"), 1);
+  auto late = described("tr-late");
+  ASSERT_TRUE(start(late));
+  EXPECT_EQ(search({.filter = "run_id = '" + run.run_id + "'"}), Ids{"tr-late"});
+  EXPECT_EQ(count("trace_run_ahead"), 0) << "it became a link";
 }
 
 TEST_F(Traces, SearchGoesPageByPage) {

@@ -35,7 +35,8 @@ Result<Position> parse_token(std::string_view token) {
   if (token.empty()) return out;
   const auto object = json::parse_object(*base64_decode(token));  // it was read before
   const auto list = json::get_array(*object, "after");
-  if (!list || *list == nullptr || (*list)->size() != 3) return out;
+  if (list && *list == nullptr) return out;
+  if (!list || (*list)->size() != 3) return fail(Code::invalid, "Invalid page token");
   const json::Object fields{{"time", (**list)[0]}, {"step", (**list)[1]}, {"value", (**list)[2]}};
   const auto time = json::get_int(fields, "time");
   const auto step = json::get_int(fields, "step");

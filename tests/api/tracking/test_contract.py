@@ -237,7 +237,8 @@ def test_data_sets_are_asked_for_by_experiment(rest):
 
 
 @pytest.mark.parametrize("target", ["artifacts/list?run_id={run}&path=../path", "/get-artifact?run_id={run}&path=../path",
-                                    "/model-versions/get-artifact?name=model&version=1&path=../path"])  # fmt: skip
+                                    "/model-versions/get-artifact?name=model&version=1&path=../path",
+                                    "//model-versions//get-artifact?name=model&version=1&path=../path"])  # fmt: skip
 def test_a_path_that_leads_out_is_an_invalid_path(rest, server, target):
     place = target if target.startswith("/") else f"{rest.root}/{target}"
     answer = server.get(place.format(run=rest.run()))

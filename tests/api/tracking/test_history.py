@@ -41,7 +41,9 @@ def test_pages_follow_each_other_also_by_a_token_that_only_counts(rest):
     assert [p["step"] for p in history(rest, run_id, page_token=counted)["metrics"]] == [7, 8, 9]
 
 
-@pytest.mark.parametrize("token", [b'{"offset":1,"after":[1,2,{}]}', b'{"offset":1,"after":["x",2,3]}', b'{"after":[1,2,3]}'])
+@pytest.mark.parametrize("token", [b'{"offset":9223372036854775807}', b'{"offset":9223372036854775807,"after":[1,2,3]}',
+                                   b'{"offset":1,"after":[]}', b'{"offset":1,"after":{}}', b'{"offset":1,"after":[1,2,{}]}',
+                                   b'{"offset":1,"after":["x",2,3]}', b'{"after":[1,2,3]}'])
 def test_a_token_that_makes_no_sense_is_refused(rest, token):
     run_id = rest.run()
     rest.metric(run_id, "m", 1)

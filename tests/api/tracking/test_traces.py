@@ -222,12 +222,31 @@ def test_clients_that_look_for_an_artifact_find_the_spans_too(traced):
     traced.log(otlp.span(trace, "00000000000000a1", name="root", attributes={"n": 5}))
     place = f"{traced.experiment}/traces/tr-{trace}/artifacts/traces.json"
     found = traced.server.get(f"/api/2.0/mlflow-artifacts/artifacts/{place}")
-    assert found.headers["Content-Disposition"].startswith("attachment")
+    assert found.headers["Content-Disposition"] == "attachment; filename=traces.json"
     assert found.headers["X-Content-Type-Options"] == "nosniff"
     (span,) = found.json()["spans"]
     assert (span["name"], span["status"]["code"], span["parent_span_id"]) == ("root", "STATUS_CODE_OK", None)
     assert span["attributes"] == {"mlflow.traceRequestId": f'"tr-{trace}"', "n": "5"}
     assert traced.server.get("/ajax-api/3.0/mlflow/get-trace-artifact", params={"request_id": f"tr-{trace}"}).json() == found.json()
+
+
+def test_a_trace_has_attachments(traced):
+    trace = f"tr-{new_id()}"
+    traced.start(trace)
+    place = f"/api/2.0/mlflow-artifacts/artifacts/{traced.experiment}/traces/{trace}/artifacts"
+    name = "0b56ae1d-5ea6-4b07-a7d0-4a4bbfc1ed4e"
+    for file, content in (("traces.json", b'{"spans": []}'), (f"attachments/{name}", b"\x89PNG")):
+        assert traced.server.put(f"{place}/{file}", data=content).status_code == 200
+
+    def artifact(**query):
+        return traced.server.get("/ajax-api/2.0/mlflow/get-trace-artifact", params={"request_id": trace, **query})
+
+    whole, attached = artifact(), artifact(path=name)
+    assert (whole.content, attached.content) == (b'{"spans": []}', b"\x89PNG")
+    assert whole.headers["Content-Disposition"] == "attachment; filename=traces.json"
+    assert attached.headers["Content-Disposition"] == f"attachment; filename={name}"
+    assert artifact(path="../traces.json").json()["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert artifact(path="none").status_code == 404
 
 
 def test_a_trace_is_not_whole_before_all_its_spans_came(traced):
@@ -347,7 +366,20 @@ def test_traces_belong_to_runs(traced):
     said = traced.rest.post("traces/link-to-run", {"run_id": run, "trace_ids": [made] * 101}, code=INVALID)
     assert said == "Cannot link more than 100 traces to a run in a single request. Provided 101 traces."
     traced.rest.post("traces/link-to-run", {"run_id": "none", "trace_ids": [made]}, code=UNKNOWN)
-    traced.rest.post("traces/link-to-run", {"run_id": run, "trace_ids": ["tr-none"]}, code=UNKNOWN)
+    traced.rest.post("traces/link-to-run", {"run_id": run, "trace_ids": ["no/trace"]}, code=INVALID)
+
+
+def test_a_link_may_come_before_its_trace(traced):
+    run = traced.rest.run(traced.experiment)
+    by_spans, by_start = new_id(), f"tr-{new_id()}"
+    links = {"run_id": run, "trace_ids": [f"tr-{by_spans}", by_start]}
+    assert traced.rest.post("traces/link-to-run", links) == {}, "clients link traces that they have not exported yet"
+    assert traced.rest.post("traces/link-to-run", links) == {}
+    assert traced.search(f"attribute.run_id = '{run}'") == []
+    traced.log(otlp.span(by_spans, "00000000000000a1"))
+    assert traced.search(f"attribute.run_id = '{run}'") == [f"tr-{by_spans}"]
+    traced.start(by_start)
+    assert sorted(traced.search(f"attribute.run_id = '{run}'")) == sorted([f"tr-{by_spans}", by_start])
 
 
 def test_search_goes_page_by_page(traced):
