@@ -14,6 +14,9 @@ int serve(const Config& config);
 /// `lathe stop`: ends the server of `data`; with `all`, then every job and the data plane too. Returns the exit code.
 int stop(const std::filesystem::path& data, bool all);
 
+/// Whether jobs or the data plane of `data` run, with a server or without one.
+bool has_programs(const std::filesystem::path& data);
+
 /// `lathe store backup|restore|verify|compact`. Returns the exit code.
 struct StoreRequest {
   std::string verb;

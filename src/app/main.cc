@@ -1,11 +1,14 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <string_view>
 
 #include "app/app.h"
+#include "base/text.h"
 #include "cli/cli.h"
 
 namespace {
@@ -32,6 +35,12 @@ void add_settings(CLI::App& command, std::map<std::string, std::string>& flags,
   }
   command.add_option_function<std::string>(
       "--config", [&flags](const std::string& value) { flags["config"] = value; }, "YAML file with these settings, such as `port: 8080`");
+}
+
+constexpr std::array<std::string_view, 5> kStoreVerbs = {"backup", "restore", "verify", "compact", "import"};
+
+bool is_store_verb(std::string_view verb) {
+  return std::find(kStoreVerbs.begin(), kStoreVerbs.end(), verb) != kStoreVerbs.end();
 }
 
 void add_store_verbs(CLI::App& store, std::map<std::string, std::string>& flags, lathe::app::StoreRequest& request) {
@@ -71,6 +80,11 @@ int main(int argc, char** argv) {
   const bool of_store = group == "store" && verb != "import";
   if (group != "serve" && group != "stop" && group != "config" && !of_store) return lathe::cli::run(argc, argv);
 
+  if (of_store && !verb.empty() && !verb.starts_with('-') && !is_store_verb(verb)) {
+    fmt::print(stderr, "lathe: `lathe store` has no verb \"{}\"; the nearest are {} (see `lathe store --help`)\n", verb,
+               fmt::join(lathe::nearest(verb, {kStoreVerbs.begin(), kStoreVerbs.end()}), ", "));
+    return 2;
+  }
   CLI::App app{"Lathe: managed machine learning on your own machines", "lathe"};
   app.require_subcommand(1);
 

@@ -4,12 +4,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
 
 #include "app/app.h"
 #include "app/data_folder.h"
+#include "cli/exit_codes.h"
 #include "process/supervised.h"
 #include "process/watch.h"
 #include "serving/data_plane.h"
@@ -84,11 +86,19 @@ int stop_programs(const std::filesystem::path& data) {
 
 }  // namespace
 
+bool has_programs(const std::filesystem::path& data) {
+  const auto folders = shim_folders(data);
+  return std::any_of(folders.begin(), folders.end(), [](const auto& folder) {
+    const auto seen = process::observe(folder);
+    return seen && seen->status == process::Status::running;
+  });
+}
+
 int stop(const std::filesystem::path& data, bool all) {
   const auto running = running_server(data);
   if (!running) {
     fmt::print(stderr, "lathe stop: {}\n", running.error().message);
-    return 1;
+    return cli::exit_code(running.error().code);
   }
   if (*running) {
     if (!end_process((*running)->pid, 60'000)) {

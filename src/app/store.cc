@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/time.h"
+#include "cli/exit_codes.h"
 #include "db/postgres_place.h"
 #include "jobs/launcher.h"
 
@@ -44,9 +45,14 @@ Result<void> check_there(const Config& config) {
               fmt::format("there is no store in {}: name the server's data folder with --data", data.string()));
 }
 
+/// The server, and what outlives it: jobs and the data plane would go on in a folder that has another name.
 Result<void> check_stopped(const fs::path& data) {
   LATHE_TRY(const auto running, running_server(data));
-  if (!running) return {};
+  if (!running && !has_programs(data)) return {};
+  if (!running)
+    return fail(Code::conflict,
+                fmt::format("jobs or the data plane of {} run: end them with `lathe stop --all --data {}`",
+                            data.string(), data.string()));
   return fail(Code::conflict, fmt::format("a server (process {}) runs on {}: stop it with `lathe stop --data {}`",
                                           running->pid, data.string(), data.string()));
 }
@@ -209,7 +215,7 @@ int store(const Config& config, const StoreRequest& request) {
   const auto done = run(config, request);
   if (done) return *done;
   fmt::print(stderr, "lathe store {}: {}\n", request.verb, done.error().message);
-  return done.error().code == Code::invalid ? 2 : 1;
+  return cli::exit_code(done.error().code);
 }
 
 }  // namespace lathe::app

@@ -153,6 +153,7 @@ Result<std::unique_ptr<ArchiveReader>> ArchiveReader::open(const std::filesystem
   auto* in = reader->state_->in;
   archive_read_support_filter_zstd(in);
   archive_read_support_format_tar(in);
+  archive_read_set_option(in, "tar", "read_concatenated_archives", "1");  // to the file's very end: nothing may follow
   if (archive_read_open_filename(in, file.c_str(), std::size_t{1} << 18) != ARCHIVE_OK)
     return fail(Code::invalid, fmt::format("{} is no backup of Lathe's: {}", file.string(), why(in)));
   return reader;
@@ -170,6 +171,8 @@ Result<std::optional<std::string>> ArchiveReader::next() {
   const char* name = archive_entry_pathname(entry);
   if (name == nullptr || *name == '\0' || archive_entry_filetype(entry) != AE_IFREG)
     return fail(damaged("it holds what no backup holds"));
+  if (!state_->end.empty()) return fail(damaged("it goes on after its end, as if a second one had been appended"));
+  if (digests_.contains(name)) return fail(damaged(printable(name) + " is in it twice"));
   state_->name = name;
   state_->digest = Sha256();
   if (state_->name == kSums || state_->name == kEnd) {

@@ -5,6 +5,7 @@
 #include "assets/tree.h"
 #include "backup/backup.h"
 #include "backup/contents.h"
+#include "backup/model_files.h"
 #include "base/digest.h"
 #include "base/text.h"
 #include "removal/removal.h"
@@ -20,53 +21,52 @@ constexpr std::string_view kArtifacts = "mlflow-artifacts:/";
 struct Snapshot {
   Contents contents;
   std::vector<std::string> wrong;
-  std::vector<std::pair<std::string, std::string>> versions;  ///< "churn:3", and its path below the artifacts
-  std::vector<std::pair<std::string, std::string>> trees;     ///< what needs it, and a digest that must be there
+  bool readable = true;  ///< false: the database is so wrong that it could not be read to its end
+  std::vector<ModelVersion> versions;
+  std::vector<std::pair<std::string, std::string>> trees;  ///< what needs it, and a digest that must be there
 };
+
+Result<void> look_at_rows(db::Connection& c, const fs::path& data, Snapshot& out) {
+  LATHE_TRY(const auto step,
+            db::first(c, "SELECT MAX(number) FROM schema_step", [](const db::Row& row) { return row.integer(0); }));
+  const int newest = db::migrations().back().number;
+  if (step != newest)
+    out.wrong.push_back(
+        fmt::format("the store's schema is at step {}, this program's at {}: `lathe serve` brings an older one up",
+                    step.value_or(0), newest));
+  LATHE_TRY(out.contents, contents_of(c, data));
+  // Points name their metric without a foreign key, which would be looked up for each of a batch.
+  static constexpr auto kLostPoints = R"sql(
+    SELECT DISTINCT metric FROM metric_point p WHERE NOT EXISTS (SELECT 1 FROM metric m WHERE m.id = p.metric))sql";
+  LATHE_CHECK(db::each(c, kLostPoints, [&](const db::Row& row) {
+    out.wrong.push_back(fmt::format("points name metric {}, which is not there", row.integer(0)));
+  }));
+  static constexpr auto kVersions = R"sql(
+    SELECT v.model, v.version, v.artifact_uri, COALESCE(m.tree, '')
+      FROM model_version v LEFT JOIN model_content m ON m.model = v.model AND m.version = v.version)sql";
+  LATHE_CHECK(db::each(c, kVersions, [&](const db::Row& row) {
+    const auto uri = row.text(2);
+    if (uri.starts_with(kArtifacts))
+      out.versions.push_back(
+          {fmt::format("{}:{}", row.text(0), row.integer(1)), uri.substr(kArtifacts.size()), row.text(3)});
+  }));
+  LATHE_CHECK(db::each(c, "SELECT name, version, path FROM asset WHERE kind = 'data'", [&](const db::Row& row) {
+    const auto path = row.text(2);
+    if (path.starts_with("tree:"))
+      out.trees.emplace_back(fmt::format("data {}:{}", row.text(0), row.text(1)), path.substr(5, 64));
+  }));
+  return {};
+}
 
 Result<Snapshot> look(const Store& store) {
   return store.db.read([&](db::Connection& c) -> Result<Snapshot> {
     Snapshot out;
     LATHE_TRY(out.wrong, c.check());
-    LATHE_TRY(const auto step,
-              db::first(c, "SELECT MAX(number) FROM schema_step", [](const db::Row& row) { return row.integer(0); }));
-    const int newest = db::migrations().back().number;
-    if (step != newest)
-      out.wrong.push_back(
-          fmt::format("the store's schema is at step {}, this program's at {}: `lathe serve` brings an older one up",
-                      step.value_or(0), newest));
-    LATHE_TRY(out.contents, contents_of(c, store.data));
-    // Points name their metric without a foreign key, which would be looked up for each of a batch.
-    static constexpr auto kLostPoints = R"sql(
-      SELECT DISTINCT metric FROM metric_point p WHERE NOT EXISTS (SELECT 1 FROM metric m WHERE m.id = p.metric))sql";
-    LATHE_CHECK(db::each(c, kLostPoints, [&](const db::Row& row) {
-      out.wrong.push_back(fmt::format("points name metric {}, which is not there", row.integer(0)));
-    }));
-    LATHE_CHECK(db::each(c, "SELECT model, version, artifact_uri FROM model_version", [&](const db::Row& row) {
-      const auto uri = row.text(2);
-      if (uri.starts_with(kArtifacts))
-        out.versions.emplace_back(fmt::format("model {}:{}", row.text(0), row.integer(1)),
-                                  uri.substr(kArtifacts.size()));
-    }));
-    LATHE_CHECK(db::each(c, "SELECT model, version, tree FROM model_content", [&](const db::Row& row) {
-      out.trees.emplace_back(fmt::format("model {}:{}", row.text(0), row.integer(1)), row.text(2));
-    }));
-    LATHE_CHECK(db::each(c, "SELECT name, version, path FROM asset WHERE kind = 'data'", [&](const db::Row& row) {
-      const auto path = row.text(2);
-      if (path.starts_with("tree:"))
-        out.trees.emplace_back(fmt::format("data {}:{}", row.text(0), row.text(1)), path.substr(5, 64));
-    }));
+    const auto read = look_at_rows(c, store.data, out);
+    if (!read && out.wrong.empty()) return fail(read.error());
+    out.readable = read.has_value();
     return out;
   });
-}
-
-Result<bool> has_artifact(storage::Storage& artifacts, const std::string& path) {
-  LATHE_TRY(const auto below, artifacts.files(path));
-  if (!below.empty()) return true;
-  const auto slash = path.rfind('/');
-  LATHE_TRY(const auto beside, artifacts.list(slash == std::string::npos ? "" : path.substr(0, slash)));
-  const auto name = slash == std::string::npos ? path : path.substr(slash + 1);
-  return std::any_of(beside.begin(), beside.end(), [&](const auto& entry) { return entry.name == name; });
 }
 
 /// Every blob against its name, and those that must be there.
@@ -89,9 +89,8 @@ Result<void> check_blobs(const Store& store, const Snapshot& snapshot, Findings&
       out.leftover_bytes += it->file_size(ignored);
     }
   }
-  // A version's content that is not here is taken from the artifacts when it is asked for: those are looked at beside.
   for (const auto& [what, digest] : snapshot.trees)
-    if (what.starts_with("data ") && !fs::exists(blob_path(store.data, digest), error))
+    if (!fs::exists(blob_path(store.data, digest), error))
       out.problems.push_back(fmt::format("{}: its content {} is missing", what, digest));
   return {};
 }
@@ -123,10 +122,11 @@ Result<Findings> verify(const Store& store) {
   Findings out;
   LATHE_TRY(const auto snapshot, look(store));
   out.problems = snapshot.wrong;
-  for (const auto& [what, path] : snapshot.versions) {
+  if (!snapshot.readable) return out;
+  for (const auto& version : snapshot.versions) {
     ++out.versions;
-    LATHE_TRY(const bool there, has_artifact(store.artifacts, path));
-    if (!there) out.problems.push_back(fmt::format("{}: there are no files at {}{}", what, kArtifacts, path));
+    LATHE_TRY(auto missing, missing_files(store, version));
+    std::move(missing.begin(), missing.end(), std::back_inserter(out.problems));
   }
   LATHE_CHECK(check_blobs(store, snapshot, out));
   LATHE_CHECK(find_leftovers(store, out));

@@ -111,11 +111,31 @@ Error SqliteConnection::error(int rc) const {
     case SQLITE_FULL: return {Code::exhausted, "the disk that holds the store is full: nothing of this write was kept", {}};
     case SQLITE_CONSTRAINT: return {Code::conflict, message, {}};
     case SQLITE_BUSY: return {Code::unavailable, "the store is locked by another program", {}};
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return damaged(message);
     default: break;
   }
   if (rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_SHMSIZE)
     return {Code::exhausted, "writing the store failed (is the disk full?): nothing of this write was kept", {}};
   return {Code::internal, "the store answered: " + message, {}};
+}
+
+Error SqliteConnection::damaged(std::string_view why) const {
+  const std::filesystem::path file(sqlite3_db_filename(db_, "main"));
+  const auto folder = file.parent_path().string();
+  return {Code::internal,
+          fmt::format(
+              "the store {} is damaged ({}). Bring a backup back with `lathe store restore BACKUP --data {} --force`, "
+              "which puts the damaged one aside; copies from before each change of the schema are in {}/backups",
+              file.string(), why, folder, folder),
+          {}};
+}
+
+Result<void> SqliteConnection::check_sound() {
+  LATHE_TRY(const auto found, first(*this, "PRAGMA integrity_check(1)", [](const Row& row) { return row.text(0); }));
+  if (found && *found != "ok") return fail(damaged(*found));
+  return {};
 }
 
 Result<SqliteConnection::Statement*> SqliteConnection::prepared(std::string_view sql) {
@@ -235,6 +255,7 @@ Result<std::vector<std::string>> SqliteConnection::check() {
   LATHE_CHECK(db::each(*this, "PRAGMA integrity_check", [&](const Row& row) {
     if (row.text_view(0) != "ok") out.push_back("the store's file is damaged: " + row.text(0));
   }));
+  if (!out.empty()) return out;
   LATHE_CHECK(db::each(*this, "PRAGMA foreign_key_check", [&](const Row& row) {
     out.push_back(fmt::format("a row of {} names a row of {} that is not there", row.text(0), row.text(2)));
   }));
@@ -261,7 +282,10 @@ class SqliteDatabase final : public Database {
     const Migrating how{file, "restore a copy from the folder backups", "BEGIN IMMEDIATE",
                         [](std::string_view sql) { return std::string(sql); },
                         [&](std::int64_t step) { return keep_copy(*writer, file, step); }};
-    LATHE_CHECK(migrate(*writer, how, steps));
+    if (auto migrated = migrate(*writer, how, steps); !migrated) {
+      if (migrated.error().code == Code::internal) LATHE_CHECK(writer->check_sound());  // damage looks like anything
+      return fail(migrated.error());
+    }
     auto database = std::make_unique<SqliteDatabase>();
     for (int i = 0; i < kReaders; ++i) {
       LATHE_TRY(auto reader, SqliteConnection::open(file, true));

@@ -27,6 +27,8 @@ class SqliteConnection final : public Connection {
   Result<void> script(std::string_view sql) override;
   Result<std::vector<Table>> tables() override;
   Result<std::vector<std::string>> check() override;
+  /// Looks at all pages of the file. Errors: `internal` — it is damaged; the message says what to do.
+  Result<void> check_sound();
   /// The size of the WAL after this connection's last commit; nothing is copied out of it but by `checkpoint`.
   int wal_pages() const { return wal_pages_; }
   /// Copies what the WAL holds into the database, without waiting for anybody. Returns how many pages are left that others
@@ -43,6 +45,7 @@ class SqliteConnection final : public Connection {
   explicit SqliteConnection(sqlite3* handle) : db_(handle) {}
   Result<Statement*> prepared(std::string_view sql);
   Error error(int rc) const;
+  Error damaged(std::string_view why) const;
 
   sqlite3* db_;
   int wal_pages_ = 0;

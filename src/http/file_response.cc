@@ -78,7 +78,8 @@ Range within(const AskedRange& asked, std::uint64_t size) {
 /// A name that is a token of HTTP stands as it is, which is how MLflow's server writes it.
 std::string attachment(std::string_view name) {
   const bool token = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || std::string_view("!#$&+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
+    return std::isalnum(c) != 0 ||
+           std::string_view("!#$&+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
   });
   if (token) return fmt::format("attachment; filename={}", name);
   std::string plain;

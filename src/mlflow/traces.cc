@@ -278,7 +278,8 @@ void add_trace_routes(Table& table, storage::Storage& artifacts) {
     table.add("trace_not_spoken", method, path, Right::read, "Not spoken.",
               [](http::Call&) -> Result<http::Response> { return fail(not_spoken()); });
   table.add_waiting("trace_artifact", Method::get, "/mlflow/get-trace-artifact", Right::read,
-                    "The spans of a trace, or an attachment of one, as a file.", [&](http::Call& call) -> Result<http::Response> {
+                    "The spans of a trace, or an attachment of one, as a file.",
+                    [&](http::Call& call) -> Result<http::Response> {
                       LATHE_TRY(const auto fields, Message::read(call));
                       LATHE_TRY(const auto trace_id, fields.need("request_id"));
                       LATHE_TRY(const auto path, fields.text("path"));

@@ -29,7 +29,8 @@ Result<void> check_writable(db::Connection& c, const http::Principal& who, std::
 
 /// The links to runs that were asked for before the trace came.
 Result<void> take_links(db::Connection& c, const Trace& trace) {
-  static constexpr auto kTake = "INSERT INTO trace_run (trace, run) SELECT $1, run FROM trace_run_ahead WHERE trace_id = $2";
+  static constexpr auto kTake =
+      "INSERT INTO trace_run (trace, run) SELECT $1, run FROM trace_run_ahead WHERE trace_id = $2";
   LATHE_TRY(const auto taken, db::run(c, kTake, trace.number, trace.id));
   if (taken > 0) LATHE_CHECK(db::run(c, "DELETE FROM trace_run_ahead WHERE trace_id = $1", trace.id));
   return {};

@@ -258,9 +258,7 @@ TEST_F(Traces, SearchFindsTheTracesOfARun) {
 
 TEST_F(Traces, ALinkMayComeBeforeItsTrace) {
   const auto run = make_run();
-  const auto link = [&] {
-    return db->write([&](db::Connection& c) { return link_to_run(c, {"tr-late"}, run); });
-  };
+  const auto link = [&] { return db->write([&](db::Connection& c) { return link_to_run(c, {"tr-late"}, run); }); };
   ASSERT_TRUE(link());
   ASSERT_TRUE(link()) << "twice is once";
   EXPECT_EQ(count("trace_run_ahead"), 1);

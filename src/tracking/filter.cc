@@ -139,7 +139,8 @@ Result<std::size_t> parse_page_token(std::string_view token) {
   const auto object = json::parse_object(*decoded);
   if (!object)
     return fail(invalid(fmt::format("Invalid page token, decoded value={}", printable(decoded->substr(0, 100)))));
-  constexpr std::int64_t kMostOffset = std::int64_t{1} << 53;  // more rows than a store holds: only a token made up says so
+  constexpr std::int64_t kMostOffset = std::int64_t{1}
+                                       << 53;  // more rows than a store holds: only a token made up says so
   const auto offset = json::get_int(*object, "offset");
   if (!offset || !*offset || **offset < 1 || **offset > kMostOffset)
     return fail(invalid(fmt::format("Invalid page token, parsed value={}", json::print(*object).substr(0, 100))));

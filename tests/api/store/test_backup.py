@@ -130,7 +130,7 @@ def test_a_store_moves_to_postgresql_and_back(server, filled):
         server.cli("store", "backup", file, *place)
         assert call(with_postgresql, "experiments/create", {"name": "goes on"})["experiment_id"]
         taken = server.cli("store", "restore", file, "--data", again.data, *with_postgresql.flags, check=False)
-        assert taken.returncode == 1 and "holds a store already" in taken.stderr
+        assert taken.returncode == 5 and "holds a store already" in taken.stderr
     server.cli("store", "restore", file, "--data", again.data)
     with again:
         assert what_is_there(again, run, job) == before
@@ -167,11 +167,11 @@ def test_what_is_there_is_not_overwritten_unless_forced(server, other):
     file = server.folder / "small.lathe"
     server.cli("store", "backup", file, "--data", server.data, "--no-artifacts")
     running = server.cli("store", "restore", file, "--data", server.data, "--force", check=False)
-    assert running.returncode == 1 and "lathe stop" in running.stderr
+    assert running.returncode == 5 and "lathe stop" in running.stderr
     other.data.mkdir()
     (other.data / "mine").write_text("x")
     refused = server.cli("store", "restore", file, "--data", other.data, check=False)
-    assert refused.returncode == 1 and "--force" in refused.stderr
+    assert refused.returncode == 5 and "--force" in refused.stderr
     assert [path.name for path in other.data.iterdir()] == ["mine"]
     server.cli("store", "restore", file, "--data", other.data, "--force")
     aside = [path for path in other.folder.iterdir() if path.name.startswith("data.before-")]
@@ -179,7 +179,7 @@ def test_what_is_there_is_not_overwritten_unless_forced(server, other):
     assert (other.data / "lathe.db").exists()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "changed", "empty", "other"])
+@pytest.mark.parametrize("damage", ["truncated", "changed", "twice", "one byte more", "zeros more", "empty", "other"])
 def test_a_damaged_backup_is_named_and_nothing_is_restored(server, other, damage):
     file = server.folder / f"{damage}.lathe"
     server.cli("store", "backup", file, "--data", server.data)
@@ -188,6 +188,12 @@ def test_a_damaged_backup_is_named_and_nothing_is_restored(server, other, damage
         content = content[:-1000]
     elif damage == "changed":
         content[len(content) // 2] ^= 0xFF
+    elif damage == "twice":
+        content = content * 2
+    elif damage == "one byte more":
+        content += b"x"
+    elif damage == "zeros more":
+        content += bytes(4096)
     elif damage == "empty":
         content = b""
     else:
@@ -196,6 +202,7 @@ def test_a_damaged_backup_is_named_and_nothing_is_restored(server, other, damage
     refused = server.cli("store", "restore", file, "--data", other.data, check=False)
     assert refused.returncode == 2, refused
     assert str(file) in refused.stderr
+    assert damage != "twice" or "goes on after its end" in refused.stderr
     assert [path.name for path in other.folder.iterdir()] == ["home"]
 
 
@@ -218,7 +225,7 @@ def test_verify_names_what_is_wrong_and_compact_gives_the_room_back(fresh_server
     assert "f" * 32 in found.stdout and "sound" in found.stdout
 
     busy = server.cli("store", "compact", "--data", server.data, check=False)
-    assert busy.returncode == 1 and "lathe stop" in busy.stderr
+    assert busy.returncode == 5 and "lathe stop" in busy.stderr
     for _ in range(3):
         points = [{"key": f"k{i}", "value": i, "timestamp": 1, "step": 1} for i in range(1000)]
         gone = call(server, "runs/create", {"experiment_id": "0", "start_time": 1})["run"]["info"]["run_id"]
@@ -247,16 +254,90 @@ def test_verify_names_what_is_wrong_and_compact_gives_the_room_back(fresh_server
     assert server.terminate() == 0
     kept = blobs()
     refused = server.cli("store", "compact", "--data", server.data, check=False)
-    assert refused.returncode == 1 and "nothing was removed" in refused.stderr
+    assert refused.returncode == 5 and "nothing was removed" in refused.stderr
     assert blobs() == kept
     server.restart()
+
+
+def test_verify_finds_one_file_that_a_model_lost(fresh_server, tmp_path):
+    """By the list that is kept of a version's files, or else by what its MLmodel names."""
+    server = fresh_server
+    run, _ = fill(server, tmp_path)
+    flavors = b"flavors:\n  python_function: {model_path: model.pkl, env: {conda: conda.yaml}, code: code}\n"
+    files = {"MLmodel": flavors, "model.pkl": b"1", "conda.yaml": b"2", "code/own.py": b"3", "notes": b"4"}
+    place = lambda model: server.data / "artifacts/0" / run / "artifacts" / model
+
+    def register(model):
+        for path, content in files.items():
+            where = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/{model}/{path}"
+            assert server.put(where, data=content).status_code == 200
+        call(server, "registered-models/create", {"name": model})
+        call(server, "model-versions/create", {"name": model, "run_id": run, "source": f"mlflow-artifacts:/0/{run}/artifacts/{model}"})
+
+    for model in ("known", "unknown"):
+        register(model)
+    assert server.get("/api/v1/models/known/versions/1").json()["files"], "from now on its files are known"
+    assert "sound" in server.cli("store", "verify", "--data", server.data).stdout
+
+    def problems():
+        done = server.cli("store", "verify", "--data", server.data, check=False)
+        assert done.returncode == 1
+        return [line.split(" at ")[0].strip() for line in done.stdout.splitlines() if line.startswith("  model ")]
+
+    (place("known") / "notes").unlink()
+    (place("unknown") / "conda.yaml").unlink()
+    shutil.rmtree(place("unknown") / "code")
+    assert problems() == ["model known:1: notes is missing", "model unknown:1: conda.yaml is missing",
+                          "model unknown:1: code is missing"]  # fmt: skip
+    (place("known") / "model.pkl").unlink()
+    (place("known") / "model.pkl").write_bytes(b"longer")
+    assert "model known:1: model.pkl" in problems()
+
+
+def break_store(file, how):
+    content = bytearray(file.read_bytes())
+    if how == "head":
+        content[:100] = b"?" * 100
+    elif how == "steps":  # by which it is known which steps of the schema there are
+        store = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+        (page,) = store.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'schema_step'").fetchone()
+        store.close()
+        size = int.from_bytes(content[16:18], "big")
+        content[(page - 1) * size : page * size] = bytes([10, 0, 0, 0, 0]) + size.to_bytes(2, "big") + bytes(size - 7)  # empty
+    else:
+        content = content[: len(content) // 2]
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["head", "steps", "half"])
+def test_a_damaged_store_is_called_one(fresh_server, how):
+    server = fresh_server
+    backup = server.folder / "good.lathe"
+    server.cli("store", "backup", backup, "--data", server.data)
+    assert server.terminate() == 0
+    break_store(server.data / "lathe.db", how)
+    said = server.cli("serve", "--data", server.data, "--port", "0", check=False)
+    assert said.returncode == 1 and "is damaged" in said.stderr and "migration" not in said.stderr
+    assert f"lathe store restore BACKUP --data {server.data} --force" in said.stderr
+    checked = server.cli("store", "verify", "--data", server.data, check=False)
+    assert checked.returncode == 1 and "damaged" in checked.stdout + checked.stderr
+    busy = server.cli("store", "restore", backup, "--data", server.data, "--force", check=False)
+    assert busy.returncode == 5 and "lathe stop --all" in busy.stderr, "the data plane goes on answering from this folder"
+    server.cli("stop", "--all", "--data", server.data)
+    server.cli("store", "restore", backup, "--data", server.data, "--force")
+    server.restart()
+
+
+def test_a_verb_that_is_not_there_is_told_the_nearest(server):
+    refused = server.cli("store", "bakcup", check=False)
+    assert refused.returncode == 2 and 'no verb "bakcup"; the nearest are backup' in refused.stderr
 
 
 def test_a_backup_takes_no_other_files_place(server, tmp_path):
     file = tmp_path / "precious"
     file.write_text("of somebody")
     refused = server.cli("store", "backup", file, "--data", server.data, check=False)
-    assert refused.returncode == 1 and "is there already" in refused.stderr
+    assert refused.returncode == 5 and "is there already" in refused.stderr
     assert file.read_text() == "of somebody"
 
 
@@ -265,7 +346,8 @@ def test_a_folder_whose_records_are_in_postgresql_is_not_taken_for_another():
         assert server.terminate() == 0
         for words in (("serve", "--port", "0"), ("store", "compact"), ("store", "verify"), ("store", "backup", "x")):
             refused = server.cli(*words, "--data", server.data, check=False)
-            assert refused.returncode == 1 and "--store" in refused.stderr, words
+            code = 1 if words[0] == "serve" else 5
+            assert refused.returncode == code and "--store" in refused.stderr, words
         assert not (server.data / "lathe.db").exists()
         server.restart()
 
@@ -291,6 +373,6 @@ def test_verify_finds_rows_that_name_nothing(fresh_server):
 def test_a_folder_without_a_store_is_told_so(server, tmp_path):
     for verb in ("verify", "compact"):
         done = server.cli("store", verb, "--data", tmp_path, check=False)
-        assert done.returncode == 1 and "--data" in done.stderr
+        assert done.returncode == 3 and "--data" in done.stderr
     done = server.cli("store", "backup", tmp_path / "no/such/folder/x", "--data", server.data, check=False)
-    assert done.returncode == 1 and "no/such/folder" in done.stderr
+    assert done.returncode == 3 and "no/such/folder" in done.stderr
