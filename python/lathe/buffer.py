@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 
-from lathe.client import PATIENCE, LatheError, Refused
+from lathe.client import PATIENCE, LatheError, Refused, say
 
 METRIC, PARAM, TAG = range(3)
 
@@ -221,11 +221,3 @@ def _number(value):
 def now_ms():
     return time.time_ns() // 1_000_000
 
-
-def say(sentence):
-    """One sentence for the person who reads the job's log; never an exception."""
-    try:
-        sys.stderr.write(f"lathe: {sentence}\n")
-        sys.stderr.flush()
-    except (AttributeError, OSError, ValueError):
-        pass

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import ssl
+import sys
 import threading
 import time
 import urllib.parse
@@ -15,7 +16,9 @@ API = "/api/2.0/mlflow/"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 
 PATIENCE = 300.0  # seconds that a server may be away (a restart, an update) before we give up
-_SOCKET_TIMEOUT = 60.0  # seconds for one connect, send or receive
+_CONNECT_TIMEOUT = 10.0  # seconds for one connect, so that a machine that is not there is noticed
+_SOCKET_TIMEOUT = 60.0  # seconds for one send or receive
+_SILENCE = 1.5  # seconds of failed tries before a sentence on stderr: a restart takes less
 _LONGEST_PAUSE = 2.0  # seconds between two attempts
 _TRY_AGAIN = frozenset((408, 429, 500, 502, 503, 504))
 
@@ -56,6 +59,7 @@ class Client:
         """For a forked child: leaves the socket and the lock to the parent."""
         self._lock = threading.Lock()
         self._connection = None
+        self._told = False  # that the server does not answer; once for each time
 
     def get(self, path, query, patience=PATIENCE):
         return self.call("GET", f"{API}{path}?{urllib.parse.urlencode(query)}", patience=patience)
@@ -92,13 +96,16 @@ class Client:
     def call(self, method, path, body=None, patience=PATIENCE, repeatable=True, save_as=None):
         """The answer's JSON object; with `save_as`, a file's name, an answer of success is written there instead.
 
-        Raises `Refused`, or `Unavailable` after `patience` seconds of trying."""
-        give_up = time.monotonic() + patience
+        Raises `Refused`, or `Unavailable` after `patience` seconds of trying; says on stderr that it goes on trying."""
+        began = time.monotonic()
+        give_up = began + patience
         pause = 0.05
         while True:
             try:
                 with self._lock:
-                    return self._exchange(method, path, body, repeatable, save_as)
+                    answer = self._exchange(method, path, body, repeatable, save_as)
+                self._told = False
+                return answer
             except ssl.SSLCertVerificationError as error:
                 raise Refused(f"the certificate of {self.url} is not trusted ({error.verify_message}); "
                               "MLFLOW_TRACKING_SERVER_CERT_PATH names the file with the one to trust", 495) from error
@@ -110,6 +117,10 @@ class Client:
                 problem, sent = error, not isinstance(error, ConnectionRefusedError)
             if time.monotonic() + pause > give_up or (sent and not repeatable):
                 raise Unavailable(f"{self.url} does not answer ({_reason(problem)})") from problem
+            now = time.monotonic()
+            if now - began > _SILENCE and not self._told:
+                self._told = True
+                say(f"{self.url} does not answer ({_reason(problem)}); trying again for up to {give_up - now:.0f} s.")
             time.sleep(pause * random.uniform(0.75, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -156,12 +167,14 @@ class Client:
         return response.status, _json_object(answer)
 
     def _connect(self):
-        options = {"timeout": _SOCKET_TIMEOUT, "blocksize": 1 << 18}
+        options = {"timeout": _CONNECT_TIMEOUT, "blocksize": 1 << 18}
         if self._tls is None:
-            return http.client.HTTPConnection(self._host, self._port, **options)
-        connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls, **options)
+            connection = http.client.HTTPConnection(self._host, self._port, **options)
+        else:
+            connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls, **options)
+        connection.connect()
+        connection.sock.settimeout(_SOCKET_TIMEOUT)
         if self._pin:
-            connection.connect()
             if hashlib.sha256(connection.sock.getpeercert(binary_form=True)).hexdigest() != self._pin.lower():
                 connection.close()
                 raise Refused(f"the certificate of {self.url} is not the one that was trusted; "
@@ -246,3 +259,12 @@ def _refusal(status, answer):
 
 def _reason(problem):
     return str(problem) or type(problem).__name__
+
+
+def say(sentence):
+    """One sentence for the person who reads the job's log; never an exception."""
+    try:
+        sys.stderr.write(f"lathe: {sentence}\n")
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        pass

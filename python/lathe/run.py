@@ -5,8 +5,8 @@ import posixpath
 import urllib.parse
 
 from lathe import values
-from lathe.buffer import EXIT_PATIENCE, METRIC, PARAM, TAG, Buffer, now_ms, say
-from lathe.client import Client, LatheError
+from lathe.buffer import EXIT_PATIENCE, METRIC, PARAM, TAG, Buffer, now_ms
+from lathe.client import Client, LatheError, say
 
 
 class Run:

@@ -10,8 +10,8 @@ import threading
 import time
 
 from lathe import servers
-from lathe.buffer import EXIT_PATIENCE, now_ms, say
-from lathe.client import Client, LatheError, Refused
+from lathe.buffer import EXIT_PATIENCE, now_ms
+from lathe.client import Client, LatheError, Refused, say
 from lathe.run import Run
 
 _TERM_PATIENCE = 5.0  # seconds between SIGTERM and our leaving: less than what the server grants before SIGKILL

@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 
-from lathe.buffer import say
+from lathe.client import say
 
 _MEGA = 1e6
 _INTERVAL = 10.0  # seconds between two samples, as MLflow has it

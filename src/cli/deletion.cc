@@ -32,6 +32,10 @@ Result<int> wait_and_print(Session& session, const json::Value& answer) {
   const auto deadline = steady_clock::now() + std::chrono::minutes(10);
   auto pause = std::chrono::milliseconds(20);
   bool waits = text_of(answer, "state") == "removing" && !session.arguments.has("--no-wait");
+  if (waits)
+    Session::say(fmt::format("lathe: removing {} {} with all that it holds; --no-wait goes on at once",
+                             session.group.noun,
+                             text_of(answer, "name").empty() ? text_of(answer, "id") : text_of(answer, "name")));
   while (waits) {
     LATHE_TRY(waits, is_under_way(session, answer));
     if (!waits) break;

@@ -117,15 +117,18 @@ Result<int> run_show_version(Session& session) {
   return session.print(answer);
 }
 
+Result<std::size_t> max_results(const Session& session, std::size_t otherwise) {
+  const auto text = session.arguments.get("--max-results");
+  if (!text) return otherwise;
+  const auto value = json::plain_scalar(*text);
+  if (!value.is_int64() || value.get_int64() < 1)
+    return fail(Code::invalid, fmt::format("--max-results {}: expected a whole number from 1", *text));
+  return static_cast<std::size_t>(value.get_int64());
+}
+
 Result<int> run_list(Session& session) {
   LATHE_TRY(const auto path, session.expand(session.verb.path));
-  std::size_t most = SIZE_MAX;
-  if (const auto text = session.arguments.get("--max-results")) {
-    const auto value = json::plain_scalar(*text);
-    if (!value.is_int64() || value.get_int64() < 1)
-      return fail(Code::invalid, fmt::format("--max-results {}: expected a whole number from 1", *text));
-    most = static_cast<std::size_t>(value.get_int64());
-  }
+  LATHE_TRY(const auto most, max_results(session, SIZE_MAX));
   json::Array items;
   std::string page = path;
   while (true) {

@@ -37,6 +37,9 @@ Result<int> run_context_list(Session& session);
 Result<int> run_context_use(Session& session);
 Result<int> run_context_delete(Session& session);
 
+/// What --max-results says. Errors: `invalid` — it is no whole number from 1.
+Result<std::size_t> max_results(const Session& session, std::size_t otherwise);
+
 /// Sends the session's document with its local files, and prints the report of the answer.
 Result<json::Value> send_document(Session& session, std::string_view method, const std::string& path);
 

@@ -22,6 +22,7 @@ const Flag kOfName{"--name", "-n", text, query, "name", "the versions of this na
 const Flag kEndpoint{"--endpoint-name", "-e", text, field, "endpoint_name", "the endpoint"};
 const Flag kPermanently{"--permanently", "", none, verb, "", "for good, with all that it holds; asks first"};
 const Flag kGoesOn{"--no-wait", "", none, verb, "", "do not wait until its space is free"};
+const Flag kDeleted{"--deleted", "", none, verb, "", "those that are marked as deleted"};
 const Flag kDownloadPath{"--download-path", "-p", path, verb, "", "folder to write to (default: the working folder)"};
 
 Group job_group() {
@@ -231,8 +232,10 @@ std::vector<Group> people_groups() {
   return {
       {"experiment", "experiment", "What runs belong to",
        {{"Id", "experiment_id"}, {"Name", "name"}, {"Stage", "lifecycle_stage"}},
-       {{"list", "List experiments", run_experiment_list, "POST", "/api/2.0/mlflow/experiments/search", {kMaxResults},
-        {{"experiment list -o table", "all experiments"}}},
+       {{"list", "List experiments", run_experiment_list, "POST", "/api/2.0/mlflow/experiments/search",
+         {kMaxResults, kDeleted},
+         {{"experiment list -o table", "all experiments"},
+          {"experiment list --deleted -o table", "what `experiment restore` can bring back"}}},
         {"show", "Show an experiment", run_experiment_show, "GET", "/api/2.0/mlflow/experiments/get-by-name", {},
          {{"experiment show -n churn", "by its name"}}},
         {"create", "Make an experiment", run_experiment_create, "POST", "/api/2.0/mlflow/experiments/create",
@@ -244,14 +247,16 @@ std::vector<Group> people_groups() {
         {"restore", "Take a deletion back", run_act, "POST", "/api/v1/experiments/{name}/restore", {},
          {{"experiment restore -n churn", "with the runs that went with it"}}}}},
       {"run", "run", "What jobs and clients logged",
-       {{"Run", "info.run_id"}, {"Name", "info.run_name"}, {"Status", "info.status"}, {"User", "info.user_id"}},
+       {{"Run", "info.run_id"}, {"Name", "info.run_name"}, {"Status", "info.status"}, {"User", "info.user_id"},
+        {"Stage", "info.lifecycle_stage"}},
        {{"list", "List an experiment's runs", run_run_list, "POST", "/api/2.0/mlflow/runs/search",
-         {kMaxResults, {"--experiment-name", "", text, verb, "", "the experiment (default: all)"},
+         {kMaxResults, kDeleted, {"--experiment-name", "", text, verb, "", "the experiment (default: all)"},
           {"--filter", "", text, verb, "", "such as metrics.accuracy > 0.9"},
           {"--order-by", "", list, verb, "", "such as \"metrics.accuracy DESC\""}},
-         {{"run list --experiment-name churn --order-by \"metrics.accuracy DESC\" -o table", "best first"}}},
+         {{"run list --experiment-name churn --order-by \"metrics.accuracy DESC\" -o table", "best first"},
+          {"run list --deleted -o table", "what `run restore` can bring back"}}},
         {"show", "Show a run: parameters, metrics, tags", run_run_show, "GET", "/api/2.0/mlflow/runs/get", {},
-         {{"run show -n RUN", "a job's name is its run's id"}}},
+         {{"run show -n RUN", "by its id, which for a job is the job's name; or by its name, where only one has it"}}},
         {"delete", "Mark a run as deleted", run_delete, "DELETE", "/api/v1/runs/{name}", {kPermanently, kGoesOn},
          {{"run delete -n RUN", "`run restore` takes it back"},
           {"run delete -n RUN --permanently", "with its metrics, models and artifacts"}}},

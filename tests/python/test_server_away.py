@@ -1,6 +1,7 @@
 """A server that fails, restarts or stays away never ends the script, and loses nothing within the time limit."""
 
 import re
+import signal
 
 
 def points(count):
@@ -91,3 +92,29 @@ def test_a_token_that_is_refused_is_said_once(script, recorder):
     done = script.run(LOG.format(0, 3000))
     assert done.err.count("(HTTP 401)") == 1
     assert "at least 3000" in done.err
+
+
+def start_nowhere(script, recorder):
+    """A script without a job whose server is away, when it has said so; with what it said."""
+    script.environment = {**script.environment, "LATHE_URL": recorder.url, "LATHE_TOKEN": "secret"}
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        del script.environment[name]
+    recorder.stop()
+    process = script.start("with lathe.start_run():\n    print('started', flush=True)\n")
+    return process, process.stderr.readline()
+
+
+def test_a_script_that_waits_for_its_server_says_so(script, recorder):
+    process, said = start_nowhere(script, recorder)
+    wanted = rf"lathe: {re.escape(recorder.url)} does not answer \(.*refused\); trying again for up to \d+ s\.\n"
+    assert re.fullmatch(wanted, said)
+    recorder.start()
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "started\n", ""), "once, and it goes on when the server is there"
+
+
+def test_ctrl_c_ends_the_wait_for_a_server(script, recorder):
+    process, _ = start_nowhere(script, recorder)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode != 0 and err.endswith("KeyboardInterrupt\n")

@@ -6,8 +6,7 @@ import sys
 import threading
 
 from lathe import session
-from lathe.buffer import say
-from lathe.client import LatheError
+from lathe.client import LatheError, say
 
 _settings = {}  # library -> Settings, while autolog is on for it
 _patches = {}  # library -> [(owner, name, the original)]

@@ -7,7 +7,7 @@ import uuid
 
 from lathe import example as examples
 from lathe import yaml_text
-from lathe.buffer import say
+from lathe.client import say
 from lathe.signature import Signature, infer
 
 

@@ -2,8 +2,7 @@
 
 import time
 
-from lathe.buffer import say
-from lathe.client import LatheError, Refused, Unavailable
+from lathe.client import LatheError, Refused, Unavailable, say
 
 _READY_PATIENCE = 300.0  # seconds for the server to copy and check a version's files
 

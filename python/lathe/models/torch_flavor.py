@@ -6,8 +6,7 @@ import os
 import sys
 import warnings
 
-from lathe.buffer import say
-from lathe.client import LatheError
+from lathe.client import LatheError, say
 from lathe.models.folder import Contents, pinned, python_function
 
 _OPSET = 14  # what torch 1.13 and later can all write
