@@ -90,6 +90,14 @@ Result<bool> clear_run(db::Connection& c, const std::string& run_id, const Enoug
       "DELETE FROM run_model WHERE run = $1 AND model IN (SELECT model FROM run_model WHERE run = $1 ORDER BY model "
       "LIMIT $2)",
   };
+  // Its nested runs stay, as nobody's: a page that nests runs would not show those of a run that is not there. Runs are
+  // nested within one experiment, but for scripts that take pains.
+  static constexpr std::string_view kNested[] = {R"sql(
+    DELETE FROM run_tag WHERE (run, key) IN (
+      SELECT t.run, t.key FROM run_tag t
+       WHERE t.experiment_id = (SELECT experiment_id FROM run WHERE id = $1) AND t.key = 'mlflow.parentRunId'
+         AND t.beginning = substr($1, 1, 200) AND t.value = $1
+       LIMIT $2))sql"};
   LATHE_TRY(const auto number,
             db::first(
                 c, "SELECT number FROM run WHERE id = $1", [](const db::Row& row) { return row.integer(0); }, run_id));
@@ -99,6 +107,8 @@ Result<bool> clear_run(db::Connection& c, const std::string& run_id, const Enoug
   LATHE_TRY(empty, clear_slices(c, kRows, *number, enough));
   if (!empty) return false;
   LATHE_TRY(empty, clear_datasets(c, *number, enough));
+  if (!empty) return false;
+  LATHE_TRY(empty, clear_slices(c, kNested, run_id, enough));
   if (!empty) return false;
   LATHE_CHECK(db::run(c, "DELETE FROM logged_model_metric WHERE run_id = $1", run_id));
   LATHE_CHECK(db::run(c, "DELETE FROM token WHERE run = $1", run_id));

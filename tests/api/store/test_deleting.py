@@ -70,6 +70,27 @@ def test_a_run_deleted_permanently_leaves_no_row_and_no_file(server):
     assert rows(server, "audit", f"action = 'run_remove' AND target = '{run}'") == 1
 
 
+def test_nested_runs_stay_and_have_no_parent_any_more(server):
+    parent, child_of_another = make_run(server), make_run(server)
+    nested = [make_run(server), make_run(server)]
+    for run, above in ((nested[0], parent), (nested[1], parent), (child_of_another, nested[0])):
+        call(server, "runs/set-tag", {"run_id": run, "key": "mlflow.parentRunId", "value": above})
+    call(server, "runs/set-tag", {"run_id": nested[0], "key": "mine", "value": parent})
+
+    def tags(run):
+        found = server.get(f"{API}/runs/get", params={"run_id": run}).json()["run"]["data"]["tags"]
+        return {tag["key"]: tag["value"] for tag in found}
+
+    server.cli("run", "delete", "-n", parent)
+    assert tags(nested[0])["mlflow.parentRunId"] == parent, "what can be taken back changes nothing"
+    server.cli("run", "delete", "-n", parent, "--permanently", "--yes")
+    removed(server)
+    assert not any("mlflow.parentRunId" in tags(run) for run in nested)
+    assert tags(nested[0])["mine"] == parent and tags(child_of_another)["mlflow.parentRunId"] == nested[0]
+    body = {"experiment_ids": ["0"], "filter": f"tags.`mlflow.parentRunId` = '{parent}'"}
+    assert call(server, "runs/search", body) == {}
+
+
 def test_an_experiment_goes_with_its_runs_and_its_name_is_free_at_once(server):
     first = server.cli("experiment", "create", "-n", "a/b ü", "--tags", "team=red").json()["experiment_id"]
     run = make_run(server, first, points=1000)
