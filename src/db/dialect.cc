@@ -92,7 +92,7 @@ std::string sqlite_statement(std::string_view sql) {
     out.append(sql.substr(at + kAny.size() - 1, end - at - kAny.size() + 1)).append("))");
     sql.remove_prefix(end + 1);
   }
-  return out.append(sql);
+  return replace_word(out.append(sql), "strpos", "instr");
 }
 
 }  // namespace lathe::db::dialect

@@ -19,6 +19,7 @@
 /// - NaN is not kept as a number (a column is_nan says so), nor is an infinity, nor the sign of zero, which SQLite
 /// drops.
 /// - Whole numbers are compared with whole numbers: PostgreSQL would compare a BIGINT with a double inexactly.
+/// - Where a text stands in another one is `strpos(text, part)`, in characters from 1, which SQLite calls instr.
 /// - A list is `x = ANY($1)`, which SQLite runs as `x IN (SELECT value FROM lathe_list($1))`.
 /// - INSERT ... SELECT ... ON CONFLICT has a WHERE (TRUE at least), without which SQLite takes ON for a join's.
 /// - A statement that fails ends a PostgreSQL transaction: a write whose statement failed has failed, whatever it does

@@ -369,6 +369,27 @@ def test_traces_belong_to_runs(traced):
     traced.rest.post("traces/link-to-run", {"run_id": run, "trace_ids": ["no/trace"]}, code=INVALID)
 
 
+@pytest.mark.parametrize("column", ["span.content", "span.attributes.my_key"])
+def test_patterns_find_what_like_finds(traced, column):
+    """The common patterns are not looked for by LIKE: all of them answer as it does."""
+    values = {"one": "aXaaab ü€ end", "two": "zzz then aaab", "three": "AAB ü", "four": "100%_"}
+    ids = {name: new_id() for name in values}
+    for name, value in values.items():
+        traced.log(otlp.span(ids[name], "00000000000000a1", attributes={"my_key": value}))
+
+    def found(pattern, op="LIKE"):
+        by_id = {f"tr-{trace}": name for name, trace in ids.items()}
+        return sorted(by_id[trace] for trace in traced.search(f"{column} {op} '{pattern}'"))
+
+    assert found("%aaab%") == ["one", "two"] and found("%aab%", "ILIKE") == ["one", "three", "two"]
+    assert found("%ü€%end%") == ["one"] and found("%zzz%aaab%") == ["two"] and found("%aaab%zzz%") == [], "in this order, and not over each other"
+    assert found("%aaab%aaab%") == [] and found("%ü%ü%") == [] and found("%aXa%aab%") == ["one"]
+    assert found("%a_aaab%") == ["one"] and found("%aX%ü%end%") == ["one"] and found("%%") == sorted(values)
+    assert found("%" + "a" * 200 + "%") == []
+    if column == "span.content":
+        assert found("aaab%") == [] and found("{%}") == sorted(values)
+
+
 def test_a_link_may_come_before_its_trace(traced):
     run = traced.rest.run(traced.experiment)
     by_spans, by_start = new_id(), f"tr-{new_id()}"
