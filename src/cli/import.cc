@@ -26,7 +26,8 @@ constexpr int kHistoryPage = 25'000;
 
 struct Counts {
   std::int64_t experiments = 0, runs = 0, points = 0, logged_models = 0, registered_models = 0, model_versions = 0;
-  std::int64_t artifacts = 0, artifact_bytes = 0, runs_before = 0;
+  std::int64_t artifacts = 0, artifact_bytes = 0;
+  std::int64_t experiments_before = 0, runs_before = 0, registered_models_before = 0, model_versions_before = 0;
 };
 
 /// A bar on a terminal, else a line now and then.
@@ -60,9 +61,10 @@ class Progress {
 
 class Importer {
  public:
-  Importer(Session& session, MlflowSource& source, fs::path scratch)
+  Importer(Session& session, MlflowSource& source, std::string identity, fs::path scratch)
       : session_(session),
         source_(source),
+        identity_(std::move(identity)),
         suffix_(session.arguments.get_or("--rename-suffix", "")),
         scratch_(std::move(scratch)) {}
 
@@ -87,7 +89,10 @@ class Importer {
                                                {"artifact_bytes", counts_.artifact_bytes},
                                                {"registered_models", counts_.registered_models},
                                                {"model_versions", counts_.model_versions}}},
-                        {"here_before", json::Object{{"runs", counts_.runs_before}}},
+                        {"here_before", json::Object{{"experiments", counts_.experiments_before},
+                                                     {"runs", counts_.runs_before},
+                                                     {"registered_models", counts_.registered_models_before},
+                                                     {"model_versions", counts_.model_versions_before}}},
                         {"skipped", skipped_},
                         {"never_taken", json::Array{"traces", "evaluation data sets", "webhooks",
                                                     "users and permissions", "logged models that were deleted there"}}};
@@ -106,7 +111,8 @@ class Importer {
 
   Result<json::Value> import(std::string_view kind, const std::string& id, const json::Value& record,
                              json::Object more = {}) {
-    more["source"] = source_.name();
+    more["source"] = identity_;
+    more["url"] = source_.name();
     more["id"] = id;
     more["record"] = record;
     const json::Value body = std::move(more);
@@ -151,9 +157,12 @@ class Importer {
     LATHE_CHECK(
         source_.each("runs/search", &of_this, "runs", [&](const json::Object& run) { return this->run(run, target); }));
     LATHE_CHECK(import("experiment_end", id, record, {{"experiment", target}}));
-    ++counts_.experiments;
+    ++(was_here(*here) ? counts_.experiments_before : counts_.experiments);
     return {};
   }
+
+  /// It came whole with an earlier import: only what it holds may be new.
+  static bool was_here(const json::Value& answer) { return text_in(answer, "complete") == "true"; }
 
   /// Under its name or, where that is taken by something else, with the suffix that was asked for.
   Result<json::Value> import_named(std::string_view kind, const std::string& id, const std::string& name,
@@ -316,7 +325,7 @@ class Importer {
     for (const auto& version : versions) LATHE_CHECK(model_version(version, name, target));
     auto ended = import("registered_model_end", name, record, {{"name", target}});
     if (!ended) LATHE_CHECK(skip("aliases", name, "", ended.error()));
-    ++counts_.registered_models;
+    ++(was_here(*here) ? counts_.registered_models_before : counts_.registered_models);
     return {};
   }
 
@@ -329,7 +338,7 @@ class Importer {
     const auto uri = place ? text_in(*place, "artifact_uri") : "";
     const auto here = import("model_version", id, record, {{"name", target}, {"artifact_uri", uri}});
     if (!here) return skip("model_version", id, "", here.error());
-    ++counts_.model_versions;
+    ++(text_in(*here, "here_before") == "true" ? counts_.model_versions_before : counts_.model_versions);
     const bool prompt = uri.find('/') == std::string::npos;
     if (text_in(*here, "files") != "true" && !prompt)
       return skip("files_of_version", id, "",
@@ -341,6 +350,7 @@ class Importer {
 
   Session& session_;
   MlflowSource& source_;
+  const std::string identity_;
   const std::string suffix_;
   const fs::path scratch_;
   Progress progress_;
@@ -356,9 +366,10 @@ Result<int> run_store_import(Session& session) {
   LATHE_TRY(const auto source,
             MlflowSource::open(url, [](const char* name) { return static_cast<const char*>(std::getenv(name)); }));
   LATHE_CHECK(session.call("GET", "/api/v1/me"));
+  LATHE_TRY(auto identity, source->identity());
   std::error_code error;
   const auto scratch = fs::temp_directory_path(error) / ("lathe-import-" + random_hex(8));
-  Importer importer(session, *source, scratch);
+  Importer importer(session, *source, std::move(identity), scratch);
   const auto done = importer.run();
   fs::remove(scratch, error);
   if (!done) {

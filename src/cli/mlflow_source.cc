@@ -13,6 +13,7 @@ namespace lathe::cli {
 namespace {
 
 constexpr int kTries = 5;
+constexpr int kFirstTries = 2;  // whether it is there at all
 constexpr int kDeepest = 64;
 constexpr std::string_view kProxy = "mlflow-artifacts:/";
 
@@ -80,13 +81,14 @@ Result<std::unique_ptr<MlflowSource>> MlflowSource::open(std::string url, const 
   return std::unique_ptr<MlflowSource>(new MlflowSource(url, std::move(options)));
 }
 
-Result<json::Value> MlflowSource::call(std::string_view method, const std::string& path, const std::string& body) {
+Result<json::Value> MlflowSource::call(std::string_view method, const std::string& path, const std::string& body,
+                                       int most) {
   auto pause = std::chrono::milliseconds(200);
   for (int tries = 1;; ++tries, pause *= 3) {
     auto response = client_.request(method, path, body);
     const bool away =
         response ? response->status >= 500 || response->status == 429 : response.error().code != Code::invalid;
-    if (away && tries < kTries) {
+    if (away && tries < most) {
       std::this_thread::sleep_for(pause);
       continue;
     }
@@ -101,11 +103,19 @@ Result<json::Value> MlflowSource::call(std::string_view method, const std::strin
 }
 
 Result<json::Value> MlflowSource::get(const std::string& path) {
-  return call("GET", "/api/2.0/mlflow/" + path, "");
+  return call("GET", "/api/2.0/mlflow/" + path, "", kTries);
 }
 
 Result<json::Value> MlflowSource::post(const std::string& path, const json::Object& body) {
-  return call("POST", "/api/2.0/mlflow/" + path, json::print(body));
+  return call("POST", "/api/2.0/mlflow/" + path, json::print(body), kTries);
+}
+
+Result<std::string> MlflowSource::identity() {
+  const auto first = call("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", "", kFirstTries);
+  if (!first && first.error().code != Code::not_found) return fail(first.error());
+  const auto made = first ? text_in(*first, "experiment.creation_time") : "";
+  if (made.empty() || made == "0") return name_;  // an MLflow before 1.29, or one whose first experiment is gone
+  return "mlflow server of " + made;
 }
 
 Result<void> MlflowSource::each(const std::string& path, const json::Object* body, const std::string& list,
@@ -141,7 +151,7 @@ Result<void> MlflowSource::list(const std::string& uri, const std::string& id, b
                        url_encode(id), url_encode(folder));
   else
     path = fmt::format("/api/2.0/mlflow/artifacts/list?run_id={}&path={}", url_encode(id), url_encode(folder));
-  LATHE_TRY(const auto answer, call("GET", path, ""));
+  LATHE_TRY(const auto answer, call("GET", path, "", kTries));
   const auto* files = find_field(answer, "files");
   if (files == nullptr || !files->is_array()) return {};
   for (const auto& entry : files->get_array()) {

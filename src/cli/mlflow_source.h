@@ -17,8 +17,12 @@ class MlflowSource {
   /// Errors: `invalid` — not a server's URL.
   static Result<std::unique_ptr<MlflowSource>> open(std::string url, const char* (*environment)(const char*));
 
-  /// The URL without what logs in: it names the source in the store.
+  /// The URL without what logs in.
   const std::string& name() const { return name_; }
+
+  /// What the server is called in the store, whatever URL leads to it: by the moment at which its first experiment was
+  /// made. One that does not tell is called by its URL. Errors: as the server says; `unavailable` — it does not answer.
+  Result<std::string> identity();
 
   /// Below /api/2.0/mlflow. Errors: as the server says; `not_found` also for a call that it does not know.
   Result<json::Value> get(const std::string& path);
@@ -39,7 +43,7 @@ class MlflowSource {
 
  private:
   MlflowSource(std::string name, http::ClientOptions options) : name_(std::move(name)), client_(std::move(options)) {}
-  Result<json::Value> call(std::string_view method, const std::string& path, const std::string& body);
+  Result<json::Value> call(std::string_view method, const std::string& path, const std::string& body, int tries);
   Result<void> list(const std::string& uri, const std::string& id, bool model, const std::string& folder, int depth,
                     std::vector<File>& out);
 

@@ -24,21 +24,25 @@ struct Taken {
 };
 
 struct Request {
-  std::string source;  ///< the other server
+  std::string source;  ///< the other server, as it names itself
+  std::string url;     ///< where it answers; may be another one tomorrow
   std::string id;      ///< the record's there
   Message record;
   Message fields;
   http::Principal who;
 };
 
-Result<std::optional<Taken>> find_taken(db::Connection& c, const std::string& source, std::string_view kind,
-                                        const std::string& id) {
+/// Notes of earlier imports may have the URL in the source's place.
+Result<std::optional<Taken>> find_taken(db::Connection& c, const Request& asked, std::string_view kind) {
+  static constexpr auto kSql = R"sql(
+    SELECT target, complete FROM imported WHERE source IN ($1, $2) AND kind = $3 AND id = $4
+     ORDER BY CASE WHEN source = $1 THEN 0 ELSE 1 END LIMIT 1)sql";
   return db::first(
-      c, "SELECT target, complete FROM imported WHERE source = $1 AND kind = $2 AND id = $3",
+      c, kSql,
       [](const db::Row& row) {
         return Taken{row.text(0), row.integer(1) != 0};
       },
-      source, kind, id);
+      asked.source, asked.url, kind, asked.id);
 }
 
 Result<void> keep_taken(db::Connection& c, const Request& asked, std::string_view kind, const Taken& taken) {
@@ -92,7 +96,7 @@ Result<std::int64_t> make_experiment(db::Connection& c, const Request& asked, co
               db::first(c, "SELECT 1 FROM run WHERE experiment_id = 0 LIMIT 1", [](const db::Row&) { return true; }));
     if (!run) return found->id;  // it is there from the start
   }
-  if (found) return fail(taken_name("an experiment", name, asked.source));
+  if (found) return fail(taken_name("an experiment", name, asked.url));
   LATHE_TRY(auto tags, asked.record.pairs("tags"));
   const auto at = now();
   LATHE_TRY(const auto id, tracking::create_experiment(c, name, "", tags_of(std::move(tags)), asked.who.user, at));
@@ -103,7 +107,7 @@ Result<std::int64_t> make_experiment(db::Connection& c, const Request& asked, co
 
 Result<json::Object> experiment(db::Connection& c, const Request& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
-  LATHE_TRY(auto taken, find_taken(c, asked.source, "experiment", asked.id));
+  LATHE_TRY(auto taken, find_taken(c, asked, "experiment"));
   if (!taken) {
     LATHE_TRY(const auto id, make_experiment(c, asked, name));
     taken = Taken{fmt::to_string(id), false};
@@ -160,7 +164,7 @@ Result<tracking::RunInfo> make_run(db::Connection& c, const Request& asked, cons
 
 Result<json::Object> run(db::Connection& c, const Request& asked) {
   LATHE_CHECK(tracking::check_run_id(asked.id));
-  LATHE_TRY(const auto taken, find_taken(c, asked.source, "run", asked.id));
+  LATHE_TRY(const auto taken, find_taken(c, asked, "run"));
   if (taken && taken->complete) return answer(*taken);
   LATHE_TRY(const auto info, asked.record.object("info"));
   LATHE_TRY(const auto data, asked.record.object("data"));
@@ -202,9 +206,9 @@ Result<json::Object> run(db::Connection& c, const Request& asked) {
 /// The run's points and artifacts are here. One that had not ended there, or did not come whole (`partial`), is taken
 /// up by the next import.
 Result<json::Object> run_end(db::Connection& c, const Request& asked) {
-  LATHE_TRY(const auto taken, find_taken(c, asked.source, "run", asked.id));
+  LATHE_TRY(const auto taken, find_taken(c, asked, "run"));
   if (!taken)
-    return fail(Code::not_found, fmt::format("the run {} was not taken from {}", printable(asked.id), asked.source));
+    return fail(Code::not_found, fmt::format("the run {} was not taken from {}", printable(asked.id), asked.url));
   LATHE_TRY(const auto here, tracking::find_run(c, asked.id));
   LATHE_TRY(const auto status, asked.record.text("status"));
   LATHE_TRY(const auto end, asked.record.integer("end_time"));
@@ -237,13 +241,13 @@ Result<void> make_logged_model(db::Connection& c, const Request& asked, const Me
   LATHE_TRY(const auto made, db::run(c, kInsert, asked.id, experiment, name, uri, type, run, asked.who.user, created));
   if (made == 0)
     return fail(Code::conflict,
-                fmt::format("there is a logged model {} here, which was not taken from {}", asked.id, asked.source));
+                fmt::format("there is a logged model {} here, which was not taken from {}", asked.id, asked.url));
   return {};
 }
 
 Result<json::Object> logged_model(db::Connection& c, const Request& asked) {
   LATHE_CHECK(tracking::check_run_id(asked.id));
-  LATHE_TRY(const auto taken, find_taken(c, asked.source, "logged_model", asked.id));
+  LATHE_TRY(const auto taken, find_taken(c, asked, "logged_model"));
   if (taken && taken->complete) return answer(*taken);
   LATHE_TRY(const auto info, asked.record.object("info"));
   LATHE_TRY(const auto data, asked.record.object("data"));
@@ -269,9 +273,9 @@ Result<json::Object> logged_model(db::Connection& c, const Request& asked) {
 }
 
 Result<json::Object> logged_model_end(db::Connection& c, const Request& asked) {
-  LATHE_TRY(const auto taken, find_taken(c, asked.source, "logged_model", asked.id));
+  LATHE_TRY(const auto taken, find_taken(c, asked, "logged_model"));
   if (!taken)
-    return fail(Code::not_found, fmt::format("the model {} was not taken from {}", printable(asked.id), asked.source));
+    return fail(Code::not_found, fmt::format("the model {} was not taken from {}", printable(asked.id), asked.url));
   LATHE_TRY(const auto updated, time_of(asked.record, "last_updated_timestamp_ms", millis(now())));
   LATHE_TRY(const auto status, asked.record.choice("status", {"LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY",
                                                               "LOGGED_MODEL_UPLOAD_FAILED"}));
@@ -290,9 +294,9 @@ Result<json::Object> logged_model_end(db::Connection& c, const Request& asked) {
 
 Result<json::Object> registered_model(db::Connection& c, const Request& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
-  LATHE_TRY(auto taken, find_taken(c, asked.source, "registered_model", asked.id));
+  LATHE_TRY(auto taken, find_taken(c, asked, "registered_model"));
   LATHE_TRY(const bool exists, registry::model_exists(c, name));
-  if (!taken && exists) return fail(taken_name("a registered model", name, asked.source));
+  if (!taken && exists) return fail(taken_name("a registered model", name, asked.url));
   if (!exists) {
     LATHE_TRY(auto pairs, asked.record.pairs("tags"));
     LATHE_TRY(const auto description, asked.record.text("description"));
@@ -367,9 +371,13 @@ Result<registry::VersionSpec> version_spec(const Request& asked) {
 
 Result<json::Object> model_version(db::Connection& c, const Request& asked, const std::string& artifact_uri) {
   LATHE_TRY(auto spec, version_spec(asked));
-  LATHE_TRY(const auto taken, find_taken(c, asked.source, "model_version", asked.id));
+  LATHE_TRY(const auto taken, find_taken(c, asked, "model_version"));
   const Taken done{fmt::format("{}:{}", spec.name, spec.version.value_or(0)), true};
-  if (taken && registry::find_version(c, spec.name, spec.version.value_or(0))) return answer(*taken);
+  if (taken && registry::find_version(c, spec.name, spec.version.value_or(0))) {
+    auto out = answer(*taken);
+    out["here_before"] = true;
+    return out;
+  }
   if (!artifact_uri.empty()) {
     spec.artifact_uri = artifact_uri;
     if (!spec.source.starts_with("runs:/") && !spec.source.starts_with("models:/")) spec.source = artifact_uri;
@@ -390,9 +398,12 @@ Result<json::Object> model_version(db::Connection& c, const Request& asked, cons
 Result<Request> request_of(const Call& call) {
   LATHE_TRY(auto fields, Message::read(call));
   LATHE_TRY(auto source, fields.need("source"));
+  LATHE_TRY(auto url, fields.text("url"));
   LATHE_TRY(auto id, fields.need("id"));
   LATHE_TRY(auto record, fields.object("record"));
-  return Request{std::move(source), std::move(id), std::move(record), std::move(fields), call.principal};
+  if (url.empty()) url = source;
+  return Request{std::move(source), std::move(url),    std::move(id),
+                 std::move(record), std::move(fields), call.principal};
 }
 
 /// Where a version's files lie here, when they do: a version never names files that did not come along.

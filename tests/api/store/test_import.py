@@ -178,8 +178,27 @@ def test_everything_comes_and_a_second_import_adds_nothing(source, target):
 
     again = import_from(target, source, check=False).json()
     assert again["taken"]["metric_points"] == 0 or again["taken"]["runs"] == 1  # the run that still goes
-    assert again["taken"]["artifacts"] == 0 and again["here_before"]["runs"] == 3
+    assert again["taken"]["artifacts"] == 0
+    assert [again["taken"][kind] for kind in ("experiments", "registered_models", "model_versions")] == [0, 0, 0]
+    assert again["here_before"] == {"experiments": 2, "runs": 3, "registered_models": 2, "model_versions": 4}
     check_all(source, target)
+
+
+def test_a_source_is_the_same_whatever_url_leads_to_it(source, target):
+    import_from(target, source, check=False)
+    port = source.url.rsplit(":", 1)[1]
+    for url in (f"{source.url}/", f"http://localhost:{port}"):
+        env = {"MLFLOW_TRACKING_TOKEN": source.token}
+        said = target.cli("store", "import", "--from-mlflow", url, check=False, env=env).json()
+        assert (said["taken"]["experiments"], said["here_before"]["runs"]) == (0, 3), url
+        assert [each["kind"] for each in said["skipped"]] == ["files_of_version"], "and nothing by its name"
+    check_all(source, target)
+
+
+def test_a_source_that_does_not_answer_is_one_error(target):
+    done = target.cli("store", "import", "--from-mlflow", "http://127.0.0.1:1", check=False)
+    assert done.returncode == 6 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "http://127.0.0.1:1" in done.stderr
 
 
 def test_a_run_that_went_on_is_taken_up_by_the_next_import(source, target):
