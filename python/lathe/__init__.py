@@ -85,8 +85,9 @@ def log_model(model, name, registered_model_name=None, signature=None, input_exa
 
     XGBoost's boosters and scikit-learn wrappers are stored in XGBoost's own format, with their hyperparameters as the
     run's parameters. A torch module is exported to ONNX, for which it needs an `input_example`: a tensor or array with
-    one batch, or a tuple or dict of them. Any other object is pickled (by cloudpickle where installed), and the server
-    never unpickles it. `signature` is MLflow's; left out, it is what the model tells, or what the example shows.
+    one batch, or a tuple or dict of them. scikit-learn's estimators are pickled, and most are written in a native form
+    beside that, which the server runs; it never unpickles. Any other object is pickled alone (by cloudpickle where
+    installed). `signature` is MLflow's; left out, it is what the model tells, or what the example shows.
     """
     from lathe.models import log_model_of  # here, because not every script has to pay for its imports
 

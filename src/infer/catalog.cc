@@ -16,11 +16,15 @@ Deployment::Deployment(std::string endpoint_name, const DesiredDeployment& wante
       desired(wanted),
       model(std::move(loaded)),
       reply_header("azureml-model-deployment: " + wanted.name + "\r\n"),
-      all_outputs(model->outputs().size()),
       stats(std::move(counters)),
       lane(static_cast<std::size_t>(wanted.instances), static_cast<std::size_t>(wanted.max_queue)),
       cost(warm_run, 0) {
-  std::iota(all_outputs.begin(), all_outputs.end(), std::size_t{0});
+  const auto& outputs = model->outputs();
+  const auto predict =
+      std::find_if(outputs.begin(), outputs.end(), [](const auto& out) { return out.name == "predict"; });
+  predictions.resize(predict == outputs.end() ? outputs.size() : 1);
+  std::iota(predictions.begin(), predictions.end(),
+            predict == outputs.end() ? std::size_t{0} : static_cast<std::size_t>(predict - outputs.begin()));
 }
 
 const std::shared_ptr<const Deployment>* Endpoint::find(std::string_view deployment) const {

@@ -26,7 +26,8 @@ struct Deployment {
   DesiredDeployment desired;
   std::shared_ptr<const Model> model;
   std::string reply_header;              ///< azureml-model-deployment
-  std::vector<std::size_t> all_outputs;  ///< the indexes of all outputs
+  /// The indexes of what MLflow's and Azure's protocols answer: the output "predict", or all where there is none.
+  std::vector<std::size_t> predictions;
   std::shared_ptr<Stats> stats;
   mutable Lane lane;
   mutable CostEstimate cost;

@@ -75,8 +75,9 @@ std::chrono::nanoseconds warm(const Model& model) {
 Result<std::unique_ptr<Model>> read_model(const DesiredModel& wanted, const ModelSource& source) {
   if (wanted.format == "xgboost") return load_xgboost(source);
   if (wanted.format == "onnx") return load_onnx(source);
+  if (wanted.format == "native") return load_native(source);
   return fail(Code::invalid,
-              "models of the format \"" + wanted.format + "\" cannot be served; expected xgboost or onnx");
+              "models of the format \"" + wanted.format + "\" cannot be served; expected xgboost, onnx or native");
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ Result<void> score(Operation operation, const http::Request& request, const Depl
     return fail(Code::unsupported_media,
                 "the Content-Type must be application/json or text/csv, got " + std::string(type));
   }
-  LATHE_CHECK(model.run(inputs, deployment.all_outputs, scratch.outputs));
+  LATHE_CHECK(model.run(inputs, deployment.predictions, scratch.outputs));
   append_predictions(reply.body, style, scratch.outputs);
   return {};
 }

@@ -9,12 +9,14 @@ namespace lathe::serving {
 namespace {
 
 constexpr auto kWhatWorks =
-    "; what can be served are XGBoost models saved with save_model (.ubj, .json) and ONNX models (.onnx)";
+    "; what can be served are XGBoost models saved with save_model (.ubj, .json), ONNX models (.onnx), and scikit-learn's "
+    "models that lathe.log_model or lathe.autolog logged in the native form (.native.json)";
 
 /// The runtime for a file by the end of its name; empty for another file.
 std::string_view format_of(std::string_view path) {
   const auto name = to_lower(path.substr(path.rfind('/') + 1));
   if (name.ends_with(".onnx")) return "onnx";
+  if (name.ends_with(".native.json")) return "native";
   for (const char* end : {".ubj", ".xgb", ".bst", ".model"})
     if (name.ends_with(end)) return "xgboost";
   // Any JSON could be a description of something: a model is named like one.
@@ -40,8 +42,8 @@ Result<ModelFormat> find_format(const json::Value& flavors, const assets::Tree& 
   const auto* named = flavors.if_object();
   const bool has_flavors = named != nullptr && !named->empty();
   if (has_flavors) {
-    for (const char* format : {"xgboost", "onnx"}) {
-      const auto* flavor = json::find(*named, format);
+    for (const auto& [name, format] : {std::pair{"xgboost", "xgboost"}, {"onnx", "onnx"}, {"lathe_native", "native"}}) {
+      const auto* flavor = json::find(*named, name);
       if (flavor != nullptr && flavor->is_object()) return from_flavor(format, flavor->get_object(), files);
     }
   }

@@ -40,6 +40,9 @@ TEST(ModelFormat, IsWhatMlmodelSaysOrWhatTheFilesAreNamed) {
   EXPECT_EQ(said->format + " " + said->file, "xgboost m.json");
   EXPECT_EQ(find_format(flavors(R"({"onnx": {"data": "model.onnx"}})"), tree({"MLmodel", "model.onnx"}))->format, "onnx");
   EXPECT_EQ(find_format(flavors("{}"), tree({"deep/model.ubj", "readme.md"}))->file, "deep/model.ubj");
+  EXPECT_EQ(find_format(flavors(R"({"lathe_native": {"data": "model.native.json"}})"), tree({"MLmodel", "model.native.json", "model.pkl"}))->format,
+            "native");
+  EXPECT_EQ(find_format(flavors("{}"), tree({"model.native.json", "model.pkl"}))->format, "native");
   EXPECT_EQ(find_format(flavors("{}"), tree({"model.json"}))->format, "xgboost");
   EXPECT_EQ(find_format(flavors("{}"), tree({"net.onnx", "labels.json"}))->format, "onnx");
 }

@@ -88,7 +88,7 @@ def test_a_folder_holds_what_mlflow_expects_of_it(tmp_path):
     save(model, str(tmp_path), input_example=rows, run_id="r" * 32, artifact_path="model")
     mlmodel = yaml.safe_load((tmp_path / "MLmodel").read_text())
     assert folders.read(tmp_path) == mlmodel
-    assert set(mlmodel["flavors"]) == {"python_function", "sklearn"} and mlmodel["run_id"] == "r" * 32
+    assert set(mlmodel["flavors"]) == {"python_function", "sklearn", "lathe_native"} and mlmodel["run_id"] == "r" * 32
     assert json.loads(mlmodel["signature"]["inputs"]) == [column("double", "a"), column("double", "b c")]
     assert json.loads(mlmodel["signature"]["outputs"]) == [tensor("float64", [-1])]
     conda = yaml.safe_load((tmp_path / "conda.yaml").read_text())

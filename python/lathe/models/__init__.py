@@ -44,7 +44,7 @@ def save(model, folder, signature=None, input_example=None, contents=None, **mor
         elif torch_flavor.is_module(model):
             contents = torch_flavor.save(model, folder, input_example)
         else:
-            contents = pickle_flavor.save(model, folder)
+            contents = pickle_flavor.save(model, folder, input_example)
     return contents, folders.write(folder, contents, signature, input_example, **more)
 
 

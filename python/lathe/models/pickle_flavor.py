@@ -4,11 +4,13 @@ import os
 import pickle
 import sys
 
+from lathe.buffer import say
 from lathe.client import LatheError
+from lathe.models import native
 from lathe.models.folder import Contents, pinned, python_function
 
 
-def save(model, folder):
+def save(model, folder, example=None):
     path = os.path.join(folder, "model.pkl")
     pickler = dump(model, path)
     packages = [] if pickler is pickle else [f"cloudpickle=={pickler.__version__}"]
@@ -22,9 +24,25 @@ def save(model, folder):
         "sklearn": {"code": None, "pickled_model": "model.pkl", "serialization_format": pickler.__name__,
                     "sklearn_version": sys.modules["sklearn"].__version__},
     }
+    flavors.update(_native(model, folder, example))
     parameters = {key: value for key, value in model.get_params(deep=False).items()
                   if isinstance(value, (bool, int, float, str))}
     return Contents(flavors, [pinned("sklearn", "scikit-learn"), *packages], predict, parameters=parameters)
+
+
+def _native(model, folder, example):
+    """Beside the pickle, what the server can run: its flavor, or nothing, and a word on why."""
+    from lathe.models import sklearn_native
+
+    try:
+        native.write(os.path.join(folder, native.FILE), sklearn_native.convert(model, example))
+    except native.NotNative as error:
+        say(f"this model is kept pickled alone, which the server does not run: {error}")
+        return {}
+    except Exception as error:  # scikit-learn of another version keeps other things in its estimators
+        say(f"this model is kept pickled alone, which the server does not run: {type(error).__name__}: {error}")
+        return {}
+    return {"lathe_native": {"data": native.FILE}}
 
 
 def is_estimator(model):

@@ -392,14 +392,14 @@ Result<Tensor> to_tensor(Nested nested, const TensorInfo& wanted) {
 }
 
 Result<void> fit(Tensor& tensor, const TensorInfo& wanted, bool converts_numbers) {
-  const bool convertible = converts_numbers && tensor.type != DataType::bytes && wanted.type == DataType::fp32;
+  const bool convertible = converts_numbers && tensor.type != DataType::bytes;
   if (tensor.type != wanted.type && !convertible)
     return fail(Code::invalid, "input \"" + tensor.name + "\": expected datatype " + std::string(name_of(wanted.type)) +
                                    ", got " + std::string(name_of(tensor.type)));
   if (!shape_fits(tensor.shape, wanted.shape))
     return fail(Code::invalid, "input \"" + tensor.name + "\": expected shape " + print(wanted.shape) + ", got " +
                                    print(tensor.shape));
-  if (tensor.type != wanted.type) convert_to_fp32(tensor);
+  if (tensor.type != wanted.type) convert_numbers(tensor, wanted.type);
   return {};
 }
 

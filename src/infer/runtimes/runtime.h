@@ -16,7 +16,7 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  /// "xgboost" or "onnxruntime_onnx": the platform of the model's metadata.
+  /// "xgboost", "onnxruntime_onnx" or "lathe_native": the platform of the model's metadata.
   virtual std::string_view platform() const = 0;
   virtual const std::vector<TensorInfo>& inputs() const = 0;
   virtual const std::vector<TensorInfo>& outputs() const = 0;
@@ -25,8 +25,7 @@ class Model {
   /// Whether it takes numbers of any type, and its one input under any name.
   virtual bool converts_numbers() const = 0;
 
-  /// `inputs` are in the order of `inputs()`, with fitting types and shapes; for a model that converts numbers, in
-  /// FP32. Gives the outputs whose indexes are `wanted`, in that order. Errors: `invalid` — the model refuses these
+  /// `inputs` are in the order of `inputs()`, with fitting types and shapes. Gives the outputs whose indexes are `wanted`, in that order. Errors: `invalid` — the model refuses these
   /// values.
   virtual Result<void> run(std::span<const Tensor> inputs, std::span<const std::size_t> wanted,
                            std::vector<Tensor>& outputs) const = 0;
@@ -40,5 +39,6 @@ struct ModelSource {
 /// Errors: `invalid` — not a model that can be read; `unavailable` — the library that reads it is missing.
 Result<std::unique_ptr<Model>> load_xgboost(const ModelSource& source);
 Result<std::unique_ptr<Model>> load_onnx(const ModelSource& source);
+Result<std::unique_ptr<Model>> load_native(const ModelSource& source);
 
 }  // namespace lathe::infer

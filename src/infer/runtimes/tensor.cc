@@ -99,24 +99,33 @@ std::uint16_t float_to_half(float value) {
   return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000U) >> 13));
 }
 
-void convert_to_fp32(Tensor& tensor) {
-  if (tensor.type == DataType::fp32) return;
+namespace {
+
+template <class To>
+std::vector<char> converted(const Tensor& tensor) {
   const auto count = tensor.count();
-  std::vector<char> converted(count * sizeof(float));
-  auto* out = reinterpret_cast<float*>(converted.data());
+  std::vector<char> bytes(count * sizeof(To));
+  auto* out = reinterpret_cast<To*>(bytes.data());
   const bool half = tensor.type == DataType::fp16;
   with_element_type(tensor.type, [&](auto zero) {
     using T = decltype(zero);
     const auto* in = tensor.as<T>();
     for (std::size_t i = 0; i < count; ++i) {
       if constexpr (std::is_same_v<T, std::uint16_t>)
-        out[i] = half ? half_to_float(in[i]) : static_cast<float>(in[i]);
+        out[i] = half ? static_cast<To>(half_to_float(in[i])) : static_cast<To>(in[i]);
       else
-        out[i] = static_cast<float>(in[i]);
+        out[i] = static_cast<To>(in[i]);
     }
   });
-  tensor.data = std::move(converted);
-  tensor.type = DataType::fp32;
+  return bytes;
+}
+
+}  // namespace
+
+void convert_numbers(Tensor& tensor, DataType to) {
+  if (tensor.type == to) return;
+  tensor.data = to == DataType::fp64 ? converted<double>(tensor) : converted<float>(tensor);
+  tensor.type = to;
 }
 
 }  // namespace lathe::infer

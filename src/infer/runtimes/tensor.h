@@ -102,7 +102,7 @@ decltype(auto) with_element_type(DataType type, F&& f) {
   }
 }
 
-/// Turns numbers of any type into FP32. Not for `bytes`.
-void convert_to_fp32(Tensor& tensor);
+/// Turns numbers of any type into FP32 or FP64. Not for `bytes`.
+void convert_numbers(Tensor& tensor, DataType to);
 
 }  // namespace lathe::infer

@@ -46,10 +46,13 @@ TEST(Tensor, ConvertsNumbersToFloat) {
   Tensor tensor{"t", DataType::int16, {2}, std::vector<char>(4), {}};
   tensor.as<std::int16_t>()[0] = -5;
   tensor.as<std::int16_t>()[1] = 300;
-  convert_to_fp32(tensor);
+  convert_numbers(tensor, DataType::fp32);
   EXPECT_EQ(tensor.type, DataType::fp32);
   EXPECT_EQ(tensor.as<float>()[0], -5.0F);
   EXPECT_EQ(tensor.as<float>()[1], 300.0F);
+  convert_numbers(tensor, DataType::fp64);
+  EXPECT_EQ(tensor.type, DataType::fp64);
+  EXPECT_EQ(tensor.as<double>()[1], 300.0);
 }
 
 }  // namespace

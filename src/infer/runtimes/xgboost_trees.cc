@@ -1,12 +1,12 @@
 #include "infer/runtimes/xgboost_trees.h"
 
-#include <simdjson.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <string>
+
+#include "infer/runtimes/model_json.h"
 
 namespace lathe::infer {
 namespace {
@@ -20,15 +20,6 @@ float sigmoid(float x) {
   return 1.0F / (e + 1.0F + 1e-16F);
 }
 
-using simdjson::dom::element;
-
-Result<element> member(element object, std::string_view path) {
-  element found;
-  if (object.at_pointer(path).get(found) != simdjson::SUCCESS)
-    return fail(Code::invalid, "the model has no " + std::string(path));
-  return found;
-}
-
 /// XGBoost writes its parameters as texts.
 template <class T>
 Result<T> number_in_text(element object, std::string_view path) {
@@ -39,31 +30,6 @@ Result<T> number_in_text(element object, std::string_view path) {
       std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc{})
     return fail(Code::invalid, std::string(path) + " is not a number");
   return value;
-}
-
-template <class T>
-Result<std::vector<T>> numbers(element object, std::string_view path) {
-  LATHE_TRY(const element found, member(object, path));
-  simdjson::dom::array items;
-  if (found.get(items) != simdjson::SUCCESS) return fail(Code::invalid, std::string(path) + " is not a list");
-  std::vector<T> out;
-  out.reserve(items.size());
-  for (const element item : items) {
-    if constexpr (std::is_floating_point_v<T>) {
-      double value = 0;
-      if (item.get(value) != simdjson::SUCCESS) return fail(Code::invalid, std::string(path) + " holds no numbers");
-      out.push_back(static_cast<T>(value));
-    } else {
-      std::int64_t value = 0;
-      bool truth = false;
-      if (item.get(truth) == simdjson::SUCCESS)
-        value = truth ? 1 : 0;
-      else if (item.get(value) != simdjson::SUCCESS)
-        return fail(Code::invalid, std::string(path) + " holds no whole numbers");
-      out.push_back(static_cast<T>(value));
-    }
-  }
-  return out;
 }
 
 }  // namespace
