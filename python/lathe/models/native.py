@@ -1,6 +1,7 @@
-"""Lathe's native form of a model: what is done to a row of numbers, as a list of steps, which the server, and a device, run
-without Python. What the steps are stands in src/infer/runtimes/native_steps.h. Some rows with the original's answers go with
-it: whoever loads the model compares, and refuses one that answers otherwise."""
+"""Lathe's native form of a model: what is done to a row of numbers, as a list of steps that run without Python.
+
+What the steps are stands in src/infer/runtimes/native_steps.h. Some rows with the original's answers go with it:
+whoever loads the model compares, and refuses one that answers otherwise."""
 
 import json
 import math
@@ -69,9 +70,10 @@ class Program:
         self.mixed(2)
 
     def forest(self, trees, width, start, single, groups=None, missing_left=None):
-        """`trees`: for each (feature, threshold, left, right, values), lists over its nodes; a leaf has the feature -1, and
-        `values` holds lists of numbers, of inner nodes too, which are left out."""
-        step = {"roots": [], "feature": [], "threshold": [], "left": [], "right": [], "leaves": [], "start": _list(start)}
+        """`trees`: for each (feature, threshold, left, right, values), lists over its nodes; a leaf has the feature -1,
+        and `values` holds lists of numbers, of inner nodes too, which are left out."""
+        step = {"roots": [], "feature": [], "threshold": [], "left": [], "right": [], "leaves": []}
+        step["start"] = _list(start)
         for feature, threshold, left, right, values in trees:
             base = len(step["feature"])
             step["roots"].append(base)

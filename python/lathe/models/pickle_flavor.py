@@ -9,6 +9,8 @@ from lathe.client import LatheError
 from lathe.models import native
 from lathe.models.folder import Contents, pinned, python_function
 
+_said = set()  # autolog saves model after model of one kind
+
 
 def save(model, folder, example=None):
     path = os.path.join(folder, "model.pkl")
@@ -37,12 +39,17 @@ def _native(model, folder, example):
     try:
         native.write(os.path.join(folder, native.FILE), sklearn_native.convert(model, example))
     except native.NotNative as error:
-        say(f"this model is kept pickled alone, which the server does not run: {error}")
-        return {}
+        return _pickled_alone(str(error))
     except Exception as error:  # scikit-learn of another version keeps other things in its estimators
-        say(f"this model is kept pickled alone, which the server does not run: {type(error).__name__}: {error}")
-        return {}
+        return _pickled_alone(f"{type(error).__name__}: {error}")
     return {"lathe_native": {"data": native.FILE}}
+
+
+def _pickled_alone(why):
+    if why not in _said:
+        _said.add(why)
+        say(f"this model is kept pickled alone, which the server does not run: {why}")
+    return {}
 
 
 def is_estimator(model):

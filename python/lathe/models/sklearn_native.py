@@ -1,6 +1,8 @@
-"""scikit-learn's estimators in the native form: trees, forests, gradient boosting, linear models, k-means, PCA, small neural
-networks, and pipelines of these with scalers, imputers, encoders and selections. Written for what scikit-learn 1.2 keeps in
-a fitted estimator; whatever is not known here raises `NotNative`, and the model stays pickled."""
+"""scikit-learn's estimators in the native form.
+
+Trees, forests, gradient boosting, linear models, k-means, PCA, small neural networks, and pipelines of these with
+scalers, imputers, encoders and selections. Written for what scikit-learn 1.2 keeps in a fitted estimator; whatever is not
+known here raises `NotNative`, and the model stays pickled alone."""
 
 from lathe.models.native import NotNative, Program, document
 
