@@ -1,8 +1,9 @@
 // Models in the native form: a JSON file that says what is done to a row of numbers, and what is given of the result.
 //
 //     {"format": "lathe.native", "version": 1, "features": 4, "columns": ["a", ...], "steps": [...],
-//      "outputs": [{"name": "predict", "take": "greatest", "labels": ["no", "yes"]}, {"name": "predict_proba", "take":
-//      "row"}], "check": {"rows": [[...], ...], "answers": {"predict": [...], "predict_proba": [[...], ...]}}}
+//      "outputs": [{"name": "predict", "take": "greatest", "labels": ["no", "yes"]},
+//                  {"name": "predict_proba", "take": "row"}],
+//      "check": {"rows": [[...], ...], "answers": {"predict": [...], "predict_proba": [[...], ...]}}}
 //
 // An output takes the whole row, its first number, or the label of the greatest or least; it may have `steps` of its
 // own, which begin with the row that the model's leave. `columns` and `check` may be left out.

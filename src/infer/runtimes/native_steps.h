@@ -37,11 +37,13 @@ class Step {
 ///
 ///     finite       refuses NaN and infinities; with `single`, what single precision cannot hold
 ///     impute       `values` where there is NaN
-///     elementwise  `subtract`, `divide`, `multiply`, `add`: a number for each column; those that are there, in this
-///     order clip         to `least`..`greatest` normalize    divides a row by its `norm`: l1, l2, max; a row of zeros
-///     stays select       `columns` by their places one_hot      `categories`, a list of numbers for each column; what
-///     is in none is refused, or, with `unknown`: "ignore", zeros join         `parts`, lists of steps that all begin
-///     with this row; their results side by side linear       `weights` (each column's, one after the other) and `bias`
+///     elementwise  `subtract`, `divide`, `multiply`, `add` for each column, those that are there, in this order
+///     clip         to `least`..`greatest`
+///     normalize    divides a row by its `norm`: l1, l2, max; a row of zeros stays
+///     select       `columns` by their places
+///     one_hot      `categories`, a list for each column; others are refused, or, with `unknown`, zeros
+///     join         `parts`, lists of steps that all begin with this row; their results side by side
+///     linear       `weights` (each column's, one after the other) and `bias`
 ///     activate     `by` relu, tanh, logistic, exp, or, over the row, softmax
 ///     complement   p becomes 1 - p, p
 ///     mirror       d becomes -d, d
