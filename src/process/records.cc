@@ -43,7 +43,10 @@ void add_limits_v2(SpecText& text, const Limits& limits, const Cgroups& groups, 
     text.add("set", group + "/memory.max\n" + std::to_string(limits.memory_bytes));
     text.add("set", group + "/memory.oom.group\n1");
   }
-  if (limits.pids > 0 && has("pids")) text.add("set", group + "/pids.max\n" + std::to_string(limits.pids));
+  if (limits.pids > 0 && has("pids")) {
+    text.add("set", group + "/pids.max\n" + std::to_string(limits.pids));
+    text.add("pids", group + "/pids.events");
+  }
   if (has("memory")) text.add("oom", group + "/memory.events");
 }
 
@@ -59,7 +62,10 @@ void add_limits_v1(SpecText& text, const Limits& limits, const Cgroups& groups, 
       text.add("oom", group + "/memory.oom_control");
     } else if (controller == "pids" && (limits.pids > 0 || groups.v2.empty())) {
       text.add("group", group);
-      if (limits.pids > 0) text.add("set", group + "/pids.max\n" + std::to_string(limits.pids));
+      if (limits.pids > 0) {
+        text.add("set", group + "/pids.max\n" + std::to_string(limits.pids));
+        text.add("pids", group + "/pids.events");
+      }
     }
   }
 }
@@ -94,6 +100,17 @@ Result<std::optional<json::Object>> read_record(const std::filesystem::path& pat
   auto record = json::parse_object(*text);
   if (!record) return fail(Code::internal, path.string() + " is damaged: " + record.error().message);
   return std::optional<json::Object>(std::move(*record));
+}
+
+/// What the spec allowed; 0: no limit.
+std::int64_t memory_limit_in(const std::filesystem::path& folder) {
+  const auto text = read_file(folder / "spec");
+  if (!text) return 0;
+  for (const auto record : split(*text, '\0'))
+    for (const std::string_view name : {"/memory.max\n", "/memory.limit_in_bytes\n"})
+      if (const auto at = record.find(name); record.starts_with("set=") && at != std::string_view::npos)
+        return std::atoll(std::string(record.substr(at + name.size())).c_str());
+  return 0;
 }
 
 Reason parse_reason(std::string_view text) {
@@ -165,6 +182,8 @@ Result<std::optional<End>> read_end(const std::filesystem::path& folder) {
   if (json::find(*record, "rank") != nullptr) out.rank = static_cast<std::size_t>(number(*record, "rank"));
   out.error = text_of(*record, "error");
   out.oom_killed = json::get_bool(*record, "oom_killed").value_or(false).value_or(false);
+  out.pids_refused = number(*record, "pids_refused");
+  out.memory_limit_bytes = memory_limit_in(folder);
   out.cgroup = text_of(*record, "cgroup");
   out.started = from_micros(number(*record, "started_us"));
   if (const auto at = number(*record, "user_code_us"); at > 0) out.user_code = from_micros(at);

@@ -302,7 +302,9 @@ Result<Observation> observe(const fs::path& folder) {
 Result<void> request_stop(const fs::path& folder, std::optional<milliseconds> grace) {
   LATHE_TRY(const auto locked, is_locked(folder));
   if (!locked.value_or(false)) return {};
-  LATHE_CHECK(write_file(folder / "stop", grace ? std::to_string(grace->count()) : ""));
+  // On a full disk the signal alone says it, with the grace of the spec: a program that filled the disk must be stoppable.
+  if (auto written = write_file(folder / "stop", grace ? std::to_string(grace->count()) : ""); !written && written.error().code != Code::exhausted)
+    return fail(written.error());
   // Without a state yet, the shim reads the file by itself right after writing the state.
   LATHE_TRY(const auto state, read_state(folder));
   if (!state) return {};

@@ -115,6 +115,8 @@ struct End {
   std::optional<std::size_t> rank;  ///< which of several processes decided
   std::string error;  ///< a sentence, for start_failed
   bool oom_killed = false;
+  std::int64_t memory_limit_bytes = 0;  ///< 0: none
+  std::int64_t pids_refused = 0;        ///< how often the kernel refused a new process: there were too many
   std::string cgroup;  ///< what was limited, and what could not be, in words
   Time started{};
   std::optional<Time> user_code;  ///< when the program was running

@@ -179,6 +179,7 @@ TEST(Supervised, MemoryLimitsLeaveEvidence) {
   const auto seen = run_to_end(run, spec);
   EXPECT_EQ(seen.end->signal, SIGKILL);
   EXPECT_TRUE(seen.end->oom_killed) << seen.end->cgroup;
+  EXPECT_EQ(seen.end->memory_limit_bytes, std::int64_t{32} << 20);
 }
 
 TEST(Supervised, ProcessLimitsHold) {
@@ -186,7 +187,9 @@ TEST(Supervised, ProcessLimitsHold) {
   const RunFolder run;
   auto spec = shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; echo all");
   spec.limits.pids = 4;
-  EXPECT_NE(run_to_end(run, spec).end->code, 0);
+  const auto seen = run_to_end(run, spec);
+  EXPECT_NE(seen.end->code, 0);
+  EXPECT_GT(seen.end->pids_refused, 0);
   EXPECT_EQ(log_of(run.path()).find("all"), std::string::npos);
 }
 

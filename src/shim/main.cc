@@ -393,13 +393,15 @@ class Supervisor {
     const std::int64_t counted = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * std::int64_t{1'000'000} +
                                  used.ru_utime.tv_usec + used.ru_stime.tv_usec;
     const bool oom = value_in(spec_.oom, "oom_kill", 0) > 0;  // before the group is gone
+    const auto refused = value_in(spec_.pids, "max", 0);
     Text text;
     text.add("{\"version\":").add(kProtocol).add(",\"reason\":").add_json(reason);
     if (user_code_us_ > 0)
       text.add(killed ? ",\"signal\":" : ",\"code\":").add(killed ? WTERMSIG(status) : WEXITSTATUS(status));
     if (count_ > 1 && decided_ >= 0) text.add(",\"rank\":").add(decided_);
     if (error[0] != '\0') text.add(",\"error\":").add_json(error);
-    text.add(",\"oom_killed\":").add(oom ? "true" : "false").add(",\"cgroup\":").add_json(note_.data);
+    text.add(",\"oom_killed\":").add(oom ? "true" : "false").add(",\"pids_refused\":").add(refused);
+    text.add(",\"cgroup\":").add_json(note_.data);
     text.add(",\"started_us\":").add(started_us_);
     if (user_code_us_ > 0) text.add(",\"user_code_us\":").add(user_code_us_);
     if (decided_us_ > 0) text.add(",\"decided_us\":").add(decided_us_);

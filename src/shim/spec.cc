@@ -52,6 +52,8 @@ bool take(Spec& spec, const char* key, const char* value) {
     spec.kill = value;
   else if (is("oom"))
     spec.oom = value;
+  else if (is("pids"))
+    spec.pids = value;
   else if (is("usage"))
     spec.usage = value;
   else if (is("note"))

@@ -21,6 +21,7 @@ struct Spec {
   const char* cwd = "/";
   const char* kill = nullptr;
   const char* oom = nullptr;
+  const char* pids = nullptr;
   const char* usage = nullptr;
   const char* note = "";
   const char* gate = nullptr;

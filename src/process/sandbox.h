@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "process/supervised.h"
+
+/// A program that sees of the machine only what it is given, by bubblewrap: no privileges are needed for it.
+namespace lathe::process {
+
+/// What is added to the system's own folders (/usr, /etc, /opt, read-only), which every sandbox has.
+struct Sandbox {
+  std::vector<Bind> read_only;                  ///< a target within a writable folder must exist
+  std::vector<std::filesystem::path> writable;  ///< its own folders, where they are outside
+  std::filesystem::path temporary;              ///< one of them, or below one: its /tmp and /var/tmp
+  bool network = true;
+  bool gpus = false;
+};
+
+/// Puts `spec`'s program into a sandbox: a process namespace of its own, no other folders, no other account's
+/// processes, no namespaces within. Its binds move into `box` where the shim cannot mount.
+void enter_sandbox(Spec& spec, Sandbox box);
+
+/// Why no sandbox can be made here for `account` (absent: ours), in a sentence; nothing: it works. Tries
+/// it, which takes some milliseconds.
+std::optional<std::string> why_no_sandbox(const std::optional<Account>& account);
+
+}  // namespace lathe::process

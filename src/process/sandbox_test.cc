@@ -1,0 +1,138 @@
+#include "process/sandbox.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "process/testing.h"
+
+namespace lathe::process {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::await;
+using testing::await_end;
+using testing::groups;
+using testing::log_of;
+using testing::RunFolder;
+using testing::shell;
+
+constexpr std::uint32_t kNobody = 65534;
+
+class SandboxTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() == 0) account = Account{kNobody, kNobody};
+    if (const auto why = why_no_sandbox(account)) GTEST_SKIP() << *why;
+    outside = place.path() / "outside";
+    own = place.path() / "own";
+    ::chmod(place.path().c_str(), 0755);
+    for (const auto& folder : {outside, own, own / "tmp", own / "given"}) {
+      fs::create_directories(folder);
+      ::chmod(folder.c_str(), 0777);
+    }
+    std::ofstream(outside / "secret") << "secret\n";
+  }
+  /// Starts `script` in a sandbox that has `own`.
+  void start_script(const std::string& script, bool network = true) {
+    auto spec = shell(script);
+    spec.account = account;
+    spec.cwd = own;
+    spec.grace = std::chrono::seconds{10};
+    Sandbox box;
+    box.writable = {own};
+    box.temporary = own / "tmp";
+    box.read_only = {{outside, own / "given"}};
+    box.network = network;
+    enter_sandbox(spec, std::move(box));
+    const auto started = start(run.path(), spec, groups());
+    ASSERT_TRUE(started) << started.error().message;
+  }
+  std::string output(const std::string& script, bool network = true) {
+    start_script(script, network);
+    end = await_end(run.path()).end;
+    return log_of(run.path());
+  }
+
+  RunFolder place;
+  RunFolder run;
+  fs::path outside;
+  fs::path own;
+  std::optional<Account> account;
+  std::optional<End> end;
+};
+
+TEST_F(SandboxTest, ItSeesAndWritesItsOwnFoldersAlone) {
+  const auto said = output("pwd; cat " + (outside / "secret").string() +
+                           " given/secret; echo x > made && echo x > /tmp/there; echo x > given/x; "
+                           "echo x > /usr/x; echo x > /x; echo x > " +
+                           place.path().string() + "/x && ls " + place.path().string());
+  EXPECT_TRUE(said.starts_with(own.string() + "\n")) << said;
+  EXPECT_NE(said.find("secret: No such file"), std::string::npos) << said;
+  EXPECT_NE(said.find("\nsecret\n"), std::string::npos) << said;
+  EXPECT_NE(said.find("given/x: Read-only file system"), std::string::npos) << said;
+  EXPECT_NE(said.find("/usr/x: Read-only file system"), std::string::npos) << said;
+  EXPECT_NE(said.find(" /x: Read-only file system"), std::string::npos) << said;
+  EXPECT_TRUE(fs::exists(own / "made"));
+  EXPECT_TRUE(fs::exists(own / "tmp/there"));
+  EXPECT_FALSE(fs::exists("/tmp/there"));
+  EXPECT_FALSE(fs::exists(place.path() / "x"));
+}
+
+TEST_F(SandboxTest, ItSeesItsOwnProcessesAlone) {
+  const auto said = output("ls /proc | grep -c '^[0-9]'; kill -0 " + std::to_string(::getpid()) +
+                           " || echo none; unshare -U true || echo no namespaces; "
+                           "grep -E 'CapEff|NoNewPrivs' /proc/self/status");
+  EXPECT_LT(std::atoi(said.c_str()), 8) << said;
+  EXPECT_NE(said.find("none\n"), std::string::npos) << said;
+  EXPECT_NE(said.find("no namespaces\n"), std::string::npos) << said;
+  EXPECT_NE(said.find("CapEff:\t0000000000000000"), std::string::npos) << said;
+  EXPECT_NE(said.find("NoNewPrivs:\t1"), std::string::npos) << said;
+}
+
+TEST_F(SandboxTest, ItsExitStatusIsTheProgramsOwn) {
+  output("exit 7");
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->reason, Reason::exited);
+  EXPECT_EQ(end->code, 7);
+}
+
+TEST_F(SandboxTest, AStopIsHeardAndHasItsGrace) {
+  start_script("trap 'echo saved; exit 3' TERM; echo begun; while :; do sleep 0.01; done");
+  ASSERT_TRUE(await([&] { return log_of(run.path()).find("begun") != std::string::npos; }));
+  ASSERT_TRUE(request_stop(run.path()));
+  end = await_end(run.path()).end;
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->reason, Reason::stopped);
+  EXPECT_EQ(log_of(run.path()), "begun\nsaved\n");
+}
+
+TEST_F(SandboxTest, AProgramThatHandlesNoStopEndsAtOnce) {
+  start_script("echo begun; exec sleep 600");
+  ASSERT_TRUE(await([&] { return log_of(run.path()).find("begun") != std::string::npos; }));
+  const auto asked = std::chrono::steady_clock::now();
+  ASSERT_TRUE(request_stop(run.path()));
+  EXPECT_EQ(await_end(run.path()).end->reason, Reason::stopped);
+  EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds{9});
+}
+
+TEST_F(SandboxTest, WithoutANetworkThereIsLoopbackAlone) {
+  EXPECT_EQ(output("ls /sys/class/net >/dev/null; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", false), "lo\n");
+}
+
+TEST_F(SandboxTest, WhatItLeftBehindEndsWithIt) {
+  const auto mark = "left-" + std::to_string(::getpid());
+  const auto said = output("setsid bash -c 'echo > left; exec -a " + mark +
+                           " sleep 600' & until [ -e left ]; do sleep 0.01; done; echo done");
+  EXPECT_EQ(said, "done\n");
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    std::string name;
+    std::getline(std::ifstream(entry.path() / "cmdline"), name, '\0');
+    EXPECT_NE(name, mark);
+  }
+}
+
+}  // namespace
+}  // namespace lathe::process
