@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "db/postgres_place.h"
+#include "jobs/disk_room.h"
 
 namespace lathe::app {
 namespace {
@@ -88,6 +89,12 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
     return wrong("auto, true or false");
+  if (name == "environment_index" && !value.empty() && value != "none" && value.find("://") == std::string::npos) return wrong("none or a URL");
+  if (name == "environment_conda" && value != "auto" && value != "none" && !value.starts_with('/')) return wrong("auto, none or a program's path");
+  if (name == "isolation" && value != "auto" && value != "sandbox" && value != "off") return wrong("auto, sandbox or off");
+  if (name == "isolation_network" && value != "host" && value != "none") return wrong("host or none");
+  if (name == "disk_low_water")
+    if (const auto mark = jobs::parse_low_water(value); !mark) return fail(Code::invalid, fmt::format("disk_low_water {} (from {})", mark.error().message, origin));
   if (name == "log_format" && value != "text" && value != "json") return wrong("text or json");
   if (name == "log_level" && value != "debug" && value != "info" && value != "warn" && value != "error")
     return wrong("debug, info, warn or error");
@@ -114,6 +121,12 @@ const std::vector<Setting>& settings() {
       {"tls_certificate", "", "certificate (PEM); beyond loopback one is made when none is given"},
       {"tls_key", "", "the certificate's key (PEM)"},
       {"deleted_retention", "never", "how long what is marked as deleted stays, such as 30d; then it goes for good"},
+      {"environment_index", "", "where packages of environments come from: a URL, or none (default: what pip itself takes)"},
+      {"environment_find_links", "", "folders and pages with wheels, with commas between: for places without an index"},
+      {"environment_conda", "auto", "micromamba, mamba or conda for conda files: a program, or none; auto: what is in PATH"},
+      {"isolation", "auto", "sandbox: each job sees only its own; off; auto: where the server is not root and has several users"},
+      {"isolation_network", "host", "of jobs in a sandbox: host, or none"},
+      {"disk_low_water", "auto", "below so much free disk new jobs wait: 2GiB, 5%, 0; auto: 1 GiB, or 5% of a smaller disk"},
       {"log_level", "info", "debug, info, warn or error"},
       {"log_format", "text", "text or json"},
   };

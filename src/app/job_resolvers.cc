@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <mutex>
+
+#include "base/file.h"
 #include "base/text.h"
+#include "environments/imports.h"
 #include "jobs/job_store.h"
 #include "json/fields.h"
 #include "tracking/tracking.h"
@@ -57,9 +61,58 @@ Result<std::string> keep_output(assets::Assets& assets, const std::filesystem::p
   return fmt::format("azureml:{}:{}", kept.name, kept.version);
 }
 
+/// What the scripts of a plan import, by the digest of the code and the command. Thread-safe.
+class NeedsCache {
+ public:
+  std::vector<environments::Needed> of(assets::Assets& assets, const std::string& code, const std::string& command) {
+    const auto key = code + command;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto found = known_.find(key); found != known_.end()) return found->second;
+    }
+    auto needs = read(assets, code, command);
+    const std::lock_guard lock(mutex_);
+    if (known_.size() >= kMost) known_.clear();
+    return known_[key] = std::move(needs);
+  }
+
+ private:
+  static constexpr std::size_t kMost = 1000;
+  static constexpr std::size_t kLongestScript = std::size_t{4} << 20;
+
+  static std::vector<environments::Needed> read(assets::Assets& assets, const std::string& code, const std::string& command) {
+    const auto tree = assets.blobs().tree(code);
+    if (!tree) return {};
+    environments::CodeFolder folder;
+    std::map<std::string, std::string> digests;
+    for (const auto& file : tree->files) {
+      folder.files.insert(file.path);
+      digests[file.path] = file.sha256;
+    }
+    folder.read = [&](const std::string& path) -> std::optional<std::string> {
+      auto text = read_file(assets.blobs().path_of(digests[path]), kLongestScript);
+      if (!text) return std::nullopt;
+      return std::move(*text);
+    };
+    return environments::needs_of(command, folder);
+  }
+
+  std::mutex mutex_;
+  std::map<std::string, std::vector<environments::Needed>> known_;
+};
+
+std::string missing_modules(assets::Assets& assets, environments::Environments& environments, NeedsCache& cache, const jobs::Plan& plan) {
+  // With a path of its own, Python finds what nobody can foresee.
+  if (!plan.code || plan.variables.contains("PYTHONPATH")) return {};
+  const auto needs = cache.of(assets, *plan.code, plan.command);
+  if (needs.empty()) return {};
+  const auto modules = environments.modules(plan.environment_recipe ? std::optional{plan.environment_recipe->digest()} : std::nullopt);
+  return modules ? environments::missing_of(needs, *modules) : "";
+}
+
 }  // namespace
 
-jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models) {
+jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models, environments::Environments& environments) {
   jobs::Resolvers out;
   out.input = [&assets, &models](const json::Value& reference, const std::string& type, const jobs::Caller& caller) -> Result<jobs::Resolved> {
     LATHE_TRY(const auto text, reference_text(reference));
@@ -77,10 +130,16 @@ jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models) {
     }
     return snapshot(assets, text, caller);
   };
-  out.environment = [&assets](const json::Value& environment, json::Report& report) -> Result<jobs::Resolvers::Environment> {
+  out.environment = [&assets, &environments](const json::Value& environment, json::Report& report) -> Result<jobs::Resolvers::Environment> {
     LATHE_TRY(auto use, assets.resolve_environment(environment));
     report.insert(report.end(), use.report.begin(), use.report.end());
-    return jobs::Resolvers::Environment{use.runs_as, use.digest};
+    LATHE_TRY(auto choice, environments::choose(use.definition.as_object(), environments.abilities()));
+    report.insert(report.end(), choice.report.begin(), choice.report.end());
+    return jobs::Resolvers::Environment{choice.words, use.digest, std::move(choice.recipe)};
+  };
+  const auto needs = std::make_shared<NeedsCache>();
+  out.missing_modules = [&assets, &environments, needs](const jobs::Plan& plan) {
+    return missing_modules(assets, environments, *needs, plan);
   };
   out.keep = [&assets](const std::filesystem::path& folder, const jobs::PlannedOutput& output, const std::string& user) {
     return keep_output(assets, folder, output, user);

@@ -23,9 +23,12 @@
 #include "db/db.h"
 #include "db/postgres_place.h"
 #include "compute/compute.h"
+#include "environments/environments.h"
 #include "http/server.h"
+#include "jobs/environment_routes.h"
 #include "jobs/jobs.h"
 #include "mlflow/mlflow.h"
+#include "process/sandbox.h"
 #include "removal/remover.h"
 #include "serving/serving.h"
 #include "tracking/tracking.h"
@@ -96,8 +99,14 @@ class App {
 
     LATHE_TRY(compute_, compute::Compute::open(*db_, compute::this_machine()));
     const std::string certificate = options.certificate_file;
-    LATHE_TRY(launcher_, jobs::Launcher::open({data, certificate}, assets_->blobs()));
-    jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, job_resolvers(*assets_, *models_));
+    LATHE_TRY(auto launcher_options, choose_isolation(data, certificate));
+    LATHE_TRY(launcher_, jobs::Launcher::open(std::move(launcher_options), assets_->blobs()));
+    LATHE_TRY(environments_, environments::Environments::open(environment_options(), launcher_->groups()));
+    assets_->explain_environment = [this](const json::Object& definition) { return environments_->explain(definition); };
+    const auto low_water = jobs::parse_low_water(config_.text("disk_low_water")).value_or(jobs::LowWater{});
+    jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, *environments_, jobs::DiskRoom({data, launcher_->root()}, low_water),
+                                         job_resolvers(*assets_, *models_, *environments_));
+    environments_->used_by = [this](const std::string& digest) { return jobs_->user_of_environment(digest); };
 
     remover_ = std::make_unique<removal::Remover>(*db_, *artifacts_, removal_options());
 
@@ -107,6 +116,7 @@ class App {
     assets::add_routes(router_, *models_);
     compute::add_routes(router_, *compute_);
     jobs::add_routes(router_, *jobs_, *artifacts_);
+    jobs::add_environment_routes(router_, *jobs_, *assets_, *environments_);
     tracking::add_routes(router_, *db_);
     mlflow::add_routes(router_, *db_, *artifacts_);
     serving::add_routes(router_, *serving_);
@@ -150,6 +160,34 @@ class App {
     return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port")};
   }
 
+  /// Which jobs run in a sandbox, and whether there may be several users.
+  Result<jobs::Launcher::Options> choose_isolation(const std::filesystem::path& data, const std::string& certificate) {
+    jobs::Launcher::Options options{data, certificate};
+    options.network = config_.text("isolation_network") == "host";
+    const auto& isolation = config_.text("isolation");
+    const bool as_root = ::geteuid() == 0;
+    if (isolation == "sandbox") {
+      if (const auto why = process::why_no_sandbox(jobs::Launcher::account_of(0)))
+        return fail(Code::unavailable, "isolation: sandbox does not work here: " + *why);
+      options.sandboxed = [] { return true; };
+    } else if (isolation == "auto" && !as_root) {
+      options.sandboxed = [this] { return auth_->has_several_users(); };
+    }
+    if (!as_root) auth_->jobs_are_apart = [isolation]() -> Result<void> {
+      const auto why = isolation == "off" ? std::optional<std::string>("isolation is off") : process::why_no_sandbox(std::nullopt);
+      if (!why) return {};
+      return fail(Code::conflict, fmt::format("this server does not run as root, so that jobs can be kept apart by a sandbox alone, and {}: it serves one "
+                                              "user. Run `lathe serve` as root, or make the sandbox work (see the guide, isolation), to add others", *why));
+    };
+    return options;
+  }
+
+  environments::Environments::Options environment_options() const {
+    const auto shared = launcher_->root() / ".lathe";
+    return {shared / "environments", shared / "python/lathe_environments/build.py", config_.text("environment_index"),
+            config_.list("environment_find_links"), config_.text("environment_conda")};
+  }
+
   removal::Remover::Options removal_options() const {
     removal::Remover::Options options{config_.data(), launcher_->root()};
     if (const auto retention = parse_duration(config_.text("deleted_retention"))) options.retention = *retention;
@@ -191,6 +229,7 @@ class App {
   std::unique_ptr<assets::Models> models_;
   std::unique_ptr<compute::Compute> compute_;
   std::unique_ptr<jobs::Launcher> launcher_;
+  std::unique_ptr<environments::Environments> environments_;
   std::unique_ptr<jobs::Jobs> jobs_;
   std::unique_ptr<serving::Serving> serving_;
   std::unique_ptr<removal::Remover> remover_;

@@ -34,20 +34,21 @@ struct Resolved {
   std::string note;  ///< for people: "changed since it was registered"
 };
 
-/// An environment as a job will have it.
+/// An environment that a job asks for; src/environments says how it is honoured.
 struct EnvironmentUse {
   std::string name;     ///< empty for one that is written into the job
   std::string version;
   std::string digest;   ///< of the definition, canonical JSON; of the default environment when nothing was asked for
   json::Value definition;
-  std::string python;   ///< program: "/usr/bin/python3"
-  bool substituted = false;
-  std::string runs_as;  ///< "the default environment (/usr/bin/python3.11)"
-  json::Report report;  ///< fields begin with "environment"
+  json::Report report;  ///< fields begin with "environment": what could not be found stands back for the default one
 };
 
-/// What stands in for every environment while there is no container engine.
+/// The environment of jobs that ask for none.
 constexpr std::string_view kDefaultEnvironment = "lathe-default";
+/// The system's Python by its versioned name, "python3.11".
+std::string system_python();
+/// "the default environment (/usr/bin/python3.11)"
+std::string default_environment();
 
 class Assets {
  public:
@@ -80,6 +81,9 @@ class Assets {
   /// Who may name a path of this machine: an administrator anything outside the data folder, others what everybody may
   /// read. Answers the real path. Errors: `forbidden`, `not_found`, `invalid`.
   Result<std::filesystem::path> allowed_path(const std::string& path, const http::Principal& who, bool local) const;
+
+  /// What will not be as an environment's definition says; its fields as in the definition. Set before requests come.
+  std::function<Result<json::Report>(const json::Object& definition)> explain_environment;
 
   db::Database& db() { return db_; }
 

@@ -9,13 +9,6 @@ namespace {
 
 constexpr auto kPython = "/usr/bin/python3";
 
-/// "the default environment (/usr/bin/python3.11)": the version is in the name of what the link points at.
-std::string default_environment() {
-  std::error_code error;
-  const auto target = std::filesystem::read_symlink(kPython, error);
-  return "the default environment (/usr/bin/" + (error ? std::string("python3") : target.filename().string()) + ")";
-}
-
 json::Object default_definition() { return {{"python", kPython}}; }
 
 /// What decides what runs: not the name, not the tags.
@@ -53,34 +46,29 @@ std::string type_of(const json::Object& definition) {
   return definition.contains("build") ? "build" : definition.contains("conda_file") ? "conda" : "image";
 }
 
-/// Says which part stands back for the default environment.
-void report_substitution(const json::Object& definition, const std::string& prefix, json::Report& report) {
-  for (const char* key : {"image", "build", "conda_file"})
-    if (definition.contains(key))
-      report.push_back({prefix + key, "substituted", "by " + default_environment() + ": no container engine is used"});
-  if (definition.contains("inference_config"))
-    report.push_back({prefix + "inference_config", "ignored", "models are served by Lathe's own runtimes"});
-}
-
-EnvironmentUse substitute(json::Value definition) {
+EnvironmentUse defined(json::Value definition) {
   EnvironmentUse use;
   use.digest = sha256_hex(canonical_json(definition));
   use.definition = std::move(definition);
-  use.python = kPython;
-  use.substituted = true;
-  use.runs_as = default_environment();
   return use;
 }
 
 EnvironmentUse plain_default() {
-  auto use = substitute(default_definition());
+  auto use = defined(default_definition());
   use.name = kDefaultEnvironment;
   use.version = "1";
-  use.substituted = false;
   return use;
 }
 
 }  // namespace
+
+std::string system_python() {
+  std::error_code error;
+  const auto target = std::filesystem::read_symlink(kPython, error);
+  return error ? "python3" : target.filename().string();
+}
+
+std::string default_environment() { return "the default environment (/usr/bin/" + system_python() + ")"; }
 
 Result<Asset> Assets::create_environment(const json::Object& document, const http::Principal& who, bool strict) {
   json::Report report;
@@ -97,7 +85,10 @@ Result<Asset> Assets::create_environment(const json::Object& document, const htt
   LATHE_TRY(const auto description, json::get_string(document, "description"));
   asset.description = description.value_or("");
   LATHE_TRY(asset.tags, read_tags(document));
-  report_substitution(definition, "", report);
+  if (explain_environment) {
+    LATHE_TRY(auto said, explain_environment(definition));
+    report.insert(report.end(), said.begin(), said.end());
+  }
   LATHE_CHECK(json::refuse_if_strict(report, strict));
 
   asset.type = type_of(definition);
@@ -123,8 +114,7 @@ Result<EnvironmentUse> Assets::resolve_environment(const json::Value& value) {
     auto definition = read_definition(*object, report);
     if (!definition) return fail(definition.error().code, "environment." + definition.error().message);
     for (auto& entry : report) entry.field = "environment." + entry.field;
-    report_substitution(*definition, "environment.", report);
-    auto use = substitute(std::move(*definition));
+    auto use = defined(std::move(*definition));
     use.report = std::move(report);
     return use;
   }
@@ -137,7 +127,7 @@ Result<EnvironmentUse> Assets::resolve_environment(const json::Value& value) {
   auto reference = parse_reference(bare ? "azureml:" + text : text);
   if (!reference) return fail_in("environment", reference.error());
   const auto substituted = [&](const std::string& why) {
-    auto use = substitute(json::Object{{"reference", text}});
+    auto use = defined(json::Object{{"reference", text}});
     use.report = {{"environment", "substituted", "by " + default_environment() + ": " + why}};
     return use;
   };
@@ -157,11 +147,9 @@ Result<EnvironmentUse> Assets::resolve_environment(const json::Value& value) {
   if (!asset && asset.error().code == Code::not_found) return substituted(asset.error().message);
   if (!asset) return fail_in("environment", asset.error());
 
-  const json::Value definition = asset->definition.value_or(json::Object{});
-  auto use = substitute(definition);
+  auto use = defined(asset->definition.value_or(json::Object{}));
   use.name = asset->name;
   use.version = asset->version;
-  report_substitution(definition.get_object(), "environment.", use.report);
   return use;
 }
 

@@ -175,7 +175,11 @@ TEST_F(AssetsTest, ArchivedVersionsAreNotTheLatest) {
   EXPECT_TRUE(db->read([](db::Connection& c) { return list_assets(c, Kind::data, false); })->empty());
 }
 
-TEST_F(AssetsTest, AnEnvironmentIsItsDefinitionAndIsSubstitutedAloud) {
+TEST_F(AssetsTest, AnEnvironmentIsItsDefinitionAndWhatIsNotHonouredIsSaid) {
+  assets->explain_environment = [](const json::Object& definition) -> Result<json::Report> {
+    EXPECT_TRUE(definition.contains("image"));
+    return json::Report{{"image", "substituted", "by another"}};
+  };
   const json::Object document{{"name", "sk"}, {"image", "docker.io/library/python:3.11"}};
   const auto made = assets->create_environment(document, kMember, false);
   ASSERT_TRUE(made) << made.error().message;
@@ -187,16 +191,14 @@ TEST_F(AssetsTest, AnEnvironmentIsItsDefinitionAndIsSubstitutedAloud) {
 
   const auto use = assets->resolve_environment("azureml:sk@latest").value();
   EXPECT_EQ(use.digest, made->digest);
-  EXPECT_TRUE(use.substituted);
-  EXPECT_EQ(use.python, "/usr/bin/python3");
-  EXPECT_EQ(use.report.front().field, "environment.image");
+  EXPECT_EQ(use.definition, json::Value(json::Object{{"image", document.at("image")}}));
   EXPECT_EQ(assets->resolve_environment(json::Object{{"image", document.at("image")}})->digest, made->digest);
 }
 
 TEST_F(AssetsTest, UnknownAndRegistryEnvironmentsAreSubstitutedAndTheDefaultIsNot) {
   EXPECT_EQ(assets->resolve_environment("azureml://registries/azureml/environments/sk/labels/latest")->report.size(), 1U);
-  EXPECT_TRUE(assets->resolve_environment("azureml:AzureML-sklearn@latest")->substituted);
-  EXPECT_FALSE(assets->resolve_environment(nullptr)->substituted);
+  EXPECT_EQ(assets->resolve_environment("azureml:AzureML-sklearn@latest")->report.size(), 1U);
+  EXPECT_TRUE(assets->resolve_environment(nullptr)->report.empty());
   EXPECT_TRUE(assets->resolve_environment("azureml:lathe-default@latest")->report.empty());
   EXPECT_FALSE(assets->resolve_environment(json::Object{{"imagee", "x"}}));
 }

@@ -102,6 +102,8 @@ Result<void> Auth::reload() {
                       if (row.text_view(6).starts_with(kPassword)) with_password.insert(row.text(2));
                       fresh.emplace(row.text(0), std::move(known));
                     }));
+    LATHE_TRY(const auto users, db::first(c, "SELECT COUNT(*) FROM account", [](const db::Row& row) { return row.integer(0); }));
+    users_ = users.value_or(0);
     const std::unique_lock lock(mutex_);
     by_hash_ = std::move(fresh);
     with_password_ = std::move(with_password);
@@ -159,10 +161,7 @@ Result<User> Auth::create_user(const std::string& name, const std::string& role,
   if (!good_name(name))
     return fail(Code::invalid, "name: a user's name is 1 to 64 letters, digits and . _ - @, beginning with a letter or digit");
   if (!role_of(role)) return fail(Code::invalid, fmt::format("role: must be administrator, member or viewer, not \"{}\"", role));
-  if (::geteuid() != 0)
-    return fail(Code::conflict,
-                "this server does not run as root, so that jobs cannot be kept apart: it serves one user. Run `lathe serve` as "
-                "root (see the guide, users) to add others");
+  if (jobs_are_apart) LATHE_CHECK(jobs_are_apart());
   const auto at = now();
   const auto secret = new_secret();
   User user{name, role, actor, to_iso8601(at), secret};

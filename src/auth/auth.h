@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <shared_mutex>
@@ -47,9 +49,13 @@ class Auth {
   /// Makes the first administrator ("admin") when there is no user yet, and returns their new token; else nullopt.
   Result<std::optional<std::string>> first_start();
 
+  /// Whether jobs of several users can be kept apart, or why not; set before requests come. None: they can.
+  std::function<Result<void>()> jobs_are_apart;
+
   /// Errors: `conflict` — the name is taken, or a second user where jobs cannot be kept apart; `invalid` — bad name or role.
   Result<User> create_user(const std::string& name, const std::string& role, const std::string& actor);
   Result<std::vector<User>> users() const;
+  bool has_several_users() const { return users_ > 1; }
   /// Takes the user's tokens along. Errors: `not_found`; `conflict` — the last administrator.
   Result<void> delete_user(const std::string& name, const std::string& actor);
 
@@ -90,6 +96,7 @@ class Auth {
   bool open_to_all_;
   mutable std::shared_mutex mutex_;
   std::unordered_map<std::string, Known> by_hash_;
+  std::atomic<std::int64_t> users_ = 0;
   std::unordered_set<std::string> with_password_;  ///< names of users
   mutable PasswordChecks checks_;
 };

@@ -18,6 +18,7 @@ Result<int> run_remove(Session& session);          ///< asks first
 Result<int> run_job_create(Session& session);
 Result<int> run_job_stream(Session& session);
 Result<int> run_job_download(Session& session);
+Result<int> run_environment_log(Session& session);
 Result<int> run_model_download(Session& session);
 Result<int> run_endpoint_invoke(Session& session);
 Result<int> run_regenerate_keys(Session& session);

@@ -33,11 +33,24 @@ std::string more_nodes(const json::Object& job) {
   return more == 0 ? "" : fmt::format(" and {} more node{}", more, more == 1 ? "" : "s");
 }
 
-/// Follows one job's events: its output to stdout, its states to stderr.
+/// What is followed: a job, or the build of an environment, which speaks as a job does.
+struct Followed {
+  std::string events;  ///< path, up to the offset
+  std::string name;
+  std::string noun;
+  std::string again;  ///< the command that follows it again
+  std::string end;    ///< the command that ends it
+};
+
+Followed job_named(const std::string& name, const std::string& rank = "0") {
+  return {fmt::format("/api/v1/jobs/{}/events?rank={}&offset=", url_encode(name), url_encode(rank)), name, "job", "lathe job stream -n " + name,
+          "lathe job cancel -n " + name};
+}
+
+/// Follows its events: its output to stdout, its states to stderr.
 class Follower {
  public:
-  Follower(Session& session, std::string name, std::string rank = "0")
-      : session_(session), name_(std::move(name)), rank_(std::move(rank)) {}
+  Follower(Session& session, Followed what) : session_(session), what_(std::move(what)) {}
 
   Result<int> run() {
     const Interrupt interrupt;
@@ -48,8 +61,7 @@ class Follower {
     auto pause = std::chrono::milliseconds(50);
     while (true) {
       EventReader reader([this](const Event& event) { take(event); });
-      const auto path =
-          fmt::format("/api/v1/jobs/{}/events?offset={}&rank={}", url_encode(name_), offset_, url_encode(rank_));
+      const auto path = fmt::format("{}{}", what_.events, offset_);
       const auto response = http->stream("GET", path, [&](std::string_view piece) {
         if (!piece.empty()) {
           connected_once = true;
@@ -61,16 +73,16 @@ class Follower {
         return !ended_ && !closed_ && !Interrupt::seen();
       });
       if (ended_) return verdict();
-      if (closed_) return fail(Code::exhausted, "cannot write to standard output; the job goes on");
+      if (closed_)
+        return fail(Code::exhausted, fmt::format("cannot write to standard output; the {} goes on", what_.noun));
       if (Interrupt::seen()) return detached();
       if (response && response->status >= 400 && response->status != 503) return fail(session_.problem(*response));
       if (!response && !connected_once) return fail(session_.explained(response.error()));
       if (steady_clock::now() - last_heard > kAwayLimit)
-        return fail(
-            Code::unavailable,
-            fmt::format("the server was away for 10 minutes; `lathe job stream -n {}` follows the job again", name_));
+        return fail(Code::unavailable, fmt::format("the server was away for 10 minutes; `{}` follows the {} again",
+                                                   what_.again, what_.noun));
       if (!response && !std::exchange(said_away, true))
-        Session::say("lathe: the server is away; the job goes on, waiting for the server");
+        Session::say(fmt::format("lathe: the server is away; the {} goes on, waiting for the server", what_.noun));
       std::this_thread::sleep_for(pause);
       pause = std::min(pause * 2, std::chrono::milliseconds(1000));
     }
@@ -108,22 +120,19 @@ class Follower {
     if (text_in(*ended_, "status") == "Completed") return 0;
     auto why = text_in(*ended_, "error");
     why = why.substr(0, why.find("\nIts last lines:"));  // they have just been shown
-    Session::say(
-        fmt::format("lathe: job {} {}{}{}", name_, to_lower(text_in(*ended_, "status")), why.empty() ? "" : ": ", why));
+    Session::say(fmt::format("lathe: {} {} {}{}{}", what_.noun, what_.name, to_lower(text_in(*ended_, "status")),
+                             why.empty() ? "" : ": ", why));
     return kExitFailed;
   }
 
   Result<int> detached() {
-    Session::say(
-        fmt::format("\nlathe: detached; the job goes on. `lathe job stream -n {0}` follows it again, `lathe job cancel "
-                    "-n {0}` ends it",
-                    name_));
+    Session::say(fmt::format("\nlathe: detached; the {} goes on. `{}` follows it again, `{}` ends it", what_.noun,
+                             what_.again, what_.end));
     return kExitInterrupted;
   }
 
   Session& session_;
-  const std::string name_;
-  const std::string rank_;
+  const Followed what_;
   std::uint64_t offset_ = 0;
   std::string shown_;
   std::optional<json::Object> ended_;
@@ -147,12 +156,20 @@ Result<int> run_job_create(Session& session) {
   if (!job.is_object()) return fail(Code::internal, "the server did not answer with a job");
   const auto name = text_in(job.get_object(), "name");
   Session::say(fmt::format("lathe: job {}", name));
-  return Follower(session, name).run();
+  return Follower(session, job_named(name)).run();
 }
 
 Result<int> run_job_stream(Session& session) {
-  LATHE_TRY(auto name, session.need("--name"));
-  return Follower(session, std::move(name), session.arguments.get_or("--rank", "0")).run();
+  LATHE_TRY(const auto name, session.need("--name"));
+  return Follower(session, job_named(name, session.arguments.get_or("--rank", "0"))).run();
+}
+
+Result<int> run_environment_log(Session& session) {
+  LATHE_TRY(const auto digest, session.need("--digest"));
+  LATHE_TRY(const auto events, session.expand(session.verb.path));
+  return Follower(session, {events + "?offset=", digest, "build", "lathe environment build-log " + digest,
+                            "lathe environment cancel-build " + digest})
+      .run();
 }
 
 Result<int> run_job_download(Session& session) {

@@ -20,6 +20,7 @@ const Flag kArchivedToo{"--include-archived", "", none, query, "include_archived
 const Flag kLabel{"--label", "-l", text, verb, "", "label in place of a version, such as latest"};
 const Flag kOfName{"--name", "-n", text, query, "name", "the versions of this name"};
 const Flag kEndpoint{"--endpoint-name", "-e", text, field, "endpoint_name", "the endpoint"};
+const Flag kDigest{"--digest", "", text, verb, "", "its digest, or the beginning of it"};
 const Flag kPermanently{"--permanently", "", none, verb, "", "for good, with all that it holds; asks first"};
 const Flag kGoesOn{"--no-wait", "", none, verb, "", "do not wait until its space is free"};
 const Flag kDeleted{"--deleted", "", none, verb, "", "those that are marked as deleted"};
@@ -136,7 +137,21 @@ Group environment_group() {
            {"list", "List environments", run_list, "GET", "/api/v1/environments", {kMaxResults, kArchivedToo,
             kOfName}, {{"environment list -o table", "the newest of each"}}},
            {"archive", "Hide a version, or all", run_act_on_version, "POST", "/api/v1/environments", {}, {}},
-           {"restore", "Show it again", run_act_on_version, "POST", "/api/v1/environments", {}, {}}}};
+           {"restore", "Show it again", run_act_on_version, "POST", "/api/v1/environments", {}, {}},
+           {"build", "Build a version (default: the newest) before a job asks for it", run_act_on_version, "POST",
+            "/api/v1/environments", {}, {{"environment build -n sk", "answers at once; `environment build-log` follows"}}},
+           {"list-builds", "List what was built, with its space and last use", run_list, "GET",
+            "/api/v1/environment-builds", {kMaxResults},
+            {{"environment list-builds --query \"[].[digest,state,size_bytes,last_used_at]\" -o tsv", "what takes room"}}},
+           {"show-build", "Show one, with its packages", run_show, "GET", "/api/v1/environment-builds/{digest}",
+            {kDigest}, {{"environment show-build 3fa9c1", "the beginning of its digest is enough"}}, "--digest"},
+           {"build-log", "Follow a build's log to its end", run_environment_log, "GET",
+            "/api/v1/environment-builds/{digest}/events", {kDigest}, {{"environment build-log 3fa9c1", "while it is built, or later"}},
+            "--digest"},
+           {"cancel-build", "End a build; jobs that wait for it fail", run_act, "POST",
+            "/api/v1/environment-builds/{digest}/cancel", {kDigest}, {{"environment cancel-build 3fa9c1", "at once"}}, "--digest"},
+           {"delete-build", "Free the space of what was built", run_remove, "DELETE", "/api/v1/environment-builds/{digest}",
+            {kDigest}, {{"environment delete-build 3fa9c1 --yes", "it is built again when a job asks for it"}}, "--digest"}}};
 }
 
 Group model_group() {

@@ -117,6 +117,15 @@ Result<bool> move_job(db::Connection& c, const Job& job, State to) {
   return changed == 1;
 }
 
+Result<void> add_to_report(db::Connection& c, const std::string& name, const json::FieldReport& entry) {
+  LATHE_TRY(const auto job, find_job(c, name));
+  LATHE_TRY(const auto value, json::parse(job.report_json));
+  LATHE_TRY(auto report, json::from_json<json::Report>(value));
+  report.push_back(entry);
+  LATHE_CHECK(db::run(c, "UPDATE job SET report = $2 WHERE name = $1", name, json::print(json::to_json(report))));
+  return {};
+}
+
 Result<void> set_archived(db::Connection& c, const std::string& name, bool archived) {
   LATHE_CHECK(find_job(c, name));
   LATHE_CHECK(db::run(c, "UPDATE job SET archived = $2 WHERE name = $1", name, archived));

@@ -8,6 +8,7 @@
 #include "compute/events.h"
 #include "db/db.h"
 #include "jobs/states.h"
+#include "json/report.h"
 
 namespace lathe::jobs {
 
@@ -59,6 +60,8 @@ Result<std::vector<Job>> unfinished_jobs(db::Connection& c);
 /// Moves the job from the state that `job` shows to `to` and writes its node, attempt, times, exit code and error.
 /// False: it was in another state by now, and nothing changed.
 Result<bool> move_job(db::Connection& c, const Job& job, State to);
+/// Errors: `not_found`.
+Result<void> add_to_report(db::Connection& c, const std::string& name, const json::FieldReport& entry);
 Result<void> set_archived(db::Connection& c, const std::string& name, bool archived);
 
 }  // namespace lathe::jobs

@@ -71,8 +71,17 @@ double seconds_between(std::optional<Time> from, std::optional<Time> to) {
 
 }  // namespace
 
-Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, Resolvers resolvers)
-    : db_(db), auth_(auth), compute_(compute), launcher_(launcher), resolvers_(std::move(resolvers)) {
+Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, environments::Environments& environments,
+           DiskRoom disk, Resolvers resolvers)
+    : db_(db), auth_(auth), compute_(compute), launcher_(launcher), environments_(environments), resolvers_(std::move(resolvers)) {
+  Admission::Calls calls;
+  calls.ready = [this](const std::string& name, bool built) {
+    enqueue([this, name, built] { built ? environment_built(name) : admit(name); });
+  };
+  calls.refused = [this](const std::string& name, const Error& why) {
+    enqueue([this, name, why] { environment_refused(name, why); });
+  };
+  admission_ = std::make_unique<Admission>(environments, std::move(disk), std::move(calls));
   watch_ = std::make_unique<process::Watch>([this](const std::filesystem::path& folder) {
     const auto name = launcher_.job_of(folder);
     enqueue([this, name] { finish(name); });
@@ -81,6 +90,7 @@ Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launch
 }
 
 Jobs::~Jobs() {
+  admission_->stop();
   compute_.stop();
   {
     const std::lock_guard lock(mutex_);
@@ -117,9 +127,11 @@ void Jobs::work() {
 
 template <class F>
 auto Jobs::insist(F use_store) -> decltype(use_store()) {
-  for (;;) {
+  for (bool said = false;; said = true) {
     auto outcome = use_store();
-    if (outcome || outcome.error().code != Code::unavailable) return outcome;
+    const bool passes = outcome || (outcome.error().code != Code::unavailable && outcome.error().code != Code::exhausted);
+    if (passes) return outcome;
+    if (!said) log::warn("what became of a job cannot be written yet why=\"{}\"", outcome.error().message);
     std::unique_lock lock(mutex_);
     if (ending_.wait_for(lock, kStorePause, [&] { return stopping_; })) return outcome;
   }
@@ -140,8 +152,11 @@ JobAnswer Jobs::answer(const Job& job) const {
     out.nodes.emplace();
     for (const auto& node : job.nodes) out.nodes->push_back(node.name);
   }
-  if (job.state == State::queued)
-    if (auto waits = compute_.waiting_for(job.name); !waits.empty()) out.waiting_for = std::move(waits);
+  if (job.state == State::queued) {
+    auto waits = admission_->waiting_for(job.name);
+    if (waits.empty()) waits = compute_.waiting_for(job.name);
+    if (!waits.empty()) out.waiting_for = std::move(waits);
+  }
   if (!job.error.empty()) out.error = job.error;
   out.exit_code = job.exit_code;
   out.document = json::parse(job.document_json).value_or(json::Value());
@@ -200,6 +215,9 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
   if (auto known = compute_.check_target(asked.compute); !known) return fail(Code::invalid, "compute: " + known.error().message);
   LATHE_TRY(auto plan, make_plan(asked, resolvers_, caller, report));
   LATHE_CHECK(json::refuse_if_strict(report, strict));
+  for (const auto& entry : report)
+    if (strict && entry.verdict == "missing") return fail(Code::invalid, entry.field + ": " + entry.detail);
+  plan.strict = strict;
 
   Job job;
   job.name = asked.name;
@@ -237,15 +255,71 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
     LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
     return insert_job(c, job);
   }));
-  const auto need = need_of(job, plan);
   waiting.job = job;
   waiting.plan = std::move(plan);
   {
     const std::lock_guard lock(mutex_);
     waiting_[job.name] = std::move(waiting);
   }
-  compute_.queue(job.name, job.compute, need);
+  admit(job.name);
   return answer(job);
+}
+
+/// Into the queue of its compute, when all is there that it needs; else it is called again.
+void Jobs::admit(const std::string& name) {
+  std::string compute;
+  compute::Need need;
+  std::optional<environments::Recipe> recipe;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = waiting_.find(name);
+    if (found == waiting_.end()) return;
+    compute = found->second.job.compute;
+    need = need_of(found->second.job, found->second.plan);
+    recipe = found->second.plan.environment_recipe;
+  }
+  if (admission_->may_queue(name, recipe)) compute_.queue(name, compute, need);
+  changed(name);
+}
+
+/// What the code needs could not be compared with an environment that was not there yet.
+void Jobs::environment_built(const std::string& name) {
+  Waiting waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = waiting_.find(name);
+    if (found == waiting_.end()) return;
+    waiting = found->second;
+  }
+  if (const auto missing = resolvers_.missing_modules(waiting.plan); !missing.empty()) {
+    const auto entry = missing_report(missing);
+    if (waiting.plan.strict) return environment_refused(name, {Code::invalid, entry.detail, {}});
+    const auto noted = db_.write([&](db::Connection& c) { return add_to_report(c, name, entry); });
+    if (!noted) log::warn("cannot note missing modules job={} why={}", name, noted.error().message);
+  }
+  admit(name);
+}
+
+void Jobs::environment_refused(const std::string& name, const Error& why) {
+  Waiting waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = waiting_.find(name);
+    if (found == waiting_.end()) return;
+    waiting = std::move(found->second);
+    waiting_.erase(found);
+  }
+  waiting.job.error = "the job was not started: " + why.message;
+  end_job(std::move(waiting.job), Event::broke);
+}
+
+Result<std::optional<std::string>> Jobs::user_of_environment(const std::string& digest) {
+  LATHE_TRY(const auto jobs, db_.read([](db::Connection& c) { return unfinished_jobs(c); }));
+  for (const auto& job : jobs) {
+    const auto plan = plan_of(job);
+    if (plan && plan->environment_recipe && plan->environment_recipe->digest() == digest) return job.name;
+  }
+  return std::nullopt;
 }
 
 // --- running ---
@@ -253,7 +327,14 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
 void Jobs::placed(const std::string& name, const compute::Compute::Place& place) {
   std::unique_lock lock(mutex_);
   const auto found = waiting_.find(name);
-  if (found == waiting_.end()) return;
+  if (found == waiting_.end() || !admission_->has_room()) {  // cancelled while it was queued; or it has to ask again
+    lock.unlock();
+    enqueue([this, name] {
+      compute_.gone(name);
+      admit(name);
+    });
+    return;
+  }
   auto waiting = std::move(found->second);
   waiting_.erase(found);
   lock.unlock();
@@ -275,7 +356,11 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   changed(job.name);
 
   const auto folders = launcher_.node_folders(job, waiting.plan);
-  auto launched = launcher_.launch({job, waiting.plan, waiting.user_id, waiting.token, room});
+  std::optional<std::filesystem::path> environment;
+  if (const auto& recipe = waiting.plan.environment_recipe) environment = environments_.ready(recipe->digest());
+  auto launched = waiting.plan.environment_recipe && !environment
+                      ? Result<void>(fail(Code::not_found, "its environment was deleted meanwhile"))
+                      : launcher_.launch({job, waiting.plan, waiting.user_id, waiting.token, room, environment.value_or("")});
   if (!launched) {
     job.error = "the job could not be started: " + launched.error().message;
     end_job(std::move(job), Event::broke);
@@ -393,6 +478,7 @@ std::string Jobs::why_failed(const Job& job, const Plan& plan, const std::vector
     }
   }
   input.last_lines = process::last_lines(process::rank_folder(folder, local), 20).value_or("");
+  input.full_disk = full_disk(folder);
   return verdict(input);
 }
 
@@ -455,6 +541,7 @@ Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor
       const std::lock_guard lock(mutex_);
       waiting_.erase(name);
     }
+    admission_->forget(name);
     compute_.gone(name);
   } else {
     LATHE_CHECK(stop(launcher_.node_folders(job, plan_of(job).value_or(Plan{}))));
@@ -481,17 +568,7 @@ Result<void> Jobs::start() {
     if (waiting_.contains(name)) queued.push_back(name);
   }
   compute_.start([this](const std::string& job, const compute::Compute::Place& place) { placed(job, place); });
-  for (const auto& name : queued) {
-    std::string target;
-    compute::Need need;
-    {
-      const std::lock_guard lock(mutex_);
-      const auto& waiting = waiting_[name];
-      target = waiting.job.compute;
-      need = need_of(waiting.job, waiting.plan);
-    }
-    compute_.queue(name, target, need);
-  }
+  for (const auto& name : queued) admit(name);
   return {};
 }
 

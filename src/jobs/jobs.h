@@ -14,6 +14,7 @@
 #include "compute/compute.h"
 #include "db/db.h"
 #include "http/http.h"
+#include "jobs/admission.h"
 #include "jobs/job_store.h"
 #include "jobs/launcher.h"
 #include "jobs/plan.h"
@@ -53,7 +54,8 @@ struct JobAnswer {
 /// what runs is watched again, what ended is finished, what never began waits again.
 class Jobs {
  public:
-  Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, Resolvers resolvers);
+  Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, environments::Environments& environments,
+       DiskRoom disk, Resolvers resolvers);
   ~Jobs();
 
   /// Takes up what an earlier server left, then lets the compute targets place jobs.
@@ -73,6 +75,9 @@ class Jobs {
   /// Calls `wake`, which must not block, after each change of the job's state until the returned object goes.
   std::shared_ptr<void> on_change(const std::string& name, std::function<void()> wake);
   process::LogWatch& logs() { return logs_; }
+
+  /// A job that has not ended and has this environment.
+  Result<std::optional<std::string>> user_of_environment(const std::string& digest);
 
   Launcher& launcher() { return launcher_; }
   db::Database& db() { return db_; }
@@ -95,6 +100,9 @@ class Jobs {
   template <class F>
   auto insist(F use_store) -> decltype(use_store());
   void enqueue(std::function<void()> task);
+  void admit(const std::string& name);
+  void environment_built(const std::string& name);
+  void environment_refused(const std::string& name, const Error& why);
   void placed(const std::string& name, const compute::Compute::Place& place);
   void launch(Waiting waiting, const compute::Resources& room);
   void finish(const std::string& name);
@@ -109,6 +117,7 @@ class Jobs {
   auth::Auth& auth_;
   compute::Compute& compute_;
   Launcher& launcher_;
+  environments::Environments& environments_;
   Resolvers resolvers_;
 
   std::mutex mutex_;
@@ -122,6 +131,7 @@ class Jobs {
   std::vector<std::thread> workers_;
   process::LogWatch logs_;
   std::unique_ptr<process::Watch> watch_;
+  std::unique_ptr<Admission> admission_;
 };
 
 /// `artifacts`: where what jobs logged lies.

@@ -80,12 +80,17 @@ Result<void> copy_public(const fs::path& from, const fs::path& to) {
 
 Result<std::unique_ptr<Launcher>> Launcher::open(Options options, const assets::BlobStore& blobs) {
   std::unique_ptr<Launcher> launcher(new Launcher(std::move(options), blobs));
-  launcher->as_root_ = ::geteuid() == 0;
   launcher->groups_ = process::probe();
   log::info("jobs: {}", launcher->groups_.sentence);
   LATHE_TRY(launcher->root_, make_root(launcher->options_.data, launcher->options_.data));
   LATHE_CHECK(launcher->set_up_shared());
   return launcher;
+}
+
+std::optional<process::Account> Launcher::account_of(std::int64_t user_id) {
+  if (::geteuid() != 0) return std::nullopt;
+  const auto number = kFirstAccount + static_cast<std::uint32_t>(user_id);
+  return process::Account{number, number};
 }
 
 Result<fs::path> Launcher::make_root(const fs::path& data, const fs::path& at) {
@@ -154,11 +159,9 @@ std::string Launcher::job_of(const fs::path& shim_folder) const {
 
 Result<void> Launcher::launch(const Launch& launch) {
   process::Spec base;
-  if (as_root_) {
-    const auto number = kFirstAccount + static_cast<std::uint32_t>(launch.user_id);
-    base.account = process::Account{number, number};
-  }
-  LATHE_CHECK(lay_out(launch, base));
+  base.account = account_of(launch.user_id);
+  const bool sandboxed = options_.sandboxed && options_.sandboxed();
+  LATHE_CHECK(lay_out(launch, base, sandboxed));
 
   // The nodes are slices of this machine, so they meet on its own address.
   const auto spread = launch.plan.spread();
@@ -177,6 +180,7 @@ Result<void> Launcher::launch(const Launch& launch) {
   for (std::size_t node = 0; node < static_cast<std::size_t>(spread.nodes); ++node) {
     LATHE_TRY(auto spec, spec_of(launch, node, meeting, base));
     for (const auto& port : ports) spec.kept_open.push_back(port.lease.get());
+    if (sandboxed) process::enter_sandbox(spec, sandbox_of(launch, node));
     specs.push_back(std::move(spec));
   }
   return start_all(launch, specs);
@@ -240,7 +244,22 @@ Result<void> Launcher::start_all(const Launch& launch, const std::vector<process
   return {};
 }
 
-Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
+process::Sandbox Launcher::sandbox_of(const Launch& launch, std::size_t node) const {
+  const auto shared = root_ / ".lathe";
+  process::Sandbox box;
+  box.writable = {work_folder(launch.job.name)};
+  box.temporary = work_folder(launch.job.name) / "tmp";
+  box.network = options_.network;
+  box.gpus = launch.room.cores == 0 || !launch.job.nodes[node].gpus.empty();
+  box.read_only = {{shared / "bin", shared / "bin"}, {shared / "python", shared / "python"}};
+  if (!options_.certificate.empty()) box.read_only.push_back({shared / "certificate.pem", shared / "certificate.pem"});
+  if (!launch.environment.empty()) box.read_only.push_back({launch.environment, launch.environment});
+  const bool fetches = std::any_of(launch.plan.inputs.begin(), launch.plan.inputs.end(), [](const auto& input) { return input.url.has_value(); });
+  if (fetches) box.writable.push_back(fetched_folder(launch.user_id));
+  return box;
+}
+
+Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec, bool sandboxed) {
   const auto folder = root_ / launch.job.name;
   const auto work = work_folder(launch.job.name);
   const Places places{work};
@@ -271,7 +290,7 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec) {
     const auto target = places.input(input);
     LATHE_CHECK(make_owned(work / "inputs" / input.name, 0755, spec.account));
     if (input.url) continue;
-    if (process::can_bind()) {
+    if (sandboxed || process::can_bind()) {
       if (!input.folder) {
         const Fd made{::open(target.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644)};
         if (!made) return fail(errno_error("cannot make " + target.string()));
@@ -296,7 +315,7 @@ Variables Launcher::environment(const Launch& launch, std::size_t node) const {
   const auto spread = launch.plan.spread();
   const auto& given = launch.job.nodes[node];
   std::vector<std::pair<std::string, std::string>> out = {
-      {"PATH", (shared / "bin").string() + ":/usr/local/bin:/usr/bin:/bin"},
+      {"PATH", (launch.environment.empty() ? "" : (launch.environment / "python/bin").string() + ":") + (shared / "bin").string() + ":/usr/local/bin:/usr/bin:/bin"},
       {"HOME", work.string()},
       {"TMPDIR", (spread.nodes > 1 ? work / "tmp" / fmt::format("node-{}", node) : work / "tmp").string()},
       {"USER", user},
@@ -321,6 +340,10 @@ Variables Launcher::environment(const Launch& launch, std::size_t node) const {
   if (!options_.certificate.empty()) {
     out.emplace_back("MLFLOW_TRACKING_SERVER_CERT_PATH", (shared / "certificate.pem").string());
     out.emplace_back("REQUESTS_CA_BUNDLE", (shared / "certificate.pem").string());
+  }
+  if (!launch.environment.empty()) {
+    const bool conda = launch.plan.environment_recipe && launch.plan.environment_recipe->manager == "conda";
+    out.emplace_back(conda ? "CONDA_PREFIX" : "VIRTUAL_ENV", (launch.environment / "python").string());
   }
   if (launch.room.cores > 0) {
     const auto processes = processes_on(spread, static_cast<std::int64_t>(node));

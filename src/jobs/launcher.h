@@ -11,6 +11,7 @@
 #include "compute/machine.h"
 #include "jobs/job_store.h"
 #include "jobs/plan.h"
+#include "process/sandbox.h"
 #include "process/supervised.h"
 
 namespace lathe::jobs {
@@ -23,11 +24,17 @@ class Launcher {
     std::string certificate;     ///< the server's certificate when that is our own, else empty
     std::string tracking_url = {};
     std::uint64_t log_bytes = std::uint64_t{64} << 20;
+    bool network = true;  ///< of jobs in a sandbox
+    /// Whether a job that starts now runs in a sandbox; none: never.
+    std::function<bool()> sandboxed = {};
   };
 
   /// Prepares the folder of all jobs: DATA/jobs, or, where other accounts cannot pass through to it, a folder below
   /// /var/lib/lathe-jobs that DATA/jobs links to. Errors: as for making folders.
   static Result<std::unique_ptr<Launcher>> open(Options options, const assets::BlobStore& blobs);
+
+  /// Whom a user's jobs run as; nothing where the server is not root: as itself.
+  static std::optional<process::Account> account_of(std::int64_t user_id);
 
   /// Makes the folder of all jobs of the server on `data`, as open does, at `at`/jobs. Answers its path without links.
   static Result<std::filesystem::path> make_root(const std::filesystem::path& data, const std::filesystem::path& at);
@@ -38,6 +45,7 @@ class Launcher {
     std::int64_t user_id = 0;
     std::string token;
     compute::Resources room;  ///< zero: no limits
+    std::filesystem::path environment = {};  ///< its folder; empty: the default one
   };
   /// Lays out the job's work folder and starts its processes, on all its nodes or on none. Errors: a sentence for the
   /// job's verdict; nothing runs then.
@@ -58,11 +66,13 @@ class Launcher {
   /// The folder of all jobs, without links.
   const std::filesystem::path& root() const { return root_; }
   const std::filesystem::path& data() const { return options_.data; }
+  const process::Cgroups& groups() const { return groups_; }
 
  private:
   Launcher(Options options, const assets::BlobStore& blobs) : options_(std::move(options)), blobs_(blobs) {}
   Result<void> set_up_shared();
-  Result<void> lay_out(const Launch& launch, process::Spec& spec);
+  Result<void> lay_out(const Launch& launch, process::Spec& spec, bool sandboxed);
+  process::Sandbox sandbox_of(const Launch& launch, std::size_t node) const;
   Result<process::Spec> spec_of(const Launch& launch, std::size_t node, const Meeting& meeting, const process::Spec& base) const;
   Result<void> start_all(const Launch& launch, const std::vector<process::Spec>& specs);
   std::filesystem::path gate(const Job& job) const { return attempt_folder(job.name, job.attempt) / "go"; }
@@ -73,7 +83,6 @@ class Launcher {
   const assets::BlobStore& blobs_;
   std::filesystem::path root_;
   process::Cgroups groups_;
-  bool as_root_ = false;
 };
 
 }  // namespace lathe::jobs

@@ -47,6 +47,10 @@ Result<std::string> fill_in(const std::string& text, const Plan& plan, const Pla
   return substitute(text, bindings);
 }
 
+json::FieldReport missing_report(const std::string& modules) {
+  return {"code", "missing", "its environment lacks Python modules that the code imports: " + modules};
+}
+
 Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, json::Report& report) {
   Plan plan;
   plan.command = asked.command;
@@ -87,10 +91,12 @@ Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Cal
   if (!environment) return fail(in_field("environment", environment.error()));
   plan.environment = environment->words;
   plan.environment_digest = environment->digest;
+  plan.environment_recipe = std::move(environment->recipe);
   if (!asked.code.is_null()) {
     auto code = resolvers.code(asked.code, caller);
     if (!code) return fail(in_field("code", code.error()));
     plan.code = *code;
+    if (const auto missing = resolvers.missing_modules(plan); !missing.empty()) report.push_back(missing_report(missing));
   }
   return plan;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "environments/recipe.h"
 #include "http/principal.h"
 #include "jobs/document.h"
 #include "json/fields.h"
@@ -36,6 +37,8 @@ struct Plan {
   std::optional<std::string> code;  ///< digest of the tree
   std::string environment;          ///< which one is used, in words
   std::optional<std::string> environment_digest;
+  std::optional<environments::Recipe> environment_recipe;  ///< absent: the default environment
+  bool strict = false;
   std::map<std::string, std::string> variables;
   std::vector<PlannedInput> inputs;
   std::vector<PlannedOutput> outputs;
@@ -69,8 +72,11 @@ struct Resolvers {
   struct Environment {
     std::string words;
     std::optional<std::string> digest;
+    std::optional<environments::Recipe> recipe;
   };
   std::function<Result<Environment>(const json::Value& environment, json::Report& report)> environment;
+  /// Which modules the plan's scripts import and its environment lacks, in words; empty: none, or it is not known yet.
+  std::function<std::string(const Plan& plan)> missing_modules;
   /// Keeps a folder's content as a version of a data asset and answers its reference, "azureml:NAME:VERSION".
   std::function<Result<std::string>(const std::filesystem::path& folder, const PlannedOutput& output, const std::string& user)> keep;
 };
@@ -78,6 +84,9 @@ struct Resolvers {
 /// Resolves what a document asks for, and checks that its command can be filled in.
 /// Errors: `invalid` and `forbidden`, beginning with the field.
 Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, json::Report& report);
+
+/// The report's entry for modules that are missing.
+json::FieldReport missing_report(const std::string& modules);
 
 /// Where a job's parts lie as its process sees them.
 struct Places {
@@ -117,6 +126,8 @@ struct Fields<jobs::Plan> {
                                           field("code", &T::code),
                                           field("environment", &T::environment),
                                           field("environment_digest", &T::environment_digest),
+                                          field("environment_recipe", &T::environment_recipe, "absent: the default environment"),
+                                          field("strict", &T::strict, "nothing is substituted, ignored or missing"),
                                           field("variables", &T::variables),
                                           field("inputs", &T::inputs),
                                           field("outputs", &T::outputs),

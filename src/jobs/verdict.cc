@@ -1,6 +1,7 @@
 #include "jobs/verdict.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -9,7 +10,7 @@ namespace lathe::jobs {
 namespace {
 
 /// What the output says about the cause, as one more sentence; or nothing.
-std::string hint(std::string_view lines) {
+std::string hint(std::string_view lines, const std::optional<std::string>& full_disk) {
   if (const auto at = lines.rfind("ModuleNotFoundError: No module named "); at != std::string_view::npos) {
     auto module = lines.substr(at + 37);
     module = module.substr(0, module.find('\n'));
@@ -22,8 +23,14 @@ std::string hint(std::string_view lines) {
            "file (experiment_name).";
   if (lines.find("mpirun: not found") != std::string_view::npos)
     return " Open MPI is not installed on this machine (Debian: apt install openmpi-bin).";
-  if (lines.find("No space left on device") != std::string_view::npos) return " The disk is full: make room and submit it again.";
+  if (lines.find("No space left on device") != std::string_view::npos)
+    return full_disk ? fmt::format(" The disk is full ({}): make room and submit it again.", *full_disk) : " A disk was full: make room and submit it again.";
+  if (full_disk) return fmt::format(" Mind that {}.", *full_disk);
   return {};
+}
+
+std::string limit_of(const process::End& end) {
+  return end.memory_limit_bytes > 0 ? fmt::format(": it may have {} MiB", end.memory_limit_bytes >> 20) : "";
 }
 
 std::string how_it_ended(const process::End& end, std::int64_t timeout_s) {
@@ -34,17 +41,19 @@ std::string how_it_ended(const process::End& end, std::int64_t timeout_s) {
     case Reason::stopped: return "The job was stopped.";
     case Reason::signaled:
       if (end.oom_killed)
-        return fmt::format("The job ran out of memory and the kernel ended it; its largest process had {} MiB. Use a compute target with larger nodes, or less memory.",
-                           end.max_rss_bytes >> 20);
+        return fmt::format("The job ran out of memory and the kernel ended it{}; its largest process had {} MiB. Use a compute target with larger nodes, or less memory.",
+                           limit_of(end), end.max_rss_bytes >> 20);
       return fmt::format("The job's process was ended by signal {} ({}).", end.signal.value_or(0), ::strsignal(end.signal.value_or(0)));
     case Reason::exited: break;
   }
   const int code = end.code.value_or(-1);
   if (end.oom_killed)
-    return fmt::format("A process of the job ran out of memory and the kernel ended it; the command then exited with status {}. Use a compute target with "
-                       "larger nodes, or less memory.", code);
+    return fmt::format("A process of the job ran out of memory and the kernel ended it{}; the command then exited with status {}. Use a compute target with "
+                       "larger nodes, or less memory.", limit_of(end), code);
   if (code == 127) return "The command exited with status 127: a program that it calls does not exist.";
   if (code == 126) return "The command exited with status 126: a program that it calls is not executable.";
+  // A shell, and what runs a sandbox, say 128 and the number of a signal.
+  if (code > 128 && code <= 128 + SIGRTMAX) return fmt::format("The command exited with status {} (signal {}, {}).", code, code - 128, ::strsignal(code - 128));
   return fmt::format("The command exited with status {}.", code);
 }
 
@@ -59,8 +68,10 @@ std::string verdict(const VerdictInput& input) {
     out = fmt::format("The job was lost: its supervisor on {} was killed or the machine went down, so that its exit status is unknown. What was left of it "
                       "was ended; submit it again.", input.node.empty() ? "this machine" : input.node);
   }
+  if (input.observation.end && input.observation.end->pids_refused > 0)
+    out += fmt::format(" It had too many processes and threads at a time: the kernel refused it new ones {} times.", input.observation.end->pids_refused);
   const auto lines = trim(input.last_lines);
-  out += hint(lines);
+  out += hint(lines, input.full_disk);
   if (!lines.empty())
     out += (input.rank.value_or(0) > 0 ? fmt::format("\nThe last lines of rank {}:\n", *input.rank) : "\nIts last lines:\n") + printable(lines);
   return out;

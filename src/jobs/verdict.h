@@ -14,6 +14,7 @@ struct VerdictInput {
   std::int64_t timeout_s = 0;
   std::string node;
   std::optional<std::int64_t> rank;  ///< of several processes, that which failed first
+  std::optional<std::string> full_disk = {};  ///< in words, when the job's disk is full now
 };
 
 /// Why a job failed, in a sentence or two with the evidence, then the last lines of its log.

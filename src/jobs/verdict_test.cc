@@ -19,6 +19,30 @@ TEST(Verdict, SaysTheStatusAndShowsTheLastLines) {
   EXPECT_EQ(say(end, "one\ntwo\n"), "The command exited with status 3.\nIts last lines:\none\ntwo");
 }
 
+TEST(Verdict, NamesWhatTheJobHadTooMuchOf) {
+  process::End end;
+  end.code = 1;
+  end.pids_refused = 7;
+  EXPECT_TRUE(has(say(end), "too many processes and threads at a time: the kernel refused it new ones 7 times")) << say(end);
+  end = {};
+  end.code = 137;
+  end.oom_killed = true;
+  end.memory_limit_bytes = std::int64_t{512} << 20;
+  EXPECT_TRUE(has(say(end), "it may have 512 MiB")) << say(end);
+  process::Observation seen;
+  seen.status = process::Status::exited;
+  seen.end = process::End{};
+  seen.end->code = 1;
+  const auto full = verdict({seen, "write error: No space left on device", 0, "c-0", {}, "the disk of /x has 0.0 MiB of 24.0 MiB free"});
+  EXPECT_TRUE(has(full, "The disk is full (the disk of /x has 0.0 MiB of 24.0 MiB free)")) << full;
+}
+
+TEST(Verdict, NamesASignalThatAShellReports) {
+  process::End end;
+  end.code = 139;
+  EXPECT_TRUE(has(say(end), "status 139 (signal 11, Segmentation fault)")) << say(end);
+}
+
 TEST(Verdict, NamesAMissingModule) {
   process::End end;
   end.code = 1;

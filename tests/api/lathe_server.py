@@ -57,10 +57,11 @@ class Server:
     data, home         its data folder; the folder that its command line has as HOME
     database           its PostgreSQL database; None with SQLite
 
+    account: the number of the account that runs it, in place of our own (which is root then).
     store: "sqlite", "postgresql" (a fresh database) or a URL; default: what LATHE_TEST_STORE says, else sqlite.
     """
 
-    def __init__(self, *flags, env=None, store=None):
+    def __init__(self, *flags, env=None, store=None, account=None):
         # Not pytest's tmp_path, which only its owner can enter: jobs may run as an unprivileged account.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lathe-test."))
         self.folder.chmod(0o711)
@@ -69,6 +70,10 @@ class Server:
         self.home.mkdir()
         self.log = self.folder / "server.log"
         self.flags = list(flags)
+        self.account = account
+        if account is not None:
+            for folder in (self.folder, self.home):
+                os.chown(folder, account, account)
         self.database = None
         store = store or os.environ.get("LATHE_TEST_STORE", "sqlite")
         if store == "postgresql":
@@ -117,7 +122,7 @@ class Server:
             self.process = subprocess.Popen(
                 [bin_folder() / "lathe", "serve", "--data", self.data, *flags, *self.flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True,
-                start_new_session=True)  # fmt: skip
+                start_new_session=True, **self._as_account())  # fmt: skip
         ready = self.process.stdout.readline().split()
         assert ready[:1] == ["ready"], f"no ready line but {ready}\n{self.log_tail()}"
         self.url = ready[1]
@@ -206,6 +211,9 @@ class Server:
             kept["UBSAN_OPTIONS"] = f"log_path={reports}/ubsan:print_stacktrace=1"
         home = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / "config")}
         return {**kept, **home, **more}
+
+    def _as_account(self):
+        return {} if self.account is None else {"user": self.account, "group": self.account, "extra_groups": []}
 
     def _run(self, *args, env, input=None, cwd=None, limit_s=120):
         done = subprocess.run([bin_folder() / "lathe", *map(str, args)], env=env, cwd=cwd or self.home, input=input,

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "json/fields.h"
+#include "json/report.h"
+
+namespace lathe::environments {
+
+/// What is built, and nothing else: two definitions with the same recipe share a folder. Kept with the jobs that use
+/// it.
+struct Recipe {
+  std::string manager;                    ///< venv, conda
+  std::string python;                     ///< venv: the name of the system's Python, "python3.11"
+  std::vector<std::string> requirements;  ///< venv: as pip reads them
+  std::optional<json::Value> file;        ///< conda: the file's content
+
+  /// SHA-256: the name of its folder.
+  std::string digest() const;
+};
+
+/// What this machine can make.
+struct Abilities {
+  std::string python = "python3";  ///< the system's, by its versioned name
+  std::string conda;               ///< the program micromamba, mamba or conda; empty: none
+};
+
+/// How a definition (as the assets keep it) is honoured here.
+struct Choice {
+  std::optional<Recipe> recipe;  ///< absent: the default environment
+  std::string words;             ///< "a virtual environment over /usr/bin/python3.11"
+  json::Report report;           ///< fields begin with "environment."
+};
+
+/// Errors: `invalid`, naming the field: what neither pip nor conda could read.
+Result<Choice> choose(const json::Object& definition, const Abilities& abilities);
+
+}  // namespace lathe::environments
+
+namespace lathe::json {
+
+template <>
+struct Fields<environments::Recipe> {
+  static constexpr std::string_view name = "EnvironmentRecipe";
+  using T = environments::Recipe;
+  static constexpr auto list = std::tuple{
+      field("manager", &T::manager, "venv or conda"), field("python", &T::python, "what a venv lies over"),
+      field("requirements", &T::requirements, "for pip"), field("file", &T::file, "for conda: its file's content")};
+};
+
+}  // namespace lathe::json
