@@ -41,7 +41,7 @@ def builds(server):
 
 
 def run_in(server, environment, command, **document):
-    job = ended(server, submit(server, command, environment=environment, **document)["name"], limit_s=90)
+    job = ended(server, submit(server, command, environment=environment, **document)["name"], limit_s=180)
     return job, log_of(server, job["name"])
 
 
