@@ -13,7 +13,7 @@ declare -A packages=(
     libssl-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
     libexpected-dev libsimdjson-dev libpugixml-dev libprotobuf-dev zlib1g-dev libxgboost-dev libarchive-dev libzstd-dev
     libgtest-dev"
-  [run]="python3 python3-venv bubblewrap python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"
+  [run]="tzdata python3 python3-venv bubblewrap python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"
   [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl
     python3-pandas python3-torch python3-onnx postgresql zstd openmpi-bin python3-mpi4py"
   [bench]="libbenchmark-dev wrk"

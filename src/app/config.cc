@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "compute/sizes.h"
 #include "db/postgres_place.h"
 #include "jobs/disk_room.h"
 
@@ -33,6 +34,16 @@ std::vector<std::string> setting_names() {
   return names;
 }
 
+/// `small: {cores: 2, memory: 4GiB}` as the flag has it: "small=cores:2 memory:4GiB".
+std::string sizes_text(const YAML::Node& sizes) {
+  std::string out;
+  for (const auto& size : sizes) {
+    out += (out.empty() ? "" : ",") + size.first.as<std::string>() + "=";
+    for (const auto& part : size.second) out += fmt::format("{}:{} ", part.first.as<std::string>(), part.second.as<std::string>());
+  }
+  return out;
+}
+
 /// Reads "name: value" lines; lists become comma-separated. Errors name file and line.
 Result<std::map<std::string, std::string>> read_config_file(const std::string& file) {
   LATHE_TRY(const auto text, read_file(file));
@@ -52,6 +63,8 @@ Result<std::map<std::string, std::string>> read_config_file(const std::string& f
         for (const auto& item : pair.second) value += (value.empty() ? "" : ",") + item.as<std::string>();
       } else if (pair.second.IsScalar()) {
         value = pair.second.as<std::string>();
+      } else if (pair.second.IsMap() && name == "sizes") {
+        value = sizes_text(pair.second);
       } else {
         return fail(Code::invalid, fmt::format("{}:{}: {} must be one value or a list of values", file, line, name));
       }
@@ -82,6 +95,8 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   if (name == "store" && origin.starts_with("flag") && db::has_password(value))
     return fail(Code::invalid, "all users of this machine see the flags of a program: put the store's password into PGPASSWORD, "
                                "~/.pgpass or the configuration file, and leave it out of --store");
+  if (name == "sizes")
+    if (const auto sizes = compute::parse_sizes(value); !sizes) return fail(Code::invalid, fmt::format("{} (from {})", sizes.error().message, origin));
   if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
   const bool unitless = !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
   if (name == "deleted_retention" && value != "never" && (unitless || parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0))
@@ -120,6 +135,7 @@ const std::vector<Setting>& settings() {
       {"behind_proxy", "false", "a proxy in front does TLS, so that plain HTTP is served beyond loopback"},
       {"tls_certificate", "", "certificate (PEM); beyond loopback one is made when none is given"},
       {"tls_key", "", "the certificate's key (PEM)"},
+      {"sizes", "", "sizes of your own for nodes: NAME=cores:N memory:NGiB gpu:N, with commas between; a gpu of 0.5 is half of one"},
       {"deleted_retention", "never", "how long what is marked as deleted stays, such as 30d; then it goes for good"},
       {"environment_index", "", "where packages of environments come from: a URL, or none (default: what pip itself takes)"},
       {"environment_find_links", "", "folders and pages with wheels, with commas between: for places without an index"},

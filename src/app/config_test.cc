@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/ids.h"
+#include "compute/sizes.h"
 
 namespace lathe::app {
 namespace {
@@ -47,6 +48,17 @@ TEST_F(ConfigTest, ValuesThatCannotBeAreRefusedWithTheirOrigin) {
   EXPECT_FALSE(Config::load({{"port", "65536"}}, no_environment));
   EXPECT_FALSE(Config::load({{"auth", "maybe"}}, no_environment));
   EXPECT_EQ(Config::load({{"config", "/nowhere"}}, no_environment).error().code, Code::not_found);
+}
+
+TEST_F(ConfigTest, SizesAreAMapInTheFileAndTextElsewhere) {
+  ASSERT_TRUE(write_file(file, "sizes:\n  small: {cores: 1, memory: 2GiB}\n  half-gpu: {cores: 4, memory: 16GiB, gpu: 0.5}\n"));
+  const auto sizes = compute::parse_sizes(Config::load({{"config", file}}, no_environment)->text("sizes")).value();
+  ASSERT_EQ(sizes.size(), 2U);
+  EXPECT_EQ(sizes[1].name, "half-gpu");
+  EXPECT_EQ(sizes[1].given, (compute::Resources{4, std::int64_t{16} << 30, 0, 500}));
+  EXPECT_EQ(Config::load({{"sizes", "small=cores:two"}}, no_environment).error().message.substr(0, 13), "sizes: small:");
+  ASSERT_TRUE(write_file(file, "sizes: {small: 4}\n"));
+  EXPECT_FALSE(Config::load({{"config", file}}, no_environment));
 }
 
 TEST_F(ConfigTest, AMalformedFileNamesItsLine) {

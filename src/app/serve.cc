@@ -87,7 +87,8 @@ class App {
     LATHE_TRY(assets_, assets::Assets::open(*db_, data));
     LATHE_TRY(artifacts_, open_artifacts(config_, data, false));
     models_ = std::make_unique<assets::Models>(*assets_, *artifacts_, job_origin);
-    serving_ = std::make_unique<serving::Serving>(*db_, *models_, data_plane_options());
+    LATHE_CHECK(open_compute());
+    serving_ = std::make_unique<serving::Serving>(*db_, *models_, *compute_, data_plane_options());
     LATHE_CHECK(serving_->begin());
     http::ServerOptions options;
     options.host = config_.text("host");
@@ -97,9 +98,9 @@ class App {
     options.authenticate = [this](const std::optional<http::Credentials>& who) { return auth_->authenticate(who); };
     LATHE_CHECK(choose_tls(config_, options));
 
-    LATHE_TRY(compute_, compute::Compute::open(*db_, compute::this_machine()));
     const std::string certificate = options.certificate_file;
     LATHE_TRY(auto launcher_options, choose_isolation(data, certificate));
+    launcher_options.gpus = gpus_->list();
     LATHE_TRY(launcher_, jobs::Launcher::open(std::move(launcher_options), assets_->blobs()));
     LATHE_TRY(environments_, environments::Environments::open(environment_options(), launcher_->groups()));
     assets_->explain_environment = [this](const json::Object& definition) { return environments_->explain(definition); };
@@ -188,6 +189,15 @@ class App {
             config_.list("environment_find_links"), config_.text("environment_conda")};
   }
 
+  Result<void> open_compute() {
+    gpus_ = compute::Gpus::open(compute::gpu_places([](const char* name) { return static_cast<const char*>(std::getenv(name)); }));
+    const auto machine = compute::this_machine(static_cast<std::int64_t>(gpus_->list().size()));
+    log::info("this machine: {}; GPUs: {}", machine.words(), gpus_->source());
+    LATHE_TRY(auto own, compute::parse_sizes(config_.text("sizes")));
+    LATHE_TRY(compute_, compute::Compute::open(*db_, compute::Sizes(machine, std::move(own)), *gpus_));
+    return {};
+  }
+
   removal::Remover::Options removal_options() const {
     removal::Remover::Options options{config_.data(), launcher_->root()};
     if (const auto retention = parse_duration(config_.text("deleted_retention"))) options.retention = *retention;
@@ -227,6 +237,7 @@ class App {
   std::unique_ptr<assets::Assets> assets_;
   std::unique_ptr<storage::Storage> artifacts_;
   std::unique_ptr<assets::Models> models_;
+  std::unique_ptr<compute::Gpus> gpus_;
   std::unique_ptr<compute::Compute> compute_;
   std::unique_ptr<jobs::Launcher> launcher_;
   std::unique_ptr<environments::Environments> environments_;

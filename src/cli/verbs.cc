@@ -67,22 +67,28 @@ Group job_group() {
 
 Group compute_group() {
   const std::vector<Flag> fields{
-      {"--type", "-t", text, field, "type", "amlcompute"},
+      {"--type", "-t", text, field, "type", "amlcompute (a cluster) or computeinstance"},
       {"--size", "", text, field, "size", "what a node has; see list-sizes"},
       {"--min-instances", "", scalar, field, "min_instances", "nodes that always run"},
       {"--max-instances", "", scalar, field, "max_instances", "nodes at most"},
       {"--idle-time-before-scale-down", "", scalar, field, "idle_time_before_scale_down",
        "seconds until an idle node goes"},
-      {"--tier", "", text, field, "tier", "dedicated or low_priority"},
+      {"--tier", "", text, field, "tier", "dedicated, or low_priority: its jobs give way to others"},
+      {"--idle-time-before-shutdown", "", text, field, "idle_time_before_shutdown",
+       "when an idle instance stops, such as PT30M"},
+      {"--idle-time-before-shutdown-minutes", "", scalar, field, "idle_time_before_shutdown_minutes",
+       "the same in minutes"},
       kDescription, kTags, kStrict, kNoWait};
   return {"compute", "compute target", "Make and watch compute targets",
           {{"Name", "name"}, {"Type", "type"}, {"Size", "size"}, {"Nodes", "current_node_count"},
            {"Min", "min_instances"},
            {"Max", "max_instances"}, {"Running", "running_jobs"}, {"Queued", "queued_jobs"},
-            {"State", "provisioning_state"}},
-          {{"create", "Make a training cluster", run_create, "POST", "/api/v1/compute", fields,
-            {{"compute create -f compute.yml", "from Azure's amlcompute YAML"},
-             {"compute create -n cpu --type amlcompute --max-instances 2", "from flags"}}},
+            {"State", "provisioning_state"}, {"Instance", "state"}},
+          {{"create", "Make a training cluster or a compute instance", run_create, "POST", "/api/v1/compute", fields,
+            {{"compute create -f compute.yml", "from Azure's YAML"},
+             {"compute create -n cpu --type amlcompute --max-instances 2", "a cluster from flags"},
+             {"compute create -n mia --type computeinstance --size cpu-1 --idle-time-before-shutdown PT30M",
+              "an instance that stops when it is idle"}}},
            {"show", "Show a target, its nodes and what they did", run_show, "GET", "/api/v1/compute/{name}", {},
             {{"compute show -n cpu", "its nodes, and why they are there"}}},
            {"list", "List compute targets", run_list, "GET", "/api/v1/compute", {kMaxResults,
@@ -90,6 +96,12 @@ Group compute_group() {
             {{"compute list -o table", "targets and their nodes"}}},
            {"update", "Change a target", run_update, "PATCH", "/api/v1/compute/{name}", fields,
             {{"compute update -n cpu --max-instances 4", "let it grow further"}}},
+           {"start", "Start a compute instance", run_act, "POST", "/api/v1/compute/{name}/start", {kNoWait},
+            {{"compute start -n mia", "when there is room; `compute show` says what it waits for"}}},
+           {"stop", "Stop a compute instance, and what runs on it", run_act, "POST", "/api/v1/compute/{name}/stop",
+            {kNoWait}, {{"compute stop -n mia", "gives its cores, memory and GPUs back"}}},
+           {"restart", "Stop a compute instance and start it again", run_act, "POST",
+            "/api/v1/compute/{name}/restart", {kNoWait}, {{"compute restart -n mia", "ends what runs on it"}}},
            {"delete", "Delete a target on which nothing runs", run_remove, "DELETE", "/api/v1/compute/{name}",
             {kNoWait},
             {{"compute delete -n cpu --yes", "without asking"}}},
@@ -97,7 +109,11 @@ Group compute_group() {
             {{"--type", "-t", text, query, "type", "only for this type"}},
              {{"compute list-sizes -o table", "cores, memory, GPUs"}}},
            {"list-nodes", "The nodes of a target", run_list, "GET", "/api/v1/compute/{name}/nodes", {},
-            {{"compute list-nodes -n cpu -o table", "who runs where"}}}}};
+            {{"compute list-nodes -n cpu -o table", "who runs where"}}},
+           {"list-usage", "Who has how much of the machine", run_list, "GET", "/api/v1/compute-usage", {},
+            {{"compute list-usage", "cores, memory and GPUs by their holders"}}},
+           {"list-gpus", "The machine's GPUs, and who uses them", run_list, "GET", "/api/v1/compute-gpus", {},
+            {{"compute list-gpus -o table", "also those that processes outside Lathe use"}}}}};
 }
 
 std::vector<Column> asset_columns() {

@@ -12,8 +12,8 @@ constexpr std::size_t kRecent = 20;
 
 }  // namespace
 
-Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, const Resources& machine) {
-  std::unique_ptr<Compute> compute(new Compute(db, machine));
+Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, Sizes sizes, const Gpus& gpus) {
+  std::unique_ptr<Compute> compute(new Compute(db, std::move(sizes), gpus));
   LATHE_TRY(auto targets, db.read([](db::Connection& c) { return all_targets(c); }));
   Target local;
   local.name = "local";
@@ -21,21 +21,27 @@ Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, const Resources
   Rules rules;
   rules.name = "local";
   rules.local = true;
-  rules.slots = std::max<std::int64_t>(machine.cores, 1);
+  rules.slots = std::max<std::int64_t>(compute->sizes_.machine().cores, 1);
   compute->targets_["local"] = {local, rules, {}};
   compute->scheduler_.apply(TargetPut{rules}, now());
   for (auto& target : targets) {
     const auto name = target.name;
-    auto found = rules_of(target, machine);
+    auto found = compute->rules_for(target);
     if (!found) {
-      // The machine shrank: the cluster stays, with nodes of what is here.
-      log::warn("a cluster's size is not there any more compute={} why={}", name, found.error().message);
-      found = Rules{name, false, machine, target.min_instances, target.max_instances, 0, std::chrono::seconds{target.idle_s}};
+      // The machine shrank, or the configuration lost it: the target stays, with nodes of what is here.
+      log::warn("a target's size is not there any more compute={} why={}", name, found.error().message);
+      target.size = "all";
+      found = compute->rules_for(target);
     }
     compute->targets_[name] = {std::move(target), *found, {}};
   }
+  std::unique_lock lock(compute->mutex_);
+  compute->adapt_clusters(lock);
+  lock.unlock();
   return compute;
 }
+
+Result<Rules> Compute::rules_for(const Target& target) const { return rules_of(target, sizes_, reserved_total()); }
 
 Compute::~Compute() { stop(); }
 
@@ -43,37 +49,44 @@ void Compute::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    placed_ = nullptr;
+    calls_ = {};
   }
   changed_.notify_all();
+  gpu_pause_.notify_all();
   if (timer_.joinable()) timer_.join();
+  if (gpu_watch_.joinable()) gpu_watch_.join();
 }
 
-void Compute::start(Placed placed) {
+void Compute::start(Calls calls) {
   {
     std::unique_lock lock(mutex_);
-    std::vector<Rules> clusters;
-    for (const auto& [name, known] : targets_)
-      if (!known.rules.local) clusters.push_back(known.rules);
-    for (const auto& rules : clusters) carry_out(lock, scheduler_.apply(TargetPut{rules}, now()));
-    placed_ = std::move(placed);
+    calls_.end = std::move(calls.end);
+    calls_.owner = std::move(calls.owner);
+    lock.unlock();
+    look_at_gpus();
+    lock.lock();
+    started_ = true;
+    put_all(lock);
+    calls_.placed = std::move(calls.placed);
     hand_out(lock);
   }
   timer_ = std::thread([this] { keep_time(); });
+  if (!gpus_.list().empty()) gpu_watch_ = std::thread([this] { watch_gpus(); });
 }
 
 void Compute::keep_time() {
   std::unique_lock lock(mutex_);
+  const auto sooner = [](std::optional<Time> a, std::optional<Time> b) { return !a ? b : !b ? a : std::optional{std::min(*a, *b)}; };
   while (!stopping_) {
-    if (const auto next = scheduler_.next_change()) changed_.wait_until(lock, *next);
+    if (const auto next = sooner(scheduler_.next_change(), next_instance_change())) changed_.wait_until(lock, *next);
     else changed_.wait(lock);
     if (const auto next = scheduler_.next_change(); !stopping_ && next && *next <= now()) carry_out(lock, scheduler_.apply(Tick{}, now()));
+    if (const auto next = next_instance_change(); !stopping_ && next && *next <= now()) {
+      lock.unlock();
+      keep_instances();
+      lock.lock();
+    }
   }
-}
-
-void Compute::apply(const Event& event) {
-  std::unique_lock lock(mutex_);
-  carry_out(lock, scheduler_.apply(event, now()));
 }
 
 void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<Decision>& decisions) {
@@ -101,19 +114,25 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
 }
 
 void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
-  if (starts_.empty() || !placed_) return;
+  if (starts_.empty() || !calls_.placed) return;
   const auto starts = std::exchange(starts_, {});
-  const auto placed = placed_;
+  const auto placed = calls_.placed;
   lock.unlock();
   for (const auto& start : starts) placed(start.job, start.place);
   lock.lock();
 }
 
 void Compute::queue(const std::string& job, const std::string& target, const Need& need) {
-  apply(JobQueued{job, target, need});
+  auto wanted = need;
+  std::unique_lock lock(mutex_);
+  if (const auto known = targets_.find(target); known != targets_.end() && known->second.target.low_priority) wanted.tier = Tier::spot;
+  carry_out(lock, scheduler_.apply(JobQueued{job, target, wanted}, now()));
 }
 void Compute::gone(const std::string& job) {
-  apply(JobGone{job});
+  std::unique_lock lock(mutex_);
+  ended_.erase(job);
+  carry_out(lock, scheduler_.apply(JobGone{job}, now()));
+  go_on_restarting(lock);
 }
 
 void Compute::found(const std::string& job, const std::string& target, const Need& need,
@@ -145,7 +164,7 @@ Result<void> Compute::check_target(const std::string& name) const {
 Result<Resources> Compute::room_of(const std::string& target) const {
   const std::lock_guard lock(mutex_);
   LATHE_TRY(const auto* known, find(target));
-  return known->rules.local ? machine_ : known->rules.node;
+  return known->rules.local ? sizes_.machine() : known->rules.node;
 }
 
 TargetAnswer Compute::answer(const Known& known) const {
@@ -156,21 +175,39 @@ TargetAnswer Compute::answer(const Known& known) const {
   out.queued_jobs = static_cast<std::int64_t>(scheduler_.waiting(target.name));
   out.running_jobs = static_cast<std::int64_t>(scheduler_.running(target.name));
   if (known.rules.local) {
-    out.node = machine_.words();
+    out.node = sizes_.machine().words();
     out.description = fmt::format("this machine as it is: {} jobs at once", known.rules.slots);
     return out;
   }
   out.size = target.size;
   out.node = known.rules.node.words();
-  out.min_instances = target.min_instances;
-  out.max_instances = target.max_instances;
-  out.idle_time_before_scale_down = target.idle_s;
+  out.min_instances = known.rules.min_nodes;
+  out.max_instances = known.rules.max_nodes;
+  if (!target.is_instance()) {
+    out.tier = target.low_priority ? "low_priority" : "dedicated";
+    out.idle_time_before_scale_down = target.idle_s;
+  } else {
+    const auto& instance = target.instance;
+    out.state = state_of(known);
+    if (out.state == "Starting" || out.state == "Restarting")
+      out.waiting_for = fmt::format("{} to be free on this machine ({} are): `lathe compute list-usage` shows who has it", known.rules.node.words(),
+                                    scheduler_.free().words());
+    if (instance.idle_shutdown_s > 0) {
+      out.idle_time_before_shutdown = fmt::format("PT{}S", instance.idle_shutdown_s);
+      out.idle_time_before_shutdown_minutes = instance.idle_shutdown_s / 60;
+    }
+    if (!instance.schedules.empty()) out.schedules = json::Object{{"compute_start_stop", instance.schedules}};
+    out.last_operation = instance.last;
+    if (out.state != "Running" && out.state != "Stopped") out.last_operation->operation_status = "InProgress";
+  }
   out.node_state_counts = {{"idle", 0}, {"running", 0}, {"preparing", 0}, {"leaving", 0}, {"unusable", 0}};
   for (const auto& node : scheduler_.nodes(target.name)) {
-    const std::string state = node.job ? "running" : "idle";
+    const std::string state = !node.job ? "idle" : static_cast<std::int64_t>(out.nodes.size()) >= known.rules.max_nodes ? "leaving" : "running";
     ++out.node_state_counts[state];
-    out.nodes.push_back({node.name, state, node.job, to_iso8601(node.since)});
+    out.nodes.push_back({node.name, state, node.job, to_iso8601(node.since), {node.gpus.begin(), node.gpus.end()}});
   }
+  // Asked for, and waiting for room.
+  out.node_state_counts["preparing"] = std::max<std::int64_t>(known.rules.min_nodes - static_cast<std::int64_t>(out.nodes.size()), 0);
   out.current_node_count = static_cast<std::int64_t>(out.nodes.size());
   out.recent.assign(known.recent.begin(), known.recent.end());
   out.description = target.description;
@@ -184,6 +221,7 @@ Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, 
   Target base;
   LATHE_TRY(const auto named, json::get_string(document, "name"));
   if (!named) return fail(Code::invalid, "name: is missing");
+  const std::lock_guard changing(changing_);
   bool exists = false;
   {
     // As in Azure, creating what is there updates it.
@@ -193,21 +231,25 @@ Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, 
       exists = true;
     }
   }
-  LATHE_TRY(auto target, read_target(document, base, machine_, report));
+  LATHE_TRY(auto target, read_target(document, base, sizes_, report));
   LATHE_CHECK(json::refuse_if_strict(report, strict));
   if (exists && target.size != base.size)
-    return fail(Code::conflict, fmt::format("size: the nodes of {} are {}, and a cluster keeps its size: make another cluster", target.name, base.size));
+    return fail(Code::conflict, fmt::format("size: the nodes of {} are {}, and it keeps its size: make another", target.name, base.size));
   if (!exists) {
     target.created_by = user;
     target.created = now();
+    target.instance.last = {"Create", to_iso8601(target.created), "Succeeded", "User"};
   }
-  LATHE_TRY(const auto rules, rules_of(target, machine_));
+  // What schedules would have done before they were there is not made up for.
+  if (!exists || document.contains("schedules")) target.instance.acted = now();
+  LATHE_TRY(const auto rules, rules_of(target, sizes_, {}));
   LATHE_CHECK(db_.write([&](db::Connection& c) { return exists ? update_target(c, target) : insert_target(c, target); }));
   std::unique_lock lock(mutex_);
   auto& known = targets_[target.name];
   known.target = std::move(target);
   known.rules = rules;
-  carry_out(lock, scheduler_.apply(TargetPut{rules}, now()));
+  adapt_clusters(lock);
+  carry_out(lock, scheduler_.apply(TargetPut{targets_[rules.name].rules}, now()));
   auto out = answer(targets_[rules.name]);
   if (!report.empty()) out.report = std::move(report);
   return out;
@@ -235,6 +277,7 @@ std::vector<TargetAnswer> Compute::list() const {
 }
 
 Result<void> Compute::remove(const std::string& name) {
+  const std::lock_guard changing(changing_);
   {
     const std::lock_guard lock(mutex_);
     LATHE_TRY(const auto* known, find(name));
@@ -246,6 +289,7 @@ Result<void> Compute::remove(const std::string& name) {
   std::unique_lock lock(mutex_);
   carry_out(lock, scheduler_.apply(TargetGone{name}, now()));
   targets_.erase(name);
+  adapt_clusters(lock);
   return {};
 }
 

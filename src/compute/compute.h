@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "compute/gpu_use.h"
+#include "compute/gpus.h"
 #include "compute/scheduler.h"
 #include "compute/targets.h"
 #include "db/db.h"
@@ -19,9 +21,10 @@ namespace lathe::compute {
 
 struct NodeAnswer {
   std::string name;
-  std::string state;  ///< idle, running
+  std::string state;  ///< idle, running, leaving
   std::optional<std::string> job;
   std::string since;
+  std::vector<std::int64_t> gpus;
 };
 
 struct TargetAnswer {
@@ -29,10 +32,17 @@ struct TargetAnswer {
   std::string type;
   std::optional<std::string> size;
   std::string node;  ///< what a node has, in words
+  std::optional<std::string> tier;
   std::int64_t min_instances = 0;
   std::int64_t max_instances = 0;
   std::int64_t idle_time_before_scale_down = 0;
   std::string provisioning_state = "Succeeded";
+  std::optional<std::string> state;
+  std::optional<std::string> waiting_for;
+  std::optional<std::string> idle_time_before_shutdown;
+  std::optional<std::int64_t> idle_time_before_shutdown_minutes;
+  std::optional<json::Value> schedules;
+  std::optional<LastOperation> last_operation;
   std::int64_t current_node_count = 0;
   std::map<std::string, std::int64_t> node_state_counts;
   std::vector<NodeAnswer> nodes;
@@ -43,6 +53,33 @@ struct TargetAnswer {
   std::map<std::string, std::string> tags;
   std::optional<std::map<std::string, std::string>> creation_context;
   std::optional<json::Report> report;
+};
+
+/// Who has how much of one kind of resource.
+struct UsageAnswer {
+  std::string name;  ///< cores, memory, gpus
+  std::string unit;
+  double current_value = 0;
+  double limit = 0;
+  std::map<std::string, double> holders;  ///< "cluster cpu", "deployment churn/blue"
+};
+
+struct GpuAnswer {
+  std::int64_t number = 0;
+  std::string uuid;
+  std::string name;
+  double memory_gib = 0;
+  bool mig = false;
+  std::string state;  ///< free, held, outside
+  std::vector<std::string> holders;
+  std::vector<std::int64_t> outside;  ///< processes
+};
+
+/// A deployment's wish: `count` instances of the size `type`.
+struct Reservation {
+  std::string holder;  ///< "churn/blue"
+  std::string type;
+  std::int64_t count = 1;
 };
 
 /// All targets and the scheduler over them. Thread-safe.
@@ -56,13 +93,20 @@ class Compute {
   /// Called without a lock held, on the thread that
   /// brought the event about or on the timer's.
   using Placed = std::function<void(const std::string& job, const Place& place)>;
+  struct Calls {
+    Placed placed;
+    /// Ends a running job, which has failed then for the reason that `why` says; without one it was canceled.
+    std::function<void(const std::string& job, const std::string& why)> end;
+    /// The job to which a process of this machine belongs, or none.
+    std::function<std::optional<std::string>(int pid)> owner;
+  };
 
-  /// Reads the targets from the store. Nothing is scheduled before `start`.
-  static Result<std::unique_ptr<Compute>> open(db::Database& db, const Resources& machine);
+  /// Reads the targets from the store. Nothing is scheduled before `start`. `gpus` outlives it.
+  static Result<std::unique_ptr<Compute>> open(db::Database& db, Sizes sizes, const Gpus& gpus);
   ~Compute();
 
-  /// Begins to place jobs: `found` first, for what runs already.
-  void start(Placed placed);
+  /// Begins to place jobs: `found` first, for what runs already. Looks who uses the GPUs before, and then every second.
+  void start(Calls calls);
   /// No job is placed any more when this has returned, but for one that another thread is placing now.
   void stop();
 
@@ -82,16 +126,36 @@ class Compute {
   std::vector<TargetAnswer> list() const;
   /// Errors: `conflict` — jobs run or wait there.
   Result<void> remove(const std::string& name);
-  std::vector<Size> list_sizes() const { return sizes(machine_); }
+  std::vector<Size> list_sizes() const { return sizes_.list(); }
+
+  /// Errors: `conflict` — it is no compute instance. A start that finds no room waits for it.
+  enum class Operation { start, stop, restart };
+  Result<TargetAnswer> operate(const std::string& name, Operation operation);
+
+  /// All deployments that reserve something, whenever one has changed; what is not among them is given back.
+  void reserve(const std::vector<Reservation>& all);
+  /// What a deployment holds, or waits for, in words; empty when it reserves nothing.
+  std::string reserved(const std::string& holder) const;
+  /// What a deployment of this size would get. Errors: `invalid` — it can never be.
+  Result<json::Report> check_reservation(const Reservation& wish) const;
+
+  std::vector<UsageAnswer> usage() const;
+  std::vector<GpuAnswer> gpus() const;
+  const Gpus& inventory() const { return gpus_; }
 
  private:
   struct Known {
     Target target;
     Rules rules;
     std::deque<std::string> recent;
+    bool restarting = false;
   };
-  Compute(db::Database& db, const Resources& machine) : db_(db), machine_(machine), scheduler_(machine) {}
-  void apply(const Event& event);
+  struct Reserved {
+    Reservation wish;
+    Rules rules;
+  };
+  Compute(db::Database& db, Sizes sizes, const Gpus& gpus)
+      : db_(db), sizes_(std::move(sizes)), gpus_(gpus), scheduler_(sizes_.machine()) {}
   struct Start {
     std::string job;
     Place place;
@@ -101,17 +165,51 @@ class Compute {
   void keep_time();
   TargetAnswer answer(const Known& known) const;
   Result<const Known*> find(const std::string& name) const;
+  Result<Known*> find_instance(const std::string& name);
+  /// What the scheduler should know before jobs: deployments and instances come first.
+  void put_all(std::unique_lock<std::mutex>& lock);
+  Result<Rules> rules_for(const Target& target) const;
+
+  /// What instances and deployments keep from clusters of elastic sizes; and these clusters' nodes adapted to it.
+  Resources reserved_total() const;
+  void adapt_clusters(std::unique_lock<std::mutex>& lock);
+
+  std::string state_of(const Known& known) const;
+  std::optional<Time> idle_since(const Known& known) const;
+  std::optional<Time> next_instance_change() const;
+  /// Does what schedules and idle times ask for. Neither lock is held.
+  void keep_instances();
+  /// Starts or stops it, and writes that down. `acted`: up to when its schedules are done. Needs `changing_` alone.
+  Result<void> change_instance(const std::string& name, Operation operation, const std::string& trigger, std::optional<Time> acted);
+  void put_instance(std::unique_lock<std::mutex>& lock, const std::string& name);
+  void go_on_restarting(std::unique_lock<std::mutex>& lock);
+
+  void watch_gpus();
+  void look_at_gpus();
+  GpuHolds gpu_holds() const;
 
   db::Database& db_;
-  Resources machine_;
+  Sizes sizes_;
+  const Gpus& gpus_;
+  std::mutex changing_;  ///< one change of a target at a time, to the store and here; taken before the other
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  bool started_ = false;
   bool stopping_ = false;
   Scheduler scheduler_;
   std::map<std::string, Known> targets_;
-  Placed placed_;
+  std::map<std::string, Reserved> reserved_;  ///< by holder
+  std::map<int, std::vector<int>> foreign_;   ///< GPUs that others use, and their processes
+  std::map<int, std::set<int>> seen_;         ///< what the last look found foreign
+  bool looked_ = false;
+  bool gpus_unknown_ = false;  ///< of the thread that looks
+  std::condition_variable gpu_pause_;
+  std::set<std::string> ended_;               ///< jobs that had too much of a GPU
+  Calls calls_;
   std::vector<Start> starts_;  ///< decided, not handed out yet
+  std::optional<Time> retry_;  ///< when the store did not take an instance's change
   std::thread timer_;
+  std::thread gpu_watch_;
 };
 
 void add_routes(http::Router& router, Compute& compute);
@@ -123,8 +221,9 @@ namespace lathe::json {
 template <>
 struct Fields<compute::NodeAnswer> {
   static constexpr std::string_view name = "Node";
-  static constexpr auto list = std::tuple{field("name", &compute::NodeAnswer::name), field("state", &compute::NodeAnswer::state, "idle or running"),
-                                          field("job", &compute::NodeAnswer::job), field("since", &compute::NodeAnswer::since)};
+  static constexpr auto list = std::tuple{field("name", &compute::NodeAnswer::name), field("state", &compute::NodeAnswer::state, "idle, running or leaving"),
+                                          field("job", &compute::NodeAnswer::job), field("since", &compute::NodeAnswer::since),
+                                          field("gpus", &compute::NodeAnswer::gpus, "numbers, as list-gpus has them")};
 };
 
 template <>
@@ -132,13 +231,36 @@ struct Fields<compute::TargetAnswer> {
   static constexpr std::string_view name = "Compute";
   using T = compute::TargetAnswer;
   static constexpr auto list = std::tuple{
-      field("name", &T::name), field("type", &T::type, "amlcompute or local"), field("size", &T::size),
-      field("node", &T::node, "what a node has here"), field("min_instances", &T::min_instances), field("max_instances", &T::max_instances),
+      field("name", &T::name), field("type", &T::type, "amlcompute, computeinstance or local"), field("size", &T::size),
+      field("node", &T::node, "what a node has here"), field("tier", &T::tier, "dedicated or low_priority"), field("min_instances", &T::min_instances), field("max_instances", &T::max_instances),
       field("idle_time_before_scale_down", &T::idle_time_before_scale_down, "seconds"), field("provisioning_state", &T::provisioning_state),
+      field("state", &T::state, "of an instance: Running, Stopped, Starting, Stopping, Restarting"),
+      field("waiting_for", &T::waiting_for, "while an instance that was started has no room"),
+      field("idle_time_before_shutdown", &T::idle_time_before_shutdown, "ISO 8601 duration"),
+      field("idle_time_before_shutdown_minutes", &T::idle_time_before_shutdown_minutes), field("schedules", &T::schedules),
+      field("last_operation", &T::last_operation),
       field("current_node_count", &T::current_node_count), field("node_state_counts", &T::node_state_counts), field("nodes", &T::nodes),
       field("queued_jobs", &T::queued_jobs), field("running_jobs", &T::running_jobs),
       field("recent", &T::recent, "what its nodes did and why, newest last"), field("description", &T::description), field("tags", &T::tags),
       field("creation_context", &T::creation_context), field("report", &T::report, "fields that were not plainly honoured")};
+};
+
+template <>
+struct Fields<compute::UsageAnswer> {
+  static constexpr std::string_view name = "ComputeUsage";
+  using T = compute::UsageAnswer;
+  static constexpr auto list = std::tuple{field("name", &T::name, "cores, memory or gpus"), field("unit", &T::unit),
+                                          field("current_value", &T::current_value), field("limit", &T::limit),
+                                          field("holders", &T::holders, "who has how much")};
+};
+template <>
+struct Fields<compute::GpuAnswer> {
+  static constexpr std::string_view name = "Gpu";
+  using T = compute::GpuAnswer;
+  static constexpr auto list = std::tuple{field("number", &T::number), field("uuid", &T::uuid), field("name", &T::name),
+                                          field("memory_gib", &T::memory_gib, "0: unknown"), field("mig", &T::mig, "an instance of a GPU that is split"),
+                                          field("state", &T::state, "free, held, or outside: used by processes that do not hold it"),
+                                          field("holders", &T::holders), field("outside", &T::outside, "numbers of those processes")};
 };
 
 }  // namespace lathe::json

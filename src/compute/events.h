@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -20,6 +21,8 @@ struct Rules {
   std::int64_t max_nodes = 1;
   std::int64_t slots = 0;
   std::chrono::seconds idle{120};
+  /// Its nodes are what a person or a service keeps (a compute instance, a deployment): they come before jobs' nodes.
+  bool holds = false;
 };
 
 /// Azure's `queue_settings.job_tier`, the lowest first. A spot job gives way to others.
@@ -65,8 +68,12 @@ struct JobFound {
 struct JobGone {
   std::string job;
 };               ///< ended, or no longer waiting
+/// Used by processes outside: not given out.
+struct GpusBusy {
+  std::set<int> gpus;
+};
 struct Tick {};  ///< time has passed
-using Event = std::variant<TargetPut, TargetGone, JobQueued, JobFound, JobGone, Tick>;
+using Event = std::variant<TargetPut, TargetGone, JobQueued, JobFound, JobGone, GpusBusy, Tick>;
 
 struct NodeStarted {
   std::string target;

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -27,21 +26,13 @@ std::int64_t cgroup_memory_limit() {
   return INT64_MAX;
 }
 
-std::int64_t count_gpus() {
-  std::error_code error;
-  std::int64_t count = 0;
-  for (auto it = std::filesystem::directory_iterator("/proc/driver/nvidia/gpus", error);
-       !error && it != std::filesystem::directory_iterator(); it.increment(error))
-    ++count;
-  return count;
-}
-
 }  // namespace
 
 Resources& Resources::operator+=(const Resources& other) {
   cores += other.cores;
   memory_bytes += other.memory_bytes;
   gpus += other.gpus;
+  gpu_share += other.gpu_share;
   return *this;
 }
 
@@ -49,24 +40,25 @@ Resources& Resources::operator-=(const Resources& other) {
   cores -= other.cores;
   memory_bytes -= other.memory_bytes;
   gpus -= other.gpus;
+  gpu_share -= other.gpu_share;
   return *this;
 }
 
 std::string Resources::words() const {
   std::string out = fmt::format("{} core{}, {:.4g} GiB", cores, cores == 1 ? "" : "s",
                                 static_cast<double>(memory_bytes) / static_cast<double>(1 << 30));
-  if (gpus > 0) out += fmt::format(", {} GPU{}", gpus, gpus == 1 ? "" : "s");
+  if (const auto count = gpu_count(); count > 0) out += fmt::format(", {:.3g} GPU{}", count, count > 1 ? "s" : "");
   return out;
 }
 
-Resources this_machine() {
+Resources this_machine(std::int64_t gpus) {
   Resources out;
   cpu_set_t set;
   CPU_ZERO(&set);
   out.cores = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : ::sysconf(_SC_NPROCESSORS_ONLN);
   const std::int64_t physical = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
   out.memory_bytes = std::min(physical, cgroup_memory_limit());
-  out.gpus = count_gpus();
+  out.gpus = gpus;
   return out;
 }
 

@@ -1,3 +1,4 @@
+#include "base/text.h"
 #include "compute/compute.h"
 
 namespace lathe::compute {
@@ -9,14 +10,22 @@ struct SizeAnswer {
   std::string name;
   std::int64_t cores = 0;
   double memory_gib = 0;
-  std::int64_t gpus = 0;
+  double gpus = 0;
   std::string here;
+  std::string from;
 };
 struct SizeList {
   std::vector<SizeAnswer> value;
 };
 struct NodeList {
   std::vector<NodeAnswer> value;
+};
+struct UsageList {
+  std::vector<UsageAnswer> value;
+};
+struct GpuList {
+  std::vector<GpuAnswer> value;
+  std::string source;
 };
 
 }  // namespace lathe::compute
@@ -34,7 +43,8 @@ struct Fields<compute::SizeAnswer> {
   using T = compute::SizeAnswer;
   static constexpr auto list = std::tuple{field("name", &T::name), field("cores", &T::cores, "what the name stands for"),
                                           field("memory_gib", &T::memory_gib), field("gpus", &T::gpus),
-                                          field("here", &T::here, "what a node of it gets on this machine")};
+                                          field("here", &T::here, "what a node of it gets on this machine at most"),
+                                          field("from", &T::from, "machine, administrator or azure")};
 };
 template <>
 struct Fields<compute::SizeList> {
@@ -47,6 +57,17 @@ struct Fields<compute::NodeList> {
   static constexpr auto list = std::tuple{field("value", &compute::NodeList::value)};
 };
 
+template <>
+struct Fields<compute::UsageList> {
+  static constexpr std::string_view name = "ComputeUsageList";
+  static constexpr auto list = std::tuple{field("value", &compute::UsageList::value)};
+};
+template <>
+struct Fields<compute::GpuList> {
+  static constexpr std::string_view name = "GpuList";
+  static constexpr auto list = std::tuple{field("value", &compute::GpuList::value), field("source", &compute::GpuList::source, "where the list comes from")};
+};
+
 }  // namespace lathe::json
 
 namespace lathe::compute {
@@ -55,11 +76,46 @@ using http::Call;
 using http::Method;
 using http::Right;
 
+namespace {
+
+std::string from_words(Size::From from) {
+  switch (from) {
+    case Size::From::machine: return "machine";
+    case Size::From::administrator: return "administrator";
+    case Size::From::azure: break;
+  }
+  return "azure";
+}
+
+void add_instance_routes(http::Router& router, Compute& compute) {
+  struct Verb {
+    const char* id;
+    const char* path;
+    const char* summary;
+    Compute::Operation operation;
+  };
+  static constexpr Verb kVerbs[] = {
+      {"compute_start", "/api/v1/compute/{name}/start", "Start a compute instance, as soon as there is room for it.", Compute::Operation::start},
+      {"compute_stop", "/api/v1/compute/{name}/stop", "Stop a compute instance, and end what runs on it.", Compute::Operation::stop},
+      {"compute_restart", "/api/v1/compute/{name}/restart", "Stop a compute instance and start it again.", Compute::Operation::restart}};
+  for (const auto& verb : kVerbs)
+    router.add_json({.id = verb.id, .method = Method::post, .path = verb.path, .right = Right::write, .summary = verb.summary},
+                    [&compute, operation = verb.operation](const Call& call) { return compute.operate(std::string(call.param("name")), operation); });
+}
+
+}  // namespace
+
 void add_routes(http::Router& router, Compute& compute) {
-  router.add_json({.id = "compute_list", .method = Method::get, .path = "/api/v1/compute", .right = Right::read, .summary = "All compute targets."},
-                  [&](const Call&) -> Result<TargetList> { return TargetList{compute.list()}; });
+  add_instance_routes(router, compute);
+  router.add_json({.id = "compute_list", .method = Method::get, .path = "/api/v1/compute", .right = Right::read, .summary = "All compute targets, or those of one type."},
+                  [&](const Call& call) -> Result<TargetList> {
+                    TargetList out{compute.list()};
+                    if (const auto type = to_lower(call.query("type").value_or("")); !type.empty())
+                      std::erase_if(out.value, [&](const TargetAnswer& target) { return target.type != type; });
+                    return out;
+                  });
   router.add_json({.id = "compute_create", .method = Method::post, .path = "/api/v1/compute", .right = Right::write,
-                   .summary = "Make a training cluster from an Azure amlcompute document, or update it."},
+                   .summary = "Make a training cluster or a compute instance from an Azure document, or update it."},
                   [&](const Call& call) -> Result<TargetAnswer> {
                     LATHE_TRY(const auto document, call.json_body());
                     return compute.create(document, call.query("strict") == "true", call.principal.user);
@@ -75,7 +131,7 @@ void add_routes(http::Router& router, Compute& compute) {
                     return compute.update(std::string(call.param("name")), document);
                   });
   router.add_json({.id = "compute_delete", .method = Method::del, .path = "/api/v1/compute/{name}", .right = Right::write,
-                   .summary = "Delete a cluster on which no job runs or waits."},
+                   .summary = "Delete a target on which no job runs or waits."},
                   [&](const Call& call) { return compute.remove(std::string(call.param("name"))); });
   router.add_json({.id = "compute_nodes", .method = Method::get, .path = "/api/v1/compute/{name}/nodes", .right = Right::read,
                    .summary = "The nodes of a cluster."},
@@ -89,9 +145,15 @@ void add_routes(http::Router& router, Compute& compute) {
                     SizeList out;
                     for (const auto& size : compute.list_sizes())
                       out.value.push_back({size.name, size.asked.cores, static_cast<double>(size.asked.memory_bytes) / static_cast<double>(1 << 30),
-                                           size.asked.gpus, size.given.words()});
+                                           size.asked.gpu_count(), size.given.words(), from_words(size.from)});
                     return out;
                   });
+  router.add_json({.id = "compute_usage", .method = Method::get, .path = "/api/v1/compute-usage", .right = Right::read,
+                   .summary = "Who has how much of this machine's cores, memory and GPUs."},
+                  [&](const Call&) -> Result<UsageList> { return UsageList{compute.usage()}; });
+  router.add_json({.id = "compute_gpus", .method = Method::get, .path = "/api/v1/compute-gpus", .right = Right::read,
+                   .summary = "This machine's GPUs, and who has them."},
+                  [&](const Call&) -> Result<GpuList> { return GpuList{compute.gpus(), compute.inventory().source()}; });
 }
 
 }  // namespace lathe::compute

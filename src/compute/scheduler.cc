@@ -16,14 +16,16 @@ Overloaded(F...) -> Overloaded<F...>;
 
 }  // namespace
 
-Scheduler::Scheduler(const Resources& machine) : free_(machine) {
-  for (int gpu = 0; gpu < machine.gpus; ++gpu) free_gpus_.insert(gpu);
-}
+Scheduler::Scheduler(const Resources& machine) : ledger_(machine) {}
 
 std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
   std::vector<Decision> out;
   std::visit(Overloaded{
-                 [&](const TargetPut& put) { targets_[put.rules.name].rules = put.rules; },
+                 [&](const TargetPut& put) {
+                   auto& target = targets_[put.rules.name];
+                   target.rules = put.rules;
+                   drop_unfit(target, out);
+                 },
                  [&](const TargetGone& gone) {
                    const auto found = targets_.find(gone.name);
                    if (found == targets_.end() || !found->second.queue.empty() || !found->second.running.empty()) return;
@@ -45,10 +47,14 @@ std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
                    auto& held = target.running[job.job];
                    for (const auto& given : job.nodes) {
                      held.push_back(given.name);
-                     if (target.rules.local || target.nodes.contains(given.name)) continue;
-                     target.nodes[given.name] = {given.name, job.job, now, given.gpus};
-                     for (const int gpu : given.gpus) free_gpus_.erase(gpu);
-                     free_ -= target.rules.node;
+                     if (target.rules.local) continue;
+                     if (const auto there = target.nodes.find(given.name); there != target.nodes.end()) {
+                       if (there->second.job) continue;
+                       // Started afresh, for the minimum, before it was known whose it is.
+                       ledger_.give_back(there->second.has, there->second.gpus);
+                     }
+                     target.nodes[given.name] = {given.name, job.job, now, given.gpus, target.rules.node};
+                     ledger_.take_again(target.rules.node, given.gpus);
                      const auto dash = given.name.rfind('-');
                      if (dash != std::string::npos)
                        target.next_number =
@@ -68,8 +74,13 @@ std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
                      if (node == target.nodes.end()) continue;
                      node->second.job.reset();
                      node->second.since = now;
+                     if (const auto why = unfit(target, node->second); !why.empty()) drop_node(target, name, why, out);
                    }
                    target.running.erase(ran);
+                 },
+                 [&](const GpusBusy& busy) {
+                   ledger_.set_busy(busy.gpus);
+                   for (auto& [name, target] : targets_) drop_unfit(target, out);
                  },
                  [](const Tick&) {},
              },
@@ -79,6 +90,7 @@ std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
 }
 
 void Scheduler::balance(Time now, std::vector<Decision>& out) {
+  for (auto& [name, target] : targets_) start_held(target, now, out);
   for (auto& [name, target] : targets_) place_waiting(target, now, out);
   for (auto& [name, target] : targets_) {
     if (target.rules.local) continue;
@@ -89,9 +101,33 @@ void Scheduler::balance(Time now, std::vector<Decision>& out) {
       if (static_cast<std::int64_t>(target.nodes.size()) <= target.rules.min_nodes) break;
       drop_node(target, node, fmt::format("idle for {} s", target.rules.idle.count()), out);
     }
-    while (static_cast<std::int64_t>(target.nodes.size()) < target.rules.min_nodes && target.rules.node.fits_in(free_))
+    while (static_cast<std::int64_t>(target.nodes.size()) < target.rules.min_nodes && ledger_.fits(target.rules.node))
       start_node(target, now, out);
   }
+}
+
+std::string Scheduler::unfit(const Target& target, const NodeView& node) const {
+  const auto used = std::find_if(node.gpus.begin(), node.gpus.end(), [&](int gpu) { return ledger_.busy(gpu); });
+  if (used != node.gpus.end()) return fmt::format("a process outside Lathe uses GPU {}", *used);
+  if (!(node.has == target.rules.node)) return fmt::format("nodes of {} have {} now", target.rules.name, target.rules.node.words());
+  if (static_cast<std::int64_t>(target.nodes.size()) <= target.rules.max_nodes) return {};
+  return target.rules.max_nodes == 0 ? "it was stopped" : fmt::format("{} may have {} nodes now", target.rules.name, target.rules.max_nodes);
+}
+
+void Scheduler::drop_unfit(Target& target, std::vector<Decision>& out) {
+  if (target.rules.local) return;
+  std::vector<std::string> names;
+  for (const auto& [name, node] : target.nodes)
+    if (!node.job) names.push_back(name);
+  for (const auto& name : names)
+    if (const auto why = unfit(target, target.nodes[name]); !why.empty()) drop_node(target, name, why, out);
+}
+
+void Scheduler::start_held(Target& target, Time now, std::vector<Decision>& out) {
+  if (!target.rules.holds) return;
+  while (static_cast<std::int64_t>(target.nodes.size()) < target.rules.min_nodes &&
+         (ledger_.fits(target.rules.node) || make_room(target, 1, out)))
+    start_node(target, now, out);
 }
 
 void Scheduler::place_waiting(Target& target, Time now, std::vector<Decision>& out) {
@@ -123,9 +159,7 @@ std::vector<std::string> Scheduler::take_nodes(Target& target, std::int64_t coun
       std::count_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
   const auto missing = std::max<std::int64_t>(count - idle, 0);
   if (static_cast<std::int64_t>(target.nodes.size()) + missing > target.rules.max_nodes) return {};
-  Resources room;
-  for (std::int64_t i = 0; i < missing; ++i) room += target.rules.node;
-  if (!room.fits_in(free_) && !make_room(target, room, out)) return {};
+  if (!ledger_.fits(target.rules.node, missing) && !make_room(target, missing, out)) return {};
   for (std::int64_t i = 0; i < missing; ++i) start_node(target, now, out);
   std::vector<std::string> taken;
   for (const auto& [name, node] : target.nodes)
@@ -135,46 +169,48 @@ std::vector<std::string> Scheduler::take_nodes(Target& target, std::int64_t coun
 
 void Scheduler::start_node(Target& target, Time now, std::vector<Decision>& out) {
   const auto name = fmt::format("{}-{}", target.rules.name, target.next_number++);
-  auto& node = target.nodes[name] = {name, std::nullopt, now, {}};
-  while (static_cast<std::int64_t>(node.gpus.size()) < target.rules.node.gpus && !free_gpus_.empty())
-    node.gpus.push_back(free_gpus_.extract(free_gpus_.begin()).value());
-  free_ -= target.rules.node;
+  target.nodes[name] = {name, std::nullopt, now, ledger_.take(target.rules.node), target.rules.node};
   out.push_back(NodeStarted{target.rules.name, name});
 }
 
 /// Lets idle nodes of other clusters go, those that are idle the longest first, if that is enough.
-bool Scheduler::make_room(const Target& wanting, const Resources& room, std::vector<Decision>& out) {
+bool Scheduler::make_room(const Target& wanting, std::int64_t count, std::vector<Decision>& out) {
   struct Candidate {
     Time since;
     Target* target;
     std::string node;
   };
   std::vector<Candidate> candidates;
-  Resources possible = free_;
+  Resources possible = ledger_.free();
   for (auto& [name, target] : targets_) {
     if (&target == &wanting || target.rules.local) continue;
     auto spare = static_cast<std::int64_t>(target.nodes.size()) - target.rules.min_nodes;
     for (const auto& [node, view] : target.nodes) {
       if (view.job || spare <= 0) continue;
       --spare;
-      possible += target.rules.node;
+      const auto shared = std::max(possible.gpu_share, view.has.gpu_share);
+      possible += view.has;
+      possible.gpu_share = shared;
       candidates.push_back({view.since, &target, node});
     }
   }
+  auto room = wanting.rules.node;
+  room.cores *= count;
+  room.memory_bytes *= count;
+  room.gpus *= count;
   if (!room.fits_in(possible)) return false;
   std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.since < b.since; });
   for (const auto& candidate : candidates) {
-    if (room.fits_in(free_)) break;
+    if (ledger_.fits(wanting.rules.node, count)) break;
     drop_node(*candidate.target, candidate.node, fmt::format("made room for {}", wanting.rules.name), out);
   }
-  return true;
+  return ledger_.fits(wanting.rules.node, count);
 }
 
 void Scheduler::drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out) {
   out.push_back(NodeLeft{target.rules.name, node, std::move(why)});
-  free_ += target.rules.node;
-  const auto& gpus = target.nodes[node].gpus;
-  free_gpus_.insert(gpus.begin(), gpus.end());
+  const auto& view = target.nodes[node];
+  ledger_.give_back(view.has, view.gpus);
   target.nodes.erase(node);
 }
 
@@ -216,12 +252,13 @@ std::string Scheduler::waiting_for(const std::string& job) const {
   std::string line = ahead == 0 ? "first in line" : fmt::format("{} ahead of it", ahead);
   if (target.rules.local)
     return fmt::format("waits for one of the {} places of the local compute ({})", target.rules.slots, line);
+  if (target.rules.max_nodes == 0) return fmt::format("waits for {} to be started ({})", target.rules.name, line);
   if (place->nodes > 1)
     return fmt::format("waits for {} nodes of {} at once ({})", place->nodes, target.rules.name, line);
   if (static_cast<std::int64_t>(target.nodes.size()) >= target.rules.max_nodes)
     return fmt::format("waits for a node of {}: all {} that it may have are busy ({})", target.rules.name, target.rules.max_nodes, line);
   return fmt::format("waits for {} to be free on this machine for another node of {} ({} are free; {})", target.rules.node.words(),
-                     target.rules.name, free_.words(), line);
+                     target.rules.name, ledger_.free().words(), line);
 }
 
 }  // namespace lathe::compute

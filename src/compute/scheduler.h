@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compute/events.h"
+#include "compute/ledger.h"
 
 /// Who runs where on this machine: a state machine without clock or I/O. Each event gives the decisions to carry out.
 ///
@@ -21,7 +22,8 @@ struct NodeView {
   std::string name;
   std::optional<std::string> job;  ///< none: idle
   Time since{};                    ///< of this state
-  std::vector<int> gpus;           ///< the machine's numbers of those that are the node's own
+  std::vector<int> gpus;           ///< the machine's numbers of those that it has, or shares
+  Resources has;                   ///< what it took of the machine
 };
 
 class Scheduler {
@@ -38,7 +40,7 @@ class Scheduler {
   std::size_t running(const std::string& target) const;
   /// One sentence on what a queued job waits for; empty when it does not wait.
   std::string waiting_for(const std::string& job) const;
-  const Resources& free() const { return free_; }
+  Resources free() const { return ledger_.free(); }
 
  private:
   struct Target {
@@ -54,15 +56,18 @@ class Scheduler {
   };
 
   void balance(Time now, std::vector<Decision>& out);
+  /// Why an idle node cannot stay: it is too many, of another size than its cluster's, or on a GPU that others use.
+  std::string unfit(const Target& target, const NodeView& node) const;
+  void drop_unfit(Target& target, std::vector<Decision>& out);
+  void start_held(Target& target, Time now, std::vector<Decision>& out);
   void place_waiting(Target& target, Time now, std::vector<Decision>& out);
   /// Idle nodes for a job that asks for `count`, after starting what is missing: all of them or none.
   std::vector<std::string> take_nodes(Target& target, std::int64_t count, Time now, std::vector<Decision>& out);
   void start_node(Target& target, Time now, std::vector<Decision>& out);
-  bool make_room(const Target& wanting, const Resources& room, std::vector<Decision>& out);
+  bool make_room(const Target& wanting, std::int64_t count, std::vector<Decision>& out);
   void drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out);
 
-  Resources free_;
-  std::set<int> free_gpus_;
+  Ledger ledger_;
   std::map<std::string, Target> targets_;
   std::map<std::string, std::string> target_of_;  ///< job -> target
 };

@@ -5,7 +5,7 @@
 namespace lathe::compute {
 namespace {
 
-constexpr Resources kMachine{2, std::int64_t{8} << 30, 0};
+const Sizes kMachine({2, std::int64_t{8} << 30, 0}, {});
 
 Result<Target> read(const char* text, json::Report& report) {
   return read_target(json::parse_object(text).value(), Target{}, kMachine, report);
@@ -22,11 +22,11 @@ TEST(ComputeDocument, AzuresExampleIsReadAndWhatChangesIsSaid) {
       "idle_time_before_scale_down":60,"tier":"low_priority","location":"westus"})", report).value();
   EXPECT_EQ(target.max_instances, 2);
   EXPECT_EQ(target.idle_s, 60);
-  ASSERT_EQ(report.size(), 3U);
-  EXPECT_EQ(report[0].field, "size");
-  EXPECT_EQ(report[0].verdict, "substituted");
-  EXPECT_EQ(report[1].field, "tier");
-  EXPECT_EQ(report[2].field, "location");
+  EXPECT_TRUE(target.low_priority);
+  ASSERT_EQ(report.size(), 2U);
+  EXPECT_EQ(report[0].field, "location");
+  EXPECT_EQ(report[1].field, "size");
+  EXPECT_EQ(report[1].verdict, "substituted");
 }
 
 TEST(ComputeDocument, ErrorsBeginWithTheField) {
@@ -36,6 +36,46 @@ TEST(ComputeDocument, ErrorsBeginWithTheField) {
   EXPECT_EQ(error(R"({"name":"c","max_instances":"many"})"), "max_instances: must be a whole number, not \"many\"");
   EXPECT_EQ(error(R"({"name":"c","max_instance":2})").substr(0, 13), "max_instance:");
   EXPECT_EQ(error(R"({"name":"c","type":"kubernetes"})").substr(0, 5), "type:");
+}
+
+TEST(ComputeDocument, AComputeInstanceIsReadWithItsSchedules) {
+  json::Report report;
+  const auto target = read(R"({"$schema":"https://azuremlschemas.azureedge.net/latest/computeInstance.schema.json","name":"ci","type":"ComputeInstance",
+      "size":"cpu-1","idle_time_before_shutdown_minutes":30,"setup_scripts":{},"schedules":{"compute_start_stop":[
+      {"action":"stop","trigger":{"type":"cron","start_time":"2021-03-10T21:21:07","time_zone":"Pacific Standard Time","expression":"0 18 * * *"}}]}})",
+                           report).value();
+  EXPECT_TRUE(target.is_instance());
+  EXPECT_EQ(target.instance.idle_shutdown_s, 1800);
+  EXPECT_EQ(target.instance.read.size(), 1U);
+  ASSERT_EQ(report.size(), 1U);
+  EXPECT_EQ(report[0].field, "setup_scripts");
+  const auto rules = rules_of(target, kMachine, {}).value();
+  EXPECT_EQ(std::pair(rules.min_nodes, rules.max_nodes), (std::pair<std::int64_t, std::int64_t>{1, 1}));
+  EXPECT_TRUE(rules.holds);
+}
+
+TEST(ComputeDocument, AnInstanceThatAsksForMoreThanThereIsGetsHalf) {
+  json::Report report;
+  auto target = read(R"({"name":"ci","type":"computeinstance","size":"STANDARD_DS3_v2"})", report).value();
+  EXPECT_EQ(rules_of(target, kMachine, {})->node, (Resources{1, std::int64_t{4} << 30, 0}));
+  target.instance.wanted = false;
+  EXPECT_EQ(rules_of(target, kMachine, {})->max_nodes, 0);
+}
+
+TEST(ComputeDocument, FieldsOfTheOtherTypeAreRefused) {
+  EXPECT_EQ(error(R"({"name":"ci","type":"computeinstance","max_instances":2})"), "max_instances: goes with the type amlcompute, not with computeinstance");
+  EXPECT_EQ(error(R"({"name":"c","idle_time_before_shutdown":"PT30M"})").substr(0, 26), "idle_time_before_shutdown:");
+  EXPECT_EQ(error(R"({"name":"ci","type":"computeinstance","idle_time_before_shutdown":"soon"})").substr(0, 26), "idle_time_before_shutdown:");
+  EXPECT_EQ(error(R"({"name":"ci","type":"computeinstance","idle_time_before_shutdown":"PT30M","idle_time_before_shutdown_minutes":20})").substr(0, 26),
+            "idle_time_before_shutdown:");
+}
+
+TEST(ComputeDocument, ATargetKeepsItsType) {
+  json::Report report;
+  Target base;
+  base.name = "c";
+  base.size = "all";
+  EXPECT_EQ(read_target(json::parse_object(R"({"type":"computeinstance"})").value(), base, kMachine, report).error().code, Code::conflict);
 }
 
 TEST(ComputeDocument, AnUpdateKeepsWhatItDoesNotName) {

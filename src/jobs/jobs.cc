@@ -7,6 +7,7 @@
 #include "jobs/gang.h"
 #include "jobs/mpi.h"
 #include "jobs/verdict.h"
+#include "process/owner.h"
 #include "tracking/tracking.h"
 
 namespace lathe::jobs {
@@ -439,6 +440,8 @@ void Jobs::look_at(const std::string& name) {
   if (gang.running) return;
 
   auto event = gang.event;
+  // Stopped for a reason that stands in its row already: then it has failed.
+  if (event == Event::stopped && !job.error.empty()) event = Event::broke;
   note_ends(job, seen);
   if (const auto& decisive = seen[gang.cause.value_or(0)].end; decisive && decisive->code)
     job.exit_code = *decisive->code;
@@ -448,7 +451,7 @@ void Jobs::look_at(const std::string& name) {
       event = Event::broke;
     }
   } else if (event == Event::broke) {
-    job.error = why_failed(job, plan, seen, *gang.cause);
+    if (job.error.empty()) job.error = why_failed(job, plan, seen, *gang.cause);
   }
   for (const auto& folder : folders)
     if (auto cleaned = process::cleanup(folder); !cleaned)
@@ -550,6 +553,17 @@ Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor
   return answer(job);
 }
 
+Result<void> Jobs::fail_running(const std::string& name, const std::string& why) {
+  LATHE_TRY(const auto job, db_.write([&](db::Connection& c) -> Result<Job> {
+    LATHE_TRY(auto found, find_job(c, name));
+    if (found.state != State::running) return fail(Code::conflict, "the job does not run");
+    found.error = why;
+    LATHE_CHECK(move_job(c, found, State::running));
+    return found;
+  }));
+  return jobs::stop(launcher_.node_folders(job, plan_of(job).value_or(Plan{})));
+}
+
 Result<JobAnswer> Jobs::archive(const std::string& name, bool archived) {
   LATHE_CHECK(db_.write([&](db::Connection& c) { return set_archived(c, name, archived); }));
   return show(name);
@@ -567,7 +581,19 @@ Result<void> Jobs::start() {
     const std::lock_guard lock(mutex_);
     if (waiting_.contains(name)) queued.push_back(name);
   }
-  compute_.start([this](const std::string& job, const compute::Compute::Place& place) { placed(job, place); });
+  compute::Compute::Calls calls;
+  calls.placed = [this](const std::string& job, const compute::Compute::Place& place) { placed(job, place); };
+  calls.end = [this](const std::string& job, const std::string& why) {
+    const auto ended = why.empty() ? Result<void>(cancel(job, "compute").map([](const JobAnswer&) {})) : fail_running(job, why);
+    if (!ended && ended.error().code != Code::conflict) log::error("a job could not be ended job={} why={}", job, ended.error().message);
+  };
+  calls.owner = [this](int pid) -> std::optional<std::string> {
+    const auto run = process::run_of(pid);
+    const auto below = run ? run->lexically_relative(launcher_.root()) : std::filesystem::path();
+    if (below.empty() || *below.begin() == "..") return std::nullopt;
+    return below.begin()->string();
+  };
+  compute_.start(std::move(calls));
   for (const auto& name : queued) admit(name);
   return {};
 }

@@ -70,6 +70,8 @@ class Jobs {
   Result<Page> list(const Wanted& wanted);
   /// Answers at once with the new state. Errors: `not_found`; `conflict` — it has ended.
   Result<JobAnswer> cancel(const std::string& name, const std::string& actor);
+  /// Ends a running job, which has failed then, for the reason that `why` gives.
+  Result<void> fail_running(const std::string& name, const std::string& why);
   Result<JobAnswer> archive(const std::string& name, bool archived);
 
   /// Calls `wake`, which must not block, after each change of the job's state until the returned object goes.

@@ -216,6 +216,9 @@ Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, 
   spec.cwd = places.code();
   spec.limits.cores = static_cast<double>(launch.room.cores);
   spec.limits.memory_bytes = static_cast<std::uint64_t>(launch.room.memory_bytes);
+  if (launch.room.cores > 0)
+    for (const int minor : compute::denied_minors(options_.gpus, launch.job.nodes[node].gpus))
+      spec.denied_devices.push_back({process::kNvidiaMajor, static_cast<std::uint32_t>(minor)});
   spec.limits.pids = launch.room.cores > 0 ? 4096 : 0;
   spec.log_bytes = options_.log_bytes;
   spec.time_limit = std::chrono::seconds{launch.plan.timeout_s};
@@ -348,7 +351,7 @@ Variables Launcher::environment(const Launch& launch, std::size_t node) const {
   if (launch.room.cores > 0) {
     const auto processes = processes_on(spread, static_cast<std::int64_t>(node));
     out.emplace_back("OMP_NUM_THREADS", std::to_string(std::max<std::int64_t>(launch.room.cores / processes, 1)));
-    out.emplace_back("CUDA_VISIBLE_DEVICES", fmt::format("{}", fmt::join(given.gpus, ",")));
+    for (auto& variable : compute::gpu_environment(options_.gpus, given.gpus)) out.push_back(std::move(variable));
   }
   for (const auto& input : launch.plan.inputs) {
     if (input.url) out.emplace_back("LATHE_INPUT_URL_" + input.name, *input.url);

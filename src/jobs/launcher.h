@@ -8,6 +8,7 @@
 #include <string>
 
 #include "assets/blobs.h"
+#include "compute/gpus.h"
 #include "compute/machine.h"
 #include "jobs/job_store.h"
 #include "jobs/plan.h"
@@ -23,6 +24,7 @@ class Launcher {
     std::filesystem::path data;  ///< the data folder
     std::string certificate;     ///< the server's certificate when that is our own, else empty
     std::string tracking_url = {};
+    std::vector<compute::Gpu> gpus = {};  ///< this machine's
     std::uint64_t log_bytes = std::uint64_t{64} << 20;
     bool network = true;  ///< of jobs in a sandbox
     /// Whether a job that starts now runs in a sandbox; none: never.

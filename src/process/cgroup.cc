@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/text.h"
+#include "process/devices.h"
 
 namespace lathe::process {
 namespace {
@@ -115,6 +116,15 @@ void enable_controllers(const fs::path& base) {
   }
 }
 
+/// Tries it on a group that is gone again at once.
+bool can_deny(const std::string& parent) {
+  const auto trial = parent + "/trial-" + std::to_string(::getpid());
+  if (::mkdir(trial.c_str(), 0755) != 0) return false;
+  const bool works = deny_devices(trial, {{kNvidiaMajor, 0}}).has_value();
+  ::rmdir(trial.c_str());
+  return works;
+}
+
 std::string listed(const std::vector<std::string>& items) {
   std::string out;
   for (std::size_t i = 0; i < items.size(); ++i)
@@ -166,6 +176,8 @@ Cgroups probe() {
   }
   for (const auto& mount : mounts) {
     for (const auto& controller : mount.controllers) {
+      if (controller == "devices" && !mount.v2 && out.devices.empty())
+        if (const auto base = base_of(mount, controller); make_parent(base).empty()) out.devices = base / "lathe";
       const bool ours = std::find(kControllers.begin(), kControllers.end(), controller) != kControllers.end();
       if (mount.v2 || !ours || out.can_limit(controller)) continue;
       const auto base = base_of(mount, controller);
@@ -176,6 +188,7 @@ Cgroups probe() {
         why_not = wrong;
     }
   }
+  if (!out.v2.empty() && out.devices.empty() && ::geteuid() == 0) out.denies_devices = can_deny(out.v2);
   out.sentence = describe(out, why_not);
   return out;
 }

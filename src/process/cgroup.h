@@ -12,9 +12,12 @@ struct Cgroups {
   std::string v2;                           ///< parent on the cgroup2 hierarchy; empty: none
   std::vector<std::string> v2_controllers;  ///< those that groups below `v2` have
   std::map<std::string, std::string> v1;    ///< controller ("cpu", "memory", "pids") -> parent, where v2 lacks it
+  std::string devices;           ///< parent where v1's devices controller is ours; empty: none
+  bool denies_devices = false;   ///< the kernel takes programs that deny devices to groups below `v2`
   std::string sentence;  ///< for people: "memory and pids are limited by cgroup v2; cpu is not limited: ..."
 
   bool can_limit(const std::string& controller) const;
+  bool can_deny_devices() const { return !devices.empty() || denies_devices; }
 };
 
 /// Looks and makes the parent folders. In a cgroup of our own without other processes (systemd's Delegate=yes) this

@@ -79,6 +79,12 @@ void add_groups(SpecText& text, const Spec& spec, const Cgroups& groups, const s
     add_limits_v2(text, spec.limits, groups, group);
   }
   add_limits_v1(text, spec.limits, groups, name);
+  if (!spec.denied_devices.empty() && !groups.devices.empty()) {
+    const auto group = groups.devices + "/" + name;
+    text.add("group", group);
+    for (const auto& device : spec.denied_devices)
+      text.add("set", group + "/devices.deny\nc " + std::to_string(device.major) + ":" + std::to_string(device.minor) + " rwm");
+  }
   text.add("note", groups.sentence);
 }
 

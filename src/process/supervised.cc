@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -216,8 +217,15 @@ struct Begun {
 };
 
 Result<Begun> begin(const fs::path& folder, const Spec& spec, const Cgroups& groups, const fs::path& gate) {
-  LATHE_TRY(const auto text, print_spec(spec, groups, group_name(folder), gate));
+  const auto name = group_name(folder);
+  LATHE_TRY(const auto text, print_spec(spec, groups, name, gate));
   LATHE_TRY(auto lock, take_lock(folder));
+  if (!spec.denied_devices.empty() && groups.devices.empty() && groups.denies_devices) {
+    // The shim finds its group made, with what is denied in it.
+    const auto group = groups.v2 + "/" + name;
+    if (::mkdir(group.c_str(), 0755) != 0) return fail(errno_error("cannot make " + group));
+    LATHE_CHECK(deny_devices(group, spec.denied_devices));
+  }
   LATHE_CHECK(write_spec(folder / "spec", text));
   int ends[2];
   int gate_ends[2] = {-1, -1};

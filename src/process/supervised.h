@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "process/cgroup.h"
+#include "process/devices.h"
 
 /// Programs that outlive this server: each runs under its own lathe-shim, in a folder that says everything about it
 /// (src/shim/README.md). All functions are thread-safe and block shortly: call them on the worker pool.
@@ -58,6 +59,7 @@ struct Spec {
   std::vector<Bind> binds;
   std::vector<ResourceLimit> resource_limits;
   std::vector<Rank> ranks;  ///< none: one process. The first that fails ends the others
+  std::vector<Device> denied_devices;  ///< what it cannot open, where the groups `can_deny_devices`
   /// What is kept open as long as it runs: a lease that is given back with the shim's end.
   std::vector<int> kept_open;
   std::uint64_t log_bytes = std::uint64_t{64} << 20;  ///< of the log on disk, in all; the earliest part goes first

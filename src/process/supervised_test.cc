@@ -5,11 +5,13 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <fstream>
 
 #include "base/file.h"
+#include "process/owner.h"
 #include "process/testing.h"
 
 namespace lathe::process {
@@ -191,6 +193,43 @@ TEST(Supervised, ProcessLimitsHold) {
   EXPECT_NE(seen.end->code, 0);
   EXPECT_GT(seen.end->pids_refused, 0);
   EXPECT_EQ(log_of(run.path()).find("all"), std::string::npos);
+}
+
+TEST(Supervised, TheRunOfAProcessIsFoundAlsoWhenItHasDaemonised) {
+  const RunFolder run;
+  ASSERT_TRUE(start(run.path(), shell("setsid sh -c 'echo $$; exec sleep 60' & wait"), groups()));
+  EXPECT_EQ(run_of(pid_in_log(run)), run.path());
+  EXPECT_EQ(run_of(observe(run.path())->shim_pid), run.path());
+  EXPECT_EQ(run_of(::getpid()), std::nullopt);
+  EXPECT_EQ(run_of(1), std::nullopt);
+  EXPECT_EQ(run_of(1 << 30), std::nullopt);
+}
+
+/// A device file without a driver: what may open it is told that there is no device, what may not that it is not permitted.
+std::string opening_of(const std::filesystem::path& device, const Cgroups& with) {
+  const RunFolder run;
+  auto spec = shell("cat " + device.string());
+  spec.denied_devices = {{kNvidiaMajor, 7}, {kNvidiaMajor, 9}};
+  EXPECT_TRUE(start(run.path(), spec, with));
+  await_end(run.path());
+  return log_of(run.path());
+}
+
+TEST(Supervised, DeniedDevicesCannotBeOpenedAndOthersCan) {
+  const RunFolder folder;
+  const auto make = [&](unsigned minor) {
+    const auto path = folder.path() / ("nvidia" + std::to_string(minor));
+    return ::mknod(path.c_str(), S_IFCHR | 0666, makedev(kNvidiaMajor, minor)) == 0 && ::open(path.c_str(), O_RDONLY) < 0 && errno == ENXIO;
+  };
+  if (!groups().can_deny_devices() || !make(8) || !make(9)) GTEST_SKIP() << "devices cannot be made or denied here";
+  auto by_program = groups();
+  by_program.devices.clear();
+  by_program.denies_devices = !by_program.v2.empty() && groups().can_deny_devices();
+  for (const auto& with : {groups(), by_program}) {
+    if (!with.can_deny_devices()) continue;
+    EXPECT_NE(opening_of(folder.path() / "nvidia9", with).find("Operation not permitted"), std::string::npos) << with.sentence;
+    EXPECT_NE(opening_of(folder.path() / "nvidia8", with).find("No such device"), std::string::npos) << with.sentence;
+  }
 }
 
 TEST(Supervised, CgroupsAreGoneAfterwards) {

@@ -107,6 +107,10 @@ Result<std::vector<Deployment>> deployments(db::Connection& c, const std::string
   return db::all(c, kSql, read_deployment, endpoint);
 }
 
+Result<std::vector<Deployment>> every_deployment(db::Connection& c) {
+  return db::all(c, "SELECT " LATHE_DEPLOYMENT_COLUMNS " FROM deployment ORDER BY endpoint, name", read_deployment);
+}
+
 Result<std::vector<Deployment>> unsettled_deployments(db::Connection& c) {
   static constexpr auto kSql =
       "SELECT " LATHE_DEPLOYMENT_COLUMNS " FROM deployment WHERE state IN ('Creating', 'Updating') ORDER BY endpoint, name";

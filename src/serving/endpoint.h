@@ -74,6 +74,7 @@ Result<void> update_endpoint(db::Connection& c, const Endpoint& endpoint);
 Result<void> delete_endpoint(db::Connection& c, const std::string& name);
 
 Result<std::vector<Deployment>> deployments(db::Connection& c, const std::string& endpoint);
+Result<std::vector<Deployment>> every_deployment(db::Connection& c);
 Result<std::vector<Deployment>> unsettled_deployments(db::Connection& c);
 /// Errors: `not_found`, naming the nearest.
 Result<Deployment> find_deployment(db::Connection& c, const std::string& endpoint, const std::string& name);

@@ -63,8 +63,8 @@ std::string new_key() { return random_hex(kKeyBytes); }
 
 }  // namespace
 
-Serving::Serving(db::Database& db, assets::Models& models, DataPlaneOptions options)
-    : db_(db), models_(models), plane_(std::move(options), [this](const Reported& reported) { return settle(reported); }) {}
+Serving::Serving(db::Database& db, assets::Models& models, compute::Compute& compute, DataPlaneOptions options)
+    : db_(db), models_(models), compute_(compute), plane_(std::move(options), [this](const Reported& reported) { return settle(reported); }) {}
 
 Result<void> Serving::begin() {
   LATHE_CHECK(publish());
@@ -74,7 +74,16 @@ Result<void> Serving::begin() {
 Result<void> Serving::publish() {
   // One at a time, and read inside: an older document never follows a newer one.
   const std::lock_guard lock(publishing_);
-  LATHE_TRY(const auto document, db_.read([](db::Connection& c) { return desired_state(c); }));
+  std::vector<compute::Reservation> kept;
+  LATHE_TRY(const auto document, db_.read([&](db::Connection& c) -> Result<json::Value> {
+    LATHE_TRY(const auto all, every_deployment(c));
+    kept.clear();
+    for (const auto& each : all)
+      if (each.served && !each.spec.instance_type.empty())
+        kept.push_back({each.endpoint + "/" + each.name, each.spec.instance_type, each.spec.instance_count});
+    return desired_state(c);
+  }));
+  compute_.reserve(kept);
   return plane_.set_desired(document);
 }
 
@@ -172,6 +181,7 @@ DeploymentView Serving::view(const Deployment& deployment) const {
   out.format = deployment.spec.format;
   out.instance_count = deployment.spec.instance_count;
   out.instance_type = deployment.spec.instance_type;
+  if (auto words = compute_.reserved(deployment.endpoint + "/" + deployment.name); !words.empty()) out.reserved = std::move(words);
   out.request_settings.request_timeout_ms = deployment.spec.request_timeout_ms;
   out.provisioning_state = deployment.state;
   if (!deployment.error.empty()) out.error = deployment.error;

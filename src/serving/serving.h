@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "assets/models.h"
+#include "compute/compute.h"
 #include "db/db.h"
 #include "http/http.h"
 #include "serving/data_plane.h"
@@ -41,6 +42,7 @@ struct DeploymentView {
   std::string format;
   std::int64_t instance_count = 1;
   std::string instance_type;
+  std::optional<std::string> reserved;  ///< of this machine, in words
   RequestSettings request_settings;
   std::string provisioning_state;
   std::optional<std::string> error;
@@ -59,7 +61,8 @@ struct Credentials {
 /// Thread-safe; all functions block.
 class Serving {
  public:
-  Serving(db::Database& db, assets::Models& models, DataPlaneOptions options);
+  /// Deployments reserve room at `compute`.
+  Serving(db::Database& db, assets::Models& models, compute::Compute& compute, DataPlaneOptions options);
 
   /// Writes the desired state and adopts or starts the data plane; `start` waits for it. Errors: as DataPlane's.
   Result<void> begin();
@@ -112,6 +115,7 @@ class Serving {
 
   db::Database& db_;
   assets::Models& models_;
+  compute::Compute& compute_;
   std::mutex publishing_;
   DataPlane plane_;
 };
@@ -157,6 +161,7 @@ struct Fields<serving::DeploymentView> {
       field("format", &serving::DeploymentView::format, "xgboost or onnx"),
       field("instance_count", &serving::DeploymentView::instance_count),
       field("instance_type", &serving::DeploymentView::instance_type),
+      field("reserved", &serving::DeploymentView::reserved, "what of this machine it keeps from jobs, or waits for"),
       field("request_settings", &serving::DeploymentView::request_settings),
       field("provisioning_state", &serving::DeploymentView::provisioning_state, "Creating, Updating, Succeeded, Failed"),
       field("error", &serving::DeploymentView::error, "why it failed"),

@@ -67,12 +67,13 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
   if (type && *type != "managed")
     report.push_back({"type", "substituted", "by managed: predictions are answered on the server's machine"});
   LATHE_TRY(const auto instance_type, json::get_string(document, "instance_type"));
-  if (instance_type) {
-    deployment.spec.instance_type = *instance_type;
-    report.push_back({"instance_type", "substituted", "by the server's machine"});
-  }
+  if (instance_type) deployment.spec.instance_type = *instance_type;
   LATHE_TRY(const auto instances, number_between(document, "", "instance_count", 1, kMostInstances));
   if (instances) deployment.spec.instance_count = *instances;
+  if ((instance_type || instances) && !deployment.spec.instance_type.empty()) {
+    LATHE_TRY(const auto found, compute_.check_reservation({deployment.name, deployment.spec.instance_type, deployment.spec.instance_count}));
+    report.insert(report.end(), found.begin(), found.end());
+  }
   LATHE_CHECK(read_request_settings(document, deployment.spec, report));
   LATHE_TRY(const auto description, json::get_string(document, "description"));
   if (description) deployment.description = *description;

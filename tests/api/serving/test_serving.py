@@ -182,7 +182,7 @@ def test_what_cannot_be_honoured_is_said(server, models, tmp_path):
         refused = server.post(url, json=document)
         assert refused.status_code in (400, 404), (change, refused.text)
         assert word in refused.json()["detail"], (change, refused.text)
-    made = deploy(server, "said", "blue", models[0][0], instance_type="Standard_DS3_v2", environment="azureml:x@latest")
+    made = deploy(server, "said", "blue", models[0][0], instance_type="Standard_ND96asr_v4", environment="azureml:x@latest")
     assert {one["field"] for one in made["report"]} == {"instance_type", "environment"}
     assert server.get(f"{ENDPOINTS}/sad").status_code == 404
     assert "said" in server.get(f"{ENDPOINTS}/sad").json()["detail"]
