@@ -25,7 +25,9 @@ int year_of(std::int64_t seconds) {
   return static_cast<int>(year_month_day{floor<days>(sys_seconds{std::chrono::seconds{seconds}})}.year());
 }
 
-bool is_leap(int year) { return std::chrono::year{year}.is_leap(); }
+bool is_leap(int year) {
+  return std::chrono::year{year}.is_leap();
+}
 
 }  // namespace
 
@@ -43,7 +45,8 @@ class TzParser {
       if (!header(counts)) return broken();
     }
     const std::size_t wide = version_ >= '2' ? 8 : 4;
-    const auto [uts, stds, leaps, times, types, chars] = std::tuple{counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]};
+    const auto [uts, stds, leaps, times, types, chars] =
+        std::tuple{counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]};
     const auto size = times * (wide + 1) + types * 6 + chars + leaps * (wide + 4) + stds + uts;
     if (types == 0 || in_.size() < at_ + size) return broken();
     const auto index_at = at_ + times * wide;
@@ -114,7 +117,8 @@ class TzParser {
 
   bool digits(std::int64_t& value) {
     const auto begin = at_;
-    for (value = 0; at_ < in_.size() && std::isdigit(static_cast<unsigned char>(in_[at_])) != 0 && at_ - begin < 6; ++at_)
+    for (value = 0; at_ < in_.size() && std::isdigit(static_cast<unsigned char>(in_[at_])) != 0 && at_ - begin < 6;
+         ++at_)
       value = value * 10 + (in_[at_] - '0');
     return at_ > begin;
   }
@@ -186,7 +190,8 @@ std::int64_t TimeZone::offset_by_rule(std::int64_t utc) const {
 }
 
 std::int64_t TimeZone::offset_at(std::int64_t utc) const {
-  const auto after = std::upper_bound(changes_.begin(), changes_.end(), utc, [](auto time, const Change& change) { return time < change.at; });
+  const auto after = std::upper_bound(changes_.begin(), changes_.end(), utc,
+                                      [](auto time, const Change& change) { return time < change.at; });
   if (after == changes_.end()) return offset_by_rule(utc);
   return after == changes_.begin() ? first_offset_ : std::prev(after)->offset;
 }
@@ -207,7 +212,9 @@ Time TimeZone::utc(LocalSeconds local) const {
   return Time{std::chrono::seconds{utc}};
 }
 
-Result<TimeZone> TimeZone::parse(std::string_view content) { return TzParser(content).run(); }
+Result<TimeZone> TimeZone::parse(std::string_view content) {
+  return TzParser(content).run();
+}
 
 Result<TimeZone> TimeZone::find(std::string_view name) {
   namespace fs = std::filesystem;
@@ -226,8 +233,11 @@ Result<TimeZone> TimeZone::find(std::string_view name) {
     return parse(content);
   }
   if (!fs::exists(folder, error))
-    return fail(Code::invalid, fmt::format("this machine has no time zone files in {}: install tzdata, or use UTC", folder.string()));
-  return fail(Code::invalid, fmt::format("no time zone named \"{}\": name one as in \"Europe/Berlin\" or \"Pacific Standard Time\"", name));
+    return fail(Code::invalid,
+                fmt::format("this machine has no time zone files in {}: install tzdata, or use UTC", folder.string()));
+  return fail(
+      Code::invalid,
+      fmt::format("no time zone named \"{}\": name one as in \"Europe/Berlin\" or \"Pacific Standard Time\"", name));
 }
 
 }  // namespace lathe

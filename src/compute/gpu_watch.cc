@@ -44,7 +44,8 @@ void Compute::look_at_gpus() {
   if (!owner) return;
   const auto processes = gpus_.processes();
   if (!processes) {
-    if (!std::exchange(gpus_unknown_, true)) log::warn("who uses the GPUs is not known, so all are given out why={}", processes.error().message);
+    if (!std::exchange(gpus_unknown_, true))
+      log::warn("who uses the GPUs is not known, so all are given out why={}", processes.error().message);
     return;
   }
   gpus_unknown_ = false;
@@ -73,7 +74,9 @@ void Compute::look_at_gpus() {
     if (ended_.insert(one.job).second) excess.push_back(std::move(one));
   if (foreign != foreign_) {
     for (const auto& [gpu, pids] : foreign)
-      if (!foreign_.contains(gpu)) log::info("a process outside Lathe uses a GPU, which is not given out gpu={} pids={}", gpu, fmt::join(pids, ","));
+      if (!foreign_.contains(gpu))
+        log::info("a process outside Lathe uses a GPU, which is not given out gpu={} pids={}", gpu,
+                  fmt::join(pids, ","));
     foreign_ = std::move(foreign);
     carry_out(lock, scheduler_.apply(GpusBusy{busy}, now()));
   }
@@ -88,7 +91,10 @@ std::vector<GpuAnswer> Compute::gpus() const {
   const std::lock_guard lock(mutex_);
   std::vector<GpuAnswer> out;
   for (const auto& gpu : gpus_.list()) {
-    GpuAnswer answer{gpu.number, gpu.uuid, gpu.name, static_cast<double>(gpu.memory_bytes) / static_cast<double>(std::int64_t{1} << 30), gpu.mig, "free", {}, {}};
+    GpuAnswer answer{gpu.number, gpu.uuid,
+                     gpu.name,   static_cast<double>(gpu.memory_bytes) / static_cast<double>(std::int64_t{1} << 30),
+                     gpu.mig,    "free",
+                     {},         {}};
     const auto add = [&](const std::string& rules) {
       for (const auto& node : scheduler_.nodes(rules))
         if (std::find(node.gpus.begin(), node.gpus.end(), gpu.number) != node.gpus.end())

@@ -76,16 +76,19 @@ class Nvml final : public Gpus {
         find(nvml_.handle, {"nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetHandleByIndex"}) &&
         find(nvml_.uuid, {"nvmlDeviceGetUUID"}) && find(nvml_.name, {"nvmlDeviceGetName"}) &&
         find(nvml_.memory, {"nvmlDeviceGetMemoryInfo"}) && find(nvml_.minor, {"nvmlDeviceGetMinorNumber"}) &&
-        (find(nvml_.processes, {"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"}) ||
+        (find(nvml_.processes,
+              {"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"}) ||
          find(nvml_.processes_v1, {"nvmlDeviceGetComputeRunningProcesses"}));
     if (!complete) return fmt::format("{} lacks functions that Lathe needs", library);
     find(nvml_.mig_mode, {"nvmlDeviceGetMigMode"});
     find(nvml_.mig_count, {"nvmlDeviceGetMaxMigDeviceCount"});
     find(nvml_.mig_handle, {"nvmlDeviceGetMigDeviceHandleByIndex"});
-    if (const int code = nvml_.init(); code != nvml::kSuccess) return fmt::format("NVML does not start: {}", words(code));
+    if (const int code = nvml_.init(); code != nvml::kSuccess)
+      return fmt::format("NVML does not start: {}", words(code));
     begun_ = true;
     unsigned count = 0;
-    if (const int code = nvml_.count(&count); code != nvml::kSuccess) return fmt::format("NVML cannot count: {}", words(code));
+    if (const int code = nvml_.count(&count); code != nvml::kSuccess)
+      return fmt::format("NVML cannot count: {}", words(code));
     for (unsigned i = 0; i < count; ++i) {
       nvmlDevice_t device = nullptr;
       if (const int code = nvml_.handle(i, &device); code != nvml::kSuccess) {
@@ -135,7 +138,8 @@ class Nvml final : public Gpus {
   template <class F, class... Of>
   static std::string text(F function, Of... of) {
     std::array<char, 128> buffer{};
-    return function(of..., buffer.data(), static_cast<unsigned>(buffer.size() - 1)) == nvml::kSuccess ? buffer.data() : "";
+    return function(of..., buffer.data(), static_cast<unsigned>(buffer.size() - 1)) == nvml::kSuccess ? buffer.data()
+                                                                                                      : "";
   }
 
   std::string words(int code) const { return fmt::format("{} ({})", nvml_.error_string(code), code); }
@@ -150,7 +154,8 @@ class Nvml final : public Gpus {
         found.resize(std::max<std::size_t>(count, found.size()) + kSpare);
         continue;
       }
-      if (code != nvml::kSuccess) return fail(Code::unavailable, fmt::format("NVML does not tell who uses a GPU: {}", words(code)));
+      if (code != nvml::kSuccess)
+        return fail(Code::unavailable, fmt::format("NVML does not tell who uses a GPU: {}", words(code)));
       found.resize(count);
       break;
     }
@@ -173,7 +178,8 @@ class Nvml final : public Gpus {
 /// Of lines such as "Model: \t\t NVIDIA A100" the text behind the colon; empty when there is none.
 std::string value_of(std::string_view text, std::string_view key) {
   for (const auto line : split(text, '\n'))
-    if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ':') return std::string(trim(line.substr(key.size() + 1)));
+    if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ':')
+      return std::string(trim(line.substr(key.size() + 1)));
   return {};
 }
 
@@ -187,7 +193,8 @@ int number_or(std::string_view text, int otherwise) {
 std::vector<Gpu> from_proc(const std::string& folder) {
   std::set<fs::path> cards;
   std::error_code error;
-  for (auto it = fs::directory_iterator(folder, error); !error && it != fs::directory_iterator(); it.increment(error)) cards.insert(it->path());
+  for (auto it = fs::directory_iterator(folder, error); !error && it != fs::directory_iterator(); it.increment(error))
+    cards.insert(it->path());
   std::vector<Gpu> out;
   for (const auto& card : cards) {
     const auto text = read_file(card / "information").value_or("");
@@ -231,8 +238,10 @@ class Listed final : public Gpus {
       list_ = from_dev(places.dev);
       source_ = places.dev;
     }
-    if (list_.empty()) source_ = fmt::format("no NVIDIA GPU ({})", why_not);
-    else source_ += fmt::format(" ({}: memory and processes of GPUs are unknown)", why_not);
+    if (list_.empty())
+      source_ = fmt::format("no NVIDIA GPU ({})", why_not);
+    else
+      source_ += fmt::format(" ({}: memory and processes of GPUs are unknown)", why_not);
   }
 };
 
@@ -255,7 +264,8 @@ Gpus::Places gpu_places(const char* (*environment)(const char*)) {
   return places;
 }
 
-std::vector<std::pair<std::string, std::string>> gpu_environment(const std::vector<Gpu>& all, const std::vector<int>& numbers) {
+std::vector<std::pair<std::string, std::string>> gpu_environment(const std::vector<Gpu>& all,
+                                                                 const std::vector<int>& numbers) {
   std::vector<std::string> uuids;
   for (const int number : numbers)
     for (const auto& gpu : all)

@@ -10,7 +10,8 @@ namespace lathe::compute {
 namespace {
 
 Result<Schedule> read_schedule(const json::Object& document, const std::string& path, json::Report& report) {
-  static const std::vector<std::string> kFields = {"name", "action", "state", "status", "trigger", "schedule_id", "provisioning_state"};
+  static const std::vector<std::string> kFields = {
+      "name", "action", "state", "status", "trigger", "schedule_id", "provisioning_state"};
   for (const auto& member : document) {
     const std::string key(member.key().data(), member.key().size());
     if (std::find(kFields.begin(), kFields.end(), key) == kFields.end())
@@ -21,12 +22,14 @@ Result<Schedule> read_schedule(const json::Object& document, const std::string& 
   out.name = name.value_or("");
   LATHE_TRY(const auto action, json::get_string(document, "action"));
   const auto verb = to_lower(action.value_or(""));
-  if (verb != "start" && verb != "stop") return fail(Code::invalid, fmt::format("{}action: must be start or stop, not \"{}\"", path, action.value_or("")));
+  if (verb != "start" && verb != "stop")
+    return fail(Code::invalid, fmt::format("{}action: must be start or stop, not \"{}\"", path, action.value_or("")));
   out.action = verb == "start" ? Schedule::Action::start : Schedule::Action::stop;
   for (const char* key : {"state", "status"}) {
     LATHE_TRY(const auto state, json::get_string(document, key));
     const auto word = to_lower(state.value_or("enabled"));
-    if (word != "enabled" && word != "disabled") return fail(Code::invalid, fmt::format("{}{}: must be enabled or disabled, not \"{}\"", path, key, *state));
+    if (word != "enabled" && word != "disabled")
+      return fail(Code::invalid, fmt::format("{}{}: must be enabled or disabled, not \"{}\"", path, key, *state));
     out.enabled = out.enabled && word == "enabled";
   }
   LATHE_TRY(const auto* trigger, json::get_object(document, "trigger"));
@@ -53,7 +56,8 @@ Result<void> read_schedules(const json::Object& schedules, Instance& instance, j
   for (const auto& member : schedules) {
     const std::string key(member.key().data(), member.key().size());
     if (key != "compute_start_stop")
-      return fail(Code::invalid, fmt::format("schedules.{}: {}", key, unknown_name("field", key, {"compute_start_stop"})));
+      return fail(Code::invalid,
+                  fmt::format("schedules.{}: {}", key, unknown_name("field", key, {"compute_start_stop"})));
   }
   instance.schedules.clear();
   instance.read.clear();
@@ -61,7 +65,9 @@ Result<void> read_schedules(const json::Object& schedules, Instance& instance, j
   if (list == nullptr) return {};
   for (const auto& item : *list) {
     const auto path = fmt::format("schedules.compute_start_stop[{}].", instance.read.size());
-    if (!item.is_object()) return fail(Code::invalid, fmt::format("{}: must be a map, not {}", path.substr(0, path.size() - 1), json::kind_name(item)));
+    if (!item.is_object())
+      return fail(Code::invalid,
+                  fmt::format("{}: must be a map, not {}", path.substr(0, path.size() - 1), json::kind_name(item)));
     LATHE_TRY(auto schedule, read_schedule(item.get_object(), path, report));
     if (schedule.name.empty()) schedule.name = fmt::format("{}", instance.read.size() + 1);
     instance.read.push_back(std::move(schedule));
@@ -91,7 +97,8 @@ std::optional<Time> next_due(const Instance& instance, std::optional<Time> idle_
   };
   for (const auto& schedule : instance.read)
     if (schedule.enabled) take(schedule.trigger.next_after(instance.acted));
-  if (instance.wanted && instance.idle_shutdown_s > 0 && idle_since) take(*idle_since + std::chrono::seconds{instance.idle_shutdown_s});
+  if (instance.wanted && instance.idle_shutdown_s > 0 && idle_since)
+    take(*idle_since + std::chrono::seconds{instance.idle_shutdown_s});
   return soonest;
 }
 

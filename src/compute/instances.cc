@@ -11,9 +11,12 @@ constexpr std::chrono::seconds kStorePause{1};
 
 const char* name_of(Compute::Operation operation) {
   switch (operation) {
-    case Compute::Operation::start: return "Start";
-    case Compute::Operation::stop: return "Stop";
-    case Compute::Operation::restart: break;
+    case Compute::Operation::start:
+      return "Start";
+    case Compute::Operation::stop:
+      return "Stop";
+    case Compute::Operation::restart:
+      break;
   }
   return "Restart";
 }
@@ -23,8 +26,9 @@ const char* name_of(Compute::Operation operation) {
 Result<Compute::Known*> Compute::find_instance(const std::string& name) {
   LATHE_TRY(const auto* known, find(name));
   if (!known->target.is_instance())
-    return fail(Code::conflict, fmt::format("{} is {}: only compute instances are started and stopped", name,
-                                            known->rules.local ? "this machine" : "a cluster, whose nodes come and go by themselves"));
+    return fail(Code::conflict,
+                fmt::format("{} is {}: only compute instances are started and stopped", name,
+                            known->rules.local ? "this machine" : "a cluster, whose nodes come and go by themselves"));
   return &targets_.at(name);
 }
 
@@ -36,7 +40,8 @@ Result<TargetAnswer> Compute::operate(const std::string& name, Operation operati
   return show(name);
 }
 
-Result<void> Compute::change_instance(const std::string& name, Operation operation, const std::string& trigger, std::optional<Time> acted) {
+Result<void> Compute::change_instance(const std::string& name, Operation operation, const std::string& trigger,
+                                      std::optional<Time> acted) {
   Target target;
   bool changes = false;
   {
@@ -92,7 +97,8 @@ void Compute::go_on_restarting(std::unique_lock<std::mutex>& lock) {
 std::string Compute::state_of(const Known& known) const {
   const bool there = !scheduler_.nodes(known.target.name).empty();
   if (known.restarting) return "Restarting";
-  if (known.target.instance.wanted) return there ? "Running" : known.target.instance.last.operation_name == "Restart" ? "Restarting" : "Starting";
+  if (known.target.instance.wanted)
+    return there ? "Running" : known.target.instance.last.operation_name == "Restart" ? "Restarting" : "Starting";
   return there ? "Stopping" : "Stopped";
 }
 
@@ -131,7 +137,8 @@ void Compute::keep_instances() {
     const auto done = change_instance(name, start ? Operation::start : Operation::stop, what.trigger,
                                       what.trigger == "Schedule" ? std::optional{what.at} : std::nullopt);
     if (done) continue;
-    log::error("a compute instance could not be {} compute={} why={}", start ? "started" : "stopped", name, done.error().message);
+    log::error("a compute instance could not be {} compute={} why={}", start ? "started" : "stopped", name,
+               done.error().message);
     const std::lock_guard lock(mutex_);
     retry_ = now() + kStorePause;
   }

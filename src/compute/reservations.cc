@@ -10,18 +10,26 @@ namespace lathe::compute {
 namespace {
 
 /// No target's name has a space.
-std::string rules_name(const std::string& holder) { return "deployment " + holder; }
+std::string rules_name(const std::string& holder) {
+  return "deployment " + holder;
+}
 
-double gib(std::int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(std::int64_t{1} << 30); }
+double gib(std::int64_t bytes) {
+  return static_cast<double>(bytes) / static_cast<double>(std::int64_t{1} << 30);
+}
 
-bool is_azures(std::string_view type) { return to_lower(type).starts_with("standard_"); }
+bool is_azures(std::string_view type) {
+  return to_lower(type).starts_with("standard_");
+}
 
 Resources times(Resources amount, std::int64_t count) {
-  return {amount.cores * count, amount.memory_bytes * count, amount.gpus * count + amount.gpu_share * count / 1000, amount.gpu_share * count % 1000};
+  return {amount.cores * count, amount.memory_bytes * count, amount.gpus * count + amount.gpu_share * count / 1000,
+          amount.gpu_share * count % 1000};
 }
 
 Resources least(const Resources& a, const Resources& b) {
-  return {std::min(a.cores, b.cores), std::min(a.memory_bytes, b.memory_bytes), std::min(a.gpus, b.gpus), std::min(a.gpu_share, b.gpu_share)};
+  return {std::min(a.cores, b.cores), std::min(a.memory_bytes, b.memory_bytes), std::min(a.gpus, b.gpus),
+          std::min(a.gpu_share, b.gpu_share)};
 }
 
 }  // namespace
@@ -33,15 +41,21 @@ Result<json::Report> Compute::check_reservation(const Reservation& wish) const {
     report.push_back({"instance_type", "substituted", fmt::format("nothing is reserved ({})", size.error().message)});
     return report;
   }
-  if (!size) return fail(Code::invalid, "instance_type: " + size.error().message.substr(size.error().message.starts_with("size: ") ? 6 : 0));
+  if (!size)
+    return fail(Code::invalid,
+                "instance_type: " + size.error().message.substr(size.error().message.starts_with("size: ") ? 6 : 0));
   const auto all = times(size->asked, wish.count);
   const auto half = sizes_.at_most_half(sizes_.machine());
   if (size->elastic() || size->from == Size::From::azure) {
     if (!all.fits_in({half.cores, half.memory_bytes, sizes_.machine().gpus}))
-      report.push_back({"instance_type", "substituted", fmt::format("{} x {} is {}; Azure's sizes reserve half of this machine at most, all deployments together "
-                                                                    "({} of {})", wish.count, size->name, all.words(), half.words(), sizes_.machine().words())});
+      report.push_back(
+          {"instance_type", "substituted",
+           fmt::format("{} x {} is {}; Azure's sizes reserve half of this machine at most, all deployments together "
+                       "({} of {})",
+                       wish.count, size->name, all.words(), half.words(), sizes_.machine().words())});
   } else if (!all.fits_in(sizes_.machine())) {
-    return fail(Code::invalid, fmt::format("instance_count: {} x {} is {}, and this machine has {}", wish.count, size->name, all.words(), sizes_.machine().words()));
+    return fail(Code::invalid, fmt::format("instance_count: {} x {} is {}, and this machine has {}", wish.count,
+                                           size->name, all.words(), sizes_.machine().words()));
   }
   return report;
 }
@@ -72,7 +86,8 @@ void Compute::reserve(const std::vector<Reservation>& all) {
     for (const auto& [holder, was] : before)
       if (!reserved_.contains(holder)) events.emplace_back(TargetGone{was.rules.name});
     for (const auto& [holder, is] : reserved_)
-      if (const auto was = before.find(holder); was == before.end() || !(was->second.rules.node == is.rules.node)) events.emplace_back(TargetPut{is.rules});
+      if (const auto was = before.find(holder); was == before.end() || !(was->second.rules.node == is.rules.node))
+        events.emplace_back(TargetPut{is.rules});
     for (const auto& event : events) carry_out(lock, scheduler_.apply(event, now()));
   }
   adapt_clusters(lock);

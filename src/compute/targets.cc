@@ -22,18 +22,26 @@ Result<void> take_string(const Object& document, std::string_view key, std::stri
 
 Result<void> take_count(const Object& document, std::string_view key, std::int64_t least, std::int64_t& into) {
   auto value = json::get_int(document, key);
-  if (!value) return fail(Code::invalid, fmt::format("{}: must be a whole number, not {}", key, json::print(*json::find(document, key))));
+  if (!value)
+    return fail(Code::invalid,
+                fmt::format("{}: must be a whole number, not {}", key, json::print(*json::find(document, key))));
   if (!*value) return {};
-  if (**value < least || **value > 1'000'000) return fail(Code::invalid, fmt::format("{}: must be from {} to 1000000, not {}", key, least, **value));
+  if (**value < least || **value > 1'000'000)
+    return fail(Code::invalid, fmt::format("{}: must be from {} to 1000000, not {}", key, least, **value));
   into = **value;
   return {};
 }
 
 /// Azure limits names of compute to letters, digits and dashes.
 Result<void> check_name(const std::string& name) {
-  const bool good = !name.empty() && name.size() <= 32 && std::isalpha(static_cast<unsigned char>(name[0])) != 0 && name.back() != '-' &&
-                    std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '-'; });
-  if (!good) return fail(Code::invalid, fmt::format("name: must be 1 to 32 letters, digits and dashes, beginning with a letter, not \"{}\"", name));
+  const bool good =
+      !name.empty() && name.size() <= 32 && std::isalpha(static_cast<unsigned char>(name[0])) != 0 &&
+      name.back() != '-' &&
+      std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '-'; });
+  if (!good)
+    return fail(
+        Code::invalid,
+        fmt::format("name: must be 1 to 32 letters, digits and dashes, beginning with a letter, not \"{}\"", name));
   if (name == "local" || name == "serverless")
     return fail(Code::invalid, fmt::format("name: \"{}\" is there without being created: choose another name", name));
   return {};
@@ -64,18 +72,22 @@ const std::map<std::string_view, std::string_view>& unused_fields() {
 Result<void> check_fields(const Object& document, const Target& target, Report& report) {
   std::vector<std::string> known = {"$schema", "name", "type", "size", "description", "tags"};
   const std::vector<std::string> cluster = {"min_instances", "max_instances", "idle_time_before_scale_down", "tier"};
-  const std::vector<std::string> instance = {"idle_time_before_shutdown", "idle_time_before_shutdown_minutes", "schedules"};
+  const std::vector<std::string> instance = {"idle_time_before_shutdown", "idle_time_before_shutdown_minutes",
+                                             "schedules"};
   const auto& own = target.is_instance() ? instance : cluster;
   const auto& others = target.is_instance() ? cluster : instance;
   known.insert(known.end(), own.begin(), own.end());
-  const auto in = [](const std::vector<std::string>& list, std::string_view key) { return std::find(list.begin(), list.end(), key) != list.end(); };
+  const auto in = [](const std::vector<std::string>& list, std::string_view key) {
+    return std::find(list.begin(), list.end(), key) != list.end();
+  };
   for (const auto& member : document) {
     const std::string_view key(member.key().data(), member.key().size());
     if (in(known, key)) continue;
     if (const auto unused = unused_fields().find(key); unused != unused_fields().end())
       report.push_back({std::string(key), "ignored", std::string(unused->second)});
     else if (in(others, key))
-      return fail(Code::invalid, fmt::format("{}: goes with the type {}, not with {}", key, target.is_instance() ? "amlcompute" : "computeinstance", target.type));
+      return fail(Code::invalid, fmt::format("{}: goes with the type {}, not with {}", key,
+                                             target.is_instance() ? "amlcompute" : "computeinstance", target.type));
     else
       return fail(Code::invalid, fmt::format("{}: {}", key, unknown_name("field", key, known)));
   }
@@ -86,7 +98,8 @@ Result<void> read_cluster(const Object& document, Target& target) {
   LATHE_CHECK(take_count(document, "min_instances", 0, target.min_instances));
   LATHE_CHECK(take_count(document, "max_instances", 1, target.max_instances));
   if (target.min_instances > target.max_instances)
-    return fail(Code::invalid, fmt::format("min_instances: must not be more than max_instances ({}), not {}", target.max_instances, target.min_instances));
+    return fail(Code::invalid, fmt::format("min_instances: must not be more than max_instances ({}), not {}",
+                                           target.max_instances, target.min_instances));
   LATHE_CHECK(take_count(document, "idle_time_before_scale_down", 0, target.idle_s));
   std::string tier;
   LATHE_CHECK(take_string(document, "tier", tier));
@@ -108,9 +121,13 @@ Result<void> read_instance(const Object& document, Target& target, Report& repor
   if (!duration.empty()) {
     const auto time = parse_duration(duration);
     if (!time || time->count() < 1 || time->count() > 366 * 86400)
-      return fail(Code::invalid, fmt::format("idle_time_before_shutdown: must be a duration such as PT30M, not \"{}\"", duration));
+      return fail(Code::invalid,
+                  fmt::format("idle_time_before_shutdown: must be a duration such as PT30M, not \"{}\"", duration));
     if (minutes > 0 && time->count() != minutes * kMinute)
-      return fail(Code::invalid, fmt::format("idle_time_before_shutdown: is {}, but idle_time_before_shutdown_minutes is {}: give one of them", duration, minutes));
+      return fail(
+          Code::invalid,
+          fmt::format("idle_time_before_shutdown: is {}, but idle_time_before_shutdown_minutes is {}: give one of them",
+                      duration, minutes));
     instance.idle_shutdown_s = time->count();
   }
   LATHE_TRY(const auto* schedules, json::get_object(document, "schedules"));
@@ -127,7 +144,8 @@ Result<Target> read_target(const Object& document, const Target& base, const Siz
   LATHE_CHECK(take_string(document, "type", target.type));
   target.type = to_lower(target.type);
   if (!base.name.empty() && target.type != base.type)
-    return fail(Code::conflict, fmt::format("type: {} is of the type {}, and stays so: choose another name", base.name, base.type));
+    return fail(Code::conflict,
+                fmt::format("type: {} is of the type {}, and stays so: choose another name", base.name, base.type));
   if (target.type != "amlcompute" && target.type != "computeinstance")
     return fail(Code::invalid, fmt::format("type: must be amlcompute or computeinstance, not \"{}\"", target.type));
   LATHE_CHECK(check_fields(document, target, report));
@@ -142,13 +160,17 @@ Result<Target> read_target(const Object& document, const Target& base, const Siz
   LATHE_CHECK(take_string(document, "size", target.size));
   if (target.size.empty()) {
     target.size = "all";
-    report.push_back({"size", "substituted", fmt::format("none was given: {} ({})", target.is_instance() ? "half of the machine" : "a node is the whole machine",
-                                                         sizes.machine().words())});
+    report.push_back({"size", "substituted",
+                      fmt::format("none was given: {} ({})",
+                                  target.is_instance() ? "half of the machine" : "a node is the whole machine",
+                                  sizes.machine().words())});
   }
   LATHE_TRY(const auto size, sizes.find(target.size));
   target.size = size.name;
   if (named && size.mapped())
-    report.push_back({"size", "substituted", fmt::format("{} is {}; a node gets what is here: {}", size.name, size.asked.words(), size.given.words())});
+    report.push_back(
+        {"size", "substituted",
+         fmt::format("{} is {}; a node gets what is here: {}", size.name, size.asked.words(), size.given.words())});
 
   if (target.is_instance()) {
     LATHE_CHECK(read_instance(document, target, report));
@@ -207,7 +229,8 @@ Instance instance_of(const std::string& text) {
     }
     return {};
   };
-  if (const auto done = read(); !done) log::error("a compute instance's record is damaged why={}", done.error().message);
+  if (const auto done = read(); !done)
+    log::error("a compute instance's record is damaged why={}", done.error().message);
   return out;
 }
 
@@ -215,11 +238,14 @@ Instance instance_of(const std::string& text) {
 
 Result<std::vector<Target>> all_targets(db::Connection& c) {
   return db::all(c,
-                 "SELECT name, type, size, min_instances, max_instances, idle_s, description, tags, created_by, created_us, low_priority, instance "
+                 "SELECT name, type, size, min_instances, max_instances, idle_s, description, tags, created_by, "
+                 "created_us, low_priority, instance "
                  "FROM compute_target ORDER BY name",
                  [](const db::Row& row) {
-                   Target target{row.text(0), row.text(1), row.text(2), row.integer(3), row.integer(4), row.integer(5), row.text(6), {},
-                                 row.text(8), from_micros(row.integer(9)), row.integer(10) != 0, {}};
+                   Target target{
+                       row.text(0),          row.text(1), row.text(2), row.integer(3), row.integer(4),
+                       row.integer(5),       row.text(6), {},          row.text(8),    from_micros(row.integer(9)),
+                       row.integer(10) != 0, {}};
                    if (auto tags = json::parse(row.text(7)))
                      target.tags = json::from_json<std::map<std::string, std::string>>(*tags).value_or(target.tags);
                    if (target.is_instance()) target.instance = instance_of(row.text(11));
@@ -229,20 +255,23 @@ Result<std::vector<Target>> all_targets(db::Connection& c) {
 
 Result<void> insert_target(db::Connection& c, const Target& target) {
   LATHE_CHECK(db::run(c,
-                      "INSERT INTO compute_target (name, type, size, min_instances, max_instances, idle_s, description, tags, created_by, created_us, "
+                      "INSERT INTO compute_target (name, type, size, min_instances, max_instances, idle_s, "
+                      "description, tags, created_by, created_us, "
                       "low_priority, instance) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-                      target.name, target.type, target.size, target.min_instances, target.max_instances, target.idle_s, target.description,
-                      json::print(json::to_json(target.tags)), target.created_by, micros(target.created), std::int64_t{target.low_priority},
-                      instance_text(target)));
+                      target.name, target.type, target.size, target.min_instances, target.max_instances, target.idle_s,
+                      target.description, json::print(json::to_json(target.tags)), target.created_by,
+                      micros(target.created), std::int64_t{target.low_priority}, instance_text(target)));
   return {};
 }
 
 Result<void> update_target(db::Connection& c, const Target& target) {
   LATHE_CHECK(db::run(c,
-                      "UPDATE compute_target SET size = $2, min_instances = $3, max_instances = $4, idle_s = $5, description = $6, tags = $7, "
+                      "UPDATE compute_target SET size = $2, min_instances = $3, max_instances = $4, idle_s = $5, "
+                      "description = $6, tags = $7, "
                       "low_priority = $8, instance = $9 WHERE name = $1",
-                      target.name, target.size, target.min_instances, target.max_instances, target.idle_s, target.description,
-                      json::print(json::to_json(target.tags)), std::int64_t{target.low_priority}, instance_text(target)));
+                      target.name, target.size, target.min_instances, target.max_instances, target.idle_s,
+                      target.description, json::print(json::to_json(target.tags)), std::int64_t{target.low_priority},
+                      instance_text(target)));
   return {};
 }
 

@@ -17,9 +17,11 @@ using chrono::local_days;
 constexpr std::int64_t kMostInterval = 1000;
 constexpr int kYearsAhead = 10;
 
-constexpr std::array<std::string_view, 7> kDays = {"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"};
-constexpr std::array<std::string_view, 12> kMonths = {"january", "february", "march",     "april",   "may",      "june",
-                                                      "july",    "august",   "september", "october", "november", "december"};
+constexpr std::array<std::string_view, 7> kDays = {"sunday",   "monday", "tuesday", "wednesday",
+                                                   "thursday", "friday", "saturday"};
+constexpr std::array<std::string_view, 12> kMonths = {"january",   "february", "march",    "april",
+                                                      "may",       "june",     "july",     "august",
+                                                      "september", "october",  "november", "december"};
 
 /// A number, or a day's or month's name with three letters at least. -1: neither.
 template <std::size_t N>
@@ -35,7 +37,8 @@ int value_of(std::string_view text, const std::array<std::string_view, N>& names
 
 /// One field of a cron expression: "*", "*/5", "1-5", "mon-fri", "0,30", "10-50/20".
 template <std::size_t N>
-bool read_cron_field(std::string_view field, int least, int most, const std::array<std::string_view, N>& names, std::set<int>& out) {
+bool read_cron_field(std::string_view field, int least, int most, const std::array<std::string_view, N>& names,
+                     std::set<int>& out) {
   for (const auto part : split(field, ',')) {
     const auto slash = part.find('/');
     const auto range = part.substr(0, slash);
@@ -46,7 +49,8 @@ bool read_cron_field(std::string_view field, int least, int most, const std::arr
     if (range != "*") {
       const auto dash = range.find('-');
       from = value_of(range.substr(0, dash), names, least);
-      to = dash == std::string_view::npos ? (slash == std::string_view::npos ? from : most) : value_of(range.substr(dash + 1), names, least);
+      to = dash == std::string_view::npos ? (slash == std::string_view::npos ? from : most)
+                                          : value_of(range.substr(dash + 1), names, least);
     }
     if (step < 1 || from < least || to > most || from > to) return false;
     for (int value = from; value <= to; value += step) out.insert(value);
@@ -61,17 +65,21 @@ Result<Time> read_time(const std::string& text, const TimeZone& zone, const std:
   if (const auto space = plain.find(' '); space != std::string::npos) plain[space] = 'T';
   if (plain.find('T') == std::string::npos) plain += "T00:00:00";
   const auto wall = parse_iso8601(plain + "Z");
-  if (!wall) return fail(Code::invalid, fmt::format("{}: must be a time such as 2026-05-01T09:00:00, not \"{}\"", field, text));
+  if (!wall)
+    return fail(Code::invalid, fmt::format("{}: must be a time such as 2026-05-01T09:00:00, not \"{}\"", field, text));
   return zone.utc(LocalSeconds{chrono::floor<chrono::seconds>(*wall).time_since_epoch()});
 }
 
-Result<std::set<int>> read_numbers(const json::Object& object, std::string_view key, int least, int most, const std::string& path) {
+Result<std::set<int>> read_numbers(const json::Object& object, std::string_view key, int least, int most,
+                                   const std::string& path) {
   std::set<int> out;
   const auto* value = json::find(object, key);
   if (value == nullptr || value->is_null()) return out;
   const auto one = [&](const json::Value& item) -> Result<void> {
     const bool good = item.is_int64() && item.get_int64() >= least && item.get_int64() <= most;
-    if (!good) return fail(Code::invalid, fmt::format("{}{}: must be numbers from {} to {}, not {}", path, key, least, most, json::print(item)));
+    if (!good)
+      return fail(Code::invalid, fmt::format("{}{}: must be numbers from {} to {}, not {}", path, key, least, most,
+                                             json::print(item)));
     out.insert(static_cast<int>(item.get_int64()));
     return {};
   };
@@ -88,11 +96,15 @@ Result<std::set<int>> read_week_days(const json::Object& object, const std::stri
   const auto* value = json::find(object, "week_days");
   if (value == nullptr || value->is_null()) return out;
   json::Array list;
-  if (value->is_array()) list = value->get_array();
-  else list.push_back(*value);
+  if (value->is_array())
+    list = value->get_array();
+  else
+    list.push_back(*value);
   for (const auto& item : list) {
     const int day = item.is_string() ? value_of(json::view(item.get_string()), kDays, 0) : -1;
-    if (day < 0 || day > 6) return fail(Code::invalid, fmt::format("{}week_days: must be days such as monday, not {}", path, json::print(item)));
+    if (day < 0 || day > 6)
+      return fail(Code::invalid,
+                  fmt::format("{}week_days: must be days such as monday, not {}", path, json::print(item)));
     out.insert(day);
   }
   return out;
@@ -101,7 +113,8 @@ Result<std::set<int>> read_week_days(const json::Object& object, const std::stri
 }  // namespace
 
 Result<Trigger> Trigger::read(const json::Object& document, const std::string& path, json::Report& report) {
-  static const std::vector<std::string> kFields = {"type", "expression", "frequency", "interval", "schedule", "start_time", "end_time", "time_zone"};
+  static const std::vector<std::string> kFields = {"type",     "expression", "frequency", "interval",
+                                                   "schedule", "start_time", "end_time",  "time_zone"};
   for (const auto& member : document) {
     const std::string key(member.key().data(), member.key().size());
     if (std::find(kFields.begin(), kFields.end(), key) == kFields.end())
@@ -129,7 +142,8 @@ Result<Trigger> Trigger::read(const json::Object& document, const std::string& p
       if (document.contains(other)) report.push_back({path + other, "ignored", "the trigger is a cron expression"});
   } else if (kind == "recurrence") {
     LATHE_CHECK(out.read_recurrence(document, path));
-    if (document.contains("expression")) report.push_back({path + "expression", "ignored", "the trigger is a recurrence"});
+    if (document.contains("expression"))
+      report.push_back({path + "expression", "ignored", "the trigger is a recurrence"});
   } else {
     return fail(Code::invalid, fmt::format("{}type: must be cron or recurrence, not \"{}\"", path, *type));
   }
@@ -139,8 +153,12 @@ Result<Trigger> Trigger::read(const json::Object& document, const std::string& p
 Result<void> Trigger::read_cron(const json::Object& document, const std::string& path) {
   LATHE_TRY(const auto expression, json::get_string(document, "expression"));
   const auto wrong = [&] {
-    return fail(Code::invalid, fmt::format("{}expression: must be five fields such as \"0 18 * * mon-fri\" (minute, hour, day, month, day of the "
-                                           "week), not \"{}\"", path, expression.value_or("")));
+    return fail(
+        Code::invalid,
+        fmt::format(
+            "{}expression: must be five fields such as \"0 18 * * mon-fri\" (minute, hour, day, month, day of the "
+            "week), not \"{}\"",
+            path, expression.value_or("")));
   };
   std::vector<std::string_view> fields;
   if (expression)
@@ -148,9 +166,9 @@ Result<void> Trigger::read_cron(const json::Object& document, const std::string&
       if (!trim(field).empty()) fields.push_back(trim(field));
   constexpr std::array<std::string_view, 0> kNone{};
   std::set<int> days;
-  if (fields.size() != 5 || !read_cron_field(fields[0], 0, 59, kNone, minutes_) || !read_cron_field(fields[1], 0, 23, kNone, hours_) ||
-      !read_cron_field(fields[2], 1, 31, kNone, month_days_) || !read_cron_field(fields[3], 1, 12, kMonths, months_) ||
-      !read_cron_field(fields[4], 0, 7, kDays, days))
+  if (fields.size() != 5 || !read_cron_field(fields[0], 0, 59, kNone, minutes_) ||
+      !read_cron_field(fields[1], 0, 23, kNone, hours_) || !read_cron_field(fields[2], 1, 31, kNone, month_days_) ||
+      !read_cron_field(fields[3], 1, 12, kMonths, months_) || !read_cron_field(fields[4], 0, 7, kDays, days))
     return wrong();
   for (const int day : days) week_days_.insert(day % 7);
   if (fields[2].starts_with('*') && month_days_.size() == 31) month_days_.clear();
@@ -159,12 +177,16 @@ Result<void> Trigger::read_cron(const json::Object& document, const std::string&
 }
 
 Result<void> Trigger::read_recurrence(const json::Object& document, const std::string& path) {
-  static const std::map<std::string, Frequency> kFrequencies = {{"minute", Frequency::minute}, {"hour", Frequency::hour}, {"day", Frequency::day},
-                                                                {"week", Frequency::week},     {"month", Frequency::month}};
+  static const std::map<std::string, Frequency> kFrequencies = {{"minute", Frequency::minute},
+                                                                {"hour", Frequency::hour},
+                                                                {"day", Frequency::day},
+                                                                {"week", Frequency::week},
+                                                                {"month", Frequency::month}};
   LATHE_TRY(const auto frequency, json::get_string(document, "frequency"));
   const auto known = kFrequencies.find(to_lower(frequency.value_or("")));
   if (known == kFrequencies.end())
-    return fail(Code::invalid, fmt::format("{}frequency: must be minute, hour, day, week or month, not \"{}\"", path, frequency.value_or("")));
+    return fail(Code::invalid, fmt::format("{}frequency: must be minute, hour, day, week or month, not \"{}\"", path,
+                                           frequency.value_or("")));
   frequency_ = known->second;
   LATHE_TRY(const auto intervals, read_numbers(document, "interval", 1, kMostInterval, path));
   if (intervals.size() > 1) return fail(Code::invalid, path + "interval: must be one number");
@@ -180,7 +202,8 @@ Result<void> Trigger::read_recurrence(const json::Object& document, const std::s
   const chrono::hh_mm_ss clock{anchor_ - day};
   if (hours_.empty()) hours_.insert(static_cast<int>(clock.hours().count()));
   if (minutes_.empty()) minutes_.insert(static_cast<int>(clock.minutes().count()));
-  if (frequency_ == Frequency::week && week_days_.empty()) week_days_.insert(static_cast<int>(chrono::weekday{day}.c_encoding()));
+  if (frequency_ == Frequency::week && week_days_.empty())
+    week_days_.insert(static_cast<int>(chrono::weekday{day}.c_encoding()));
   if (frequency_ == Frequency::month && month_days_.empty() && week_days_.empty())
     month_days_.insert(static_cast<int>(static_cast<unsigned>(chrono::year_month_day{day}.day())));
   return {};

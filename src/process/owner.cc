@@ -27,7 +27,8 @@ std::optional<fs::path> run_of(int pid) {
     const auto line = read_file("/proc/" + std::to_string(pid) + "/cmdline", std::size_t{1} << 16);
     if (!line) continue;
     const auto words = split(*line, '\0');
-    if (words.size() > 2 && words[1] == "run" && fs::path(words[0]).filename() == "lathe-shim") return fs::path(words[2]);
+    if (words.size() > 2 && words[1] == "run" && fs::path(words[0]).filename() == "lathe-shim")
+      return fs::path(words[2]);
   }
   return std::nullopt;
 }
