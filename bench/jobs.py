@@ -1,4 +1,5 @@
-"""Jobs: how soon user code runs after the submission, and how many jobs a second are accepted and run to their end.
+"""Jobs: how soon user code runs after the submission, how many jobs a second are accepted and run to their end, and how
+long a list of jobs takes while ten times JOBS wait.
 
     /usr/bin/python3 bench/jobs.py [JOBS]
 
@@ -8,6 +9,7 @@ costs to start the same command as a plain process. Times are milliseconds; the 
 
 import json
 import multiprocessing
+import os
 import pathlib
 import statistics
 import subprocess
@@ -77,7 +79,14 @@ def accepted(server, jobs, compute):
     return (jobs // CLIENTS) * CLIENTS / (time.monotonic() - begun)
 
 
+def cpu_s(server):
+    """What the server has used of processors, in seconds."""
+    fields = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def all_done(server):
+    time.sleep(0.1)  # the clients share the machine with what is measured
     return not any(server.get("/api/v1/jobs", params={"state": state, "limit": 1}).json()["value"] for state in ("Queued", "Preparing", "Running"))
 
 
@@ -92,12 +101,18 @@ def main():
         # Accepted while nothing of it can start: one node, which is taken.
         server.post("/api/v1/compute", json={"name": "busy", "type": "amlcompute", "size": "cpu-1", "max_instances": 1})
         holder = server.post("/api/v1/jobs", json={"command": "sleep 600", "compute": "busy"}).json()["name"]
+        before = cpu_s(server)
         result["accepted_per_s"] = round(accepted(server, 10 * jobs, "busy"))
-        server.post(f"/api/v1/jobs/{holder}/cancel")
+        result["server_cpu_ms_per_submission"] = round((cpu_s(server) - before) * 100 / jobs, 2)
+        result["list_ms"] = quantiles([server.get("/api/v1/jobs").elapsed.total_seconds() * 1000 for _ in range(20)])
 
-        begun = time.monotonic()
+        # Run to their end on as many nodes as there are cores.
+        server.patch("/api/v1/compute/busy", json={"max_instances": len(os.sched_getaffinity(0))})
+        server.post(f"/api/v1/jobs/{holder}/cancel")
+        before, begun = cpu_s(server), time.monotonic()
         wait_for(lambda: all_done(server), 600, "the end of the queued jobs")
         result["run_to_their_end_per_s"] = round(10 * jobs / (time.monotonic() - begun), 1)
+        result["server_cpu_ms_per_run"] = round((cpu_s(server) - before) * 100 / jobs, 2)
     print(json.dumps(result, indent=2))
 
 

@@ -101,6 +101,9 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   const bool unitless = !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
   if (name == "deleted_retention" && value != "never" && (unitless || parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0))
     return wrong("never or a time with its unit, such as 30d");
+  if (name == "job_metrics_interval" && value != "never" &&
+      (unitless || parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0))
+    return wrong("never or a time with its unit, such as 10s");
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
     return wrong("auto, true or false");
@@ -122,10 +125,13 @@ const std::vector<Setting>& settings() {
   static const std::vector<Setting> kSettings = {
       {"data", "", "folder that holds everything (default: $XDG_DATA_HOME/lathe, else ~/.local/share/lathe)"},
       {"store", "sqlite", "where records go: sqlite (in the data folder), or postgresql://USER@HOST:PORT/DB"},
-      {"artifacts", "", "where artifacts go: s3://BUCKET/PREFIX, or a folder (default: the folder artifacts in the data folder)"},
-      {"artifacts_endpoint", "", "an S3 server other than AWS: http://HOST:PORT (default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL)"},
+      {"artifacts", "",
+       "where artifacts go: s3://BUCKET/PREFIX, or a folder (default: the folder artifacts in the data folder)"},
+      {"artifacts_endpoint", "",
+       "an S3 server other than AWS: http://HOST:PORT (default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL)"},
       {"artifacts_region", "", "S3's region (default: AWS_REGION, the profile's, else us-east-1)"},
-      {"artifacts_path_style", "auto", "true: the bucket goes into the path, not the host's name; auto: where an endpoint is given"},
+      {"artifacts_path_style", "auto",
+       "true: the bucket goes into the path, not the host's name; auto: where an endpoint is given"},
       {"host", "127.0.0.1", "address to listen on; beyond loopback TLS is used"},
       {"port", "8080", "port of the API; 0 lets the system choose"},
       {"infer_port", "8081", "port of the predictions' REST API; 0 lets the system choose"},
@@ -143,6 +149,7 @@ const std::vector<Setting>& settings() {
       {"isolation", "auto", "sandbox: each job sees only its own; off; auto: where the server is not root and has several users"},
       {"isolation_network", "host", "of jobs in a sandbox: host, or none"},
       {"disk_low_water", "auto", "below so much free disk new jobs wait: 2GiB, 5%, 0; auto: 1 GiB, or 5% of a smaller disk"},
+      {"job_metrics_interval", "10s", "how often what each running job uses is logged as system metrics, such as 10s; or never"},
       {"log_level", "info", "debug, info, warn or error"},
       {"log_format", "text", "text or json"},
   };
@@ -184,6 +191,10 @@ std::string Config::shown(std::string_view name) const { return name == "store" 
 const std::string& Config::text(std::string_view name) const { return values_.find(name)->second.text; }
 const std::string& Config::origin(std::string_view name) const { return values_.find(name)->second.origin; }
 bool Config::flag(std::string_view name) const { return text(name) == "true" || text(name) == "on"; }
+
+std::chrono::seconds Config::interval(std::string_view name) const {
+  return parse_duration(text(name)).value_or(std::chrono::seconds{0});
+}
 
 std::uint16_t Config::port(std::string_view name) const { return static_cast<std::uint16_t>(std::stoi(text(name))); }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -32,6 +33,7 @@ class Config {
   std::string shown(std::string_view name) const;  ///< the same for people to see: without a password
   std::uint16_t port(std::string_view name) const;  ///< checked at load
   bool flag(std::string_view name) const;           ///< checked at load
+  std::chrono::seconds interval(std::string_view name) const;  ///< checked at load; zero for "never"
   std::vector<std::string> list(std::string_view name) const;  ///< comma-separated
   /// "flag --port", "environment LATHE_PORT", "file /etc/lathe.yml", "default".
   const std::string& origin(std::string_view name) const;

@@ -106,7 +106,8 @@ class App {
     assets_->explain_environment = [this](const json::Object& definition) { return environments_->explain(definition); };
     const auto low_water = jobs::parse_low_water(config_.text("disk_low_water")).value_or(jobs::LowWater{});
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, *environments_, jobs::DiskRoom({data, launcher_->root()}, low_water),
-                                         job_resolvers(*assets_, *models_, *environments_));
+                                         job_resolvers(*assets_, *models_, *environments_),
+                                         config_.interval("job_metrics_interval"));
     environments_->used_by = [this](const std::string& digest) { return jobs_->user_of_environment(digest); };
 
     remover_ = std::make_unique<removal::Remover>(*db_, *artifacts_, removal_options());

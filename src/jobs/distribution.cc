@@ -15,19 +15,21 @@ using json::Object;
 constexpr std::int64_t kMostNodes = 1'000;
 constexpr std::int64_t kMostProcesses = 256;  ///< on one node
 
-Result<std::int64_t> read_count(const Object& object, const std::string& path, std::string_view key, std::int64_t otherwise, std::int64_t least,
-                                std::int64_t most) {
+Result<std::int64_t> read_count(const Object& object, const std::string& path, std::string_view key,
+                                std::int64_t otherwise, std::int64_t least, std::int64_t most) {
   const auto* value = json::find(object, key);
   if (value == nullptr || value->is_null()) return otherwise;
   if (value->is_int64() && value->get_int64() >= least && value->get_int64() <= most) return value->get_int64();
-  return fail(Code::invalid, fmt::format("{}.{}: must be a whole number from {} to {}, not {}", path, key, least, most, json::print(*value)));
+  return fail(Code::invalid, fmt::format("{}.{}: must be a whole number from {} to {}, not {}", path, key, least, most,
+                                         json::print(*value)));
 }
 
 Result<void> check_only(const Object& object, const std::string& type, const std::vector<std::string>& known) {
   for (const auto& member : object) {
     const std::string_view key(member.key().data(), member.key().size());
     if (key == "type" || std::find(known.begin(), known.end(), key) != known.end()) continue;
-    return fail(Code::invalid, fmt::format("distribution.{}: a {} distribution has no such field; it has {}", printable(key), type, fmt::join(known, " and ")));
+    return fail(Code::invalid, fmt::format("distribution.{}: a {} distribution has no such field; it has {}",
+                                           printable(key), type, fmt::join(known, " and ")));
   }
   return {};
 }
@@ -71,26 +73,33 @@ Result<Distribution> read_distribution(const Object& document) {
   LATHE_TRY(out.nodes, read_nodes(document));
   const auto* value = json::find(document, "distribution");
   if (value == nullptr || value->is_null()) return out;
-  if (!value->is_object()) return fail(Code::invalid, fmt::format("distribution: must be a map, not {}", json::kind_name(*value)));
+  if (!value->is_object())
+    return fail(Code::invalid, fmt::format("distribution: must be a map, not {}", json::kind_name(*value)));
   const auto& object = value->get_object();
   const auto* type = json::find(object, "type");
-  if (type == nullptr || !type->is_string()) return fail(Code::invalid, "distribution.type: must be pytorch, mpi or tensorflow");
+  if (type == nullptr || !type->is_string())
+    return fail(Code::invalid, "distribution.type: must be pytorch, mpi or tensorflow");
   out.type = to_lower(std::string(json::view(type->get_string())));
   if (out.type == "pytorch" || out.type == "mpi") {
     LATHE_CHECK(check_only(object, out.type, {"process_count_per_instance"}));
-    LATHE_TRY(out.processes_per_node, read_count(object, "distribution", "process_count_per_instance", 1, 1, kMostProcesses));
+    LATHE_TRY(out.processes_per_node,
+              read_count(object, "distribution", "process_count_per_instance", 1, 1, kMostProcesses));
     return out;
   }
   if (out.type != "tensorflow")
-    return fail(Code::invalid, "distribution.type: " + unknown_name("distribution", out.type, {"pytorch", "mpi", "tensorflow"}));
+    return fail(Code::invalid,
+                "distribution.type: " + unknown_name("distribution", out.type, {"pytorch", "mpi", "tensorflow"}));
   LATHE_CHECK(check_only(object, out.type, {"worker_count", "parameter_server_count"}));
   LATHE_TRY(out.workers, read_count(object, "distribution", "worker_count", out.nodes, 1, kMostNodes));
   LATHE_TRY(out.parameter_servers, read_count(object, "distribution", "parameter_server_count", 0, 0, kMostNodes));
   if (out.processes() < out.nodes)
-    return fail(Code::invalid, fmt::format("distribution.worker_count: {} nodes (resources.instance_count) are more than the {} workers and parameter servers: "
-                                           "some would have nothing to do", out.nodes, out.processes()));
+    return fail(Code::invalid, fmt::format("distribution.worker_count: {} nodes (resources.instance_count) are more "
+                                           "than the {} workers and parameter servers: "
+                                           "some would have nothing to do",
+                                           out.nodes, out.processes()));
   if (out.processes() > out.nodes * kMostProcesses)
-    return fail(Code::invalid, fmt::format("distribution.worker_count: a node runs at most {} processes", kMostProcesses));
+    return fail(Code::invalid,
+                fmt::format("distribution.worker_count: a node runs at most {} processes", kMostProcesses));
   return out;
 }
 
@@ -104,7 +113,8 @@ std::int64_t processes_on(const Distribution& distribution, std::int64_t node) {
 }
 
 std::int64_t rank_of(const Distribution& distribution, std::int64_t node, std::int64_t local) {
-  return distribution.type == "tensorflow" ? local * distribution.nodes + node : node * distribution.processes_per_node + local;
+  return distribution.type == "tensorflow" ? local * distribution.nodes + node
+                                           : node * distribution.processes_per_node + local;
 }
 
 std::pair<std::int64_t, std::int64_t> place_of(const Distribution& distribution, std::int64_t rank) {

@@ -14,11 +14,11 @@
 namespace lathe::jobs {
 
 struct Distribution {
-  std::string type;                      ///< pytorch, mpi or tensorflow; empty: the command once on each node
-  std::int64_t nodes = 1;                ///< resources.instance_count
-  std::int64_t processes_per_node = 1;   ///< of pytorch and mpi
-  std::int64_t workers = 0;              ///< of tensorflow
-  std::int64_t parameter_servers = 0;    ///< of tensorflow
+  std::string type;                     ///< pytorch, mpi or tensorflow; empty: the command once on each node
+  std::int64_t nodes = 1;               ///< resources.instance_count
+  std::int64_t processes_per_node = 1;  ///< of pytorch and mpi
+  std::int64_t workers = 0;             ///< of tensorflow
+  std::int64_t parameter_servers = 0;   ///< of tensorflow
 
   /// All processes of the job, those of the parameter servers too.
   std::int64_t processes() const;
@@ -37,7 +37,8 @@ struct Meeting {
   std::string interface;               ///< over which they talk, "lo"; empty: it is left to the libraries
 };
 
-/// One port for the job, or for tensorflow one for each process in the order of their ranks: each on that process's node.
+/// One port for the job, or for tensorflow one for each process in the order of their ranks: each on that process's
+/// node.
 std::size_t ports_needed(const Distribution& distribution);
 
 /// The number of a process in the whole job. `local`: its number on `node`.
@@ -52,8 +53,8 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 /// The variables that all processes on `node` have: AZ_BATCH_*, AZUREML_*, MASTER_ADDR, WORLD_SIZE, ...
 Variables node_variables(const Distribution& distribution, std::int64_t node, const Meeting& meeting);
 
-/// The processes on `node` with their own variables (LATHE_RANK, RANK, LOCAL_RANK, TF_CONFIG); none for the plain kind of
-/// job, and with mpi, where the node's one process is mpirun or what waits for it.
+/// The processes on `node` with their own variables (LATHE_RANK, RANK, LOCAL_RANK, TF_CONFIG); none for the plain kind
+/// of job, and with mpi, where the node's one process is mpirun or what waits for it.
 std::vector<process::Rank> ranks_on(const Distribution& distribution, std::int64_t node, const Meeting& meeting);
 
 }  // namespace lathe::jobs
@@ -64,9 +65,10 @@ template <>
 struct Fields<jobs::Distribution> {
   static constexpr std::string_view name = "JobDistribution";
   using T = jobs::Distribution;
-  static constexpr auto list = std::tuple{field("type", &T::type, "pytorch, mpi, tensorflow; empty: the command once on each node"),
-                                          field("nodes", &T::nodes), field("processes_per_node", &T::processes_per_node),
-                                          field("workers", &T::workers), field("parameter_servers", &T::parameter_servers)};
+  static constexpr auto list =
+      std::tuple{field("type", &T::type, "pytorch, mpi, tensorflow; empty: the command once on each node"),
+                 field("nodes", &T::nodes), field("processes_per_node", &T::processes_per_node),
+                 field("workers", &T::workers), field("parameter_servers", &T::parameter_servers)};
 };
 
 }  // namespace lathe::json

@@ -7,7 +7,9 @@
 namespace lathe::jobs {
 namespace {
 
-Result<Distribution> read(const char* text) { return read_distribution(json::parse_object(text).value()); }
+Result<Distribution> read(const char* text) {
+  return read_distribution(json::parse_object(text).value());
+}
 std::string error(const char* text) {
   const auto found = read(text);
   return found ? "" : found.error().message;
@@ -34,14 +36,19 @@ TEST(Distribution, WhatCannotBeIsRefusedByItsField) {
   EXPECT_TRUE(error(R"({"resources":{"instance_count":0}})").starts_with("resources.instance_count:"));
   EXPECT_TRUE(error(R"({"distribution":{"type":"ray"}})").starts_with("distribution.type:"));
   EXPECT_TRUE(error(R"({"distribution":{}})").starts_with("distribution.type:"));
-  EXPECT_TRUE(error(R"({"distribution":{"type":"pytorch","worker_count":2}})").starts_with("distribution.worker_count:"));
-  EXPECT_TRUE(error(R"({"distribution":{"type":"mpi","process_count_per_instance":"4"}})").starts_with("distribution.process_count_per_instance:"));
-  EXPECT_TRUE(error(R"({"distribution":{"type":"tensorflow","worker_count":1},"resources":{"instance_count":2}})").starts_with("distribution.worker_count:"));
+  EXPECT_TRUE(
+      error(R"({"distribution":{"type":"pytorch","worker_count":2}})").starts_with("distribution.worker_count:"));
+  EXPECT_TRUE(error(R"({"distribution":{"type":"mpi","process_count_per_instance":"4"}})")
+                  .starts_with("distribution.process_count_per_instance:"));
+  EXPECT_TRUE(error(R"({"distribution":{"type":"tensorflow","worker_count":1},"resources":{"instance_count":2}})")
+                  .starts_with("distribution.worker_count:"));
   EXPECT_TRUE(error(R"({"distribution":"pytorch"})").starts_with("distribution:"));
 }
 
 TEST(Distribution, TorchsRanksFillNodeAfterNode) {
-  const auto two_by_two = read(R"({"distribution":{"type":"pytorch","process_count_per_instance":2},"resources":{"instance_count":2}})").value();
+  const auto two_by_two =
+      read(R"({"distribution":{"type":"pytorch","process_count_per_instance":2},"resources":{"instance_count":2}})")
+          .value();
   const auto shared = node_variables(two_by_two, 1, kTwoNodes);
   EXPECT_EQ(value_of(shared, "WORLD_SIZE"), "4");
   EXPECT_EQ(value_of(shared, "LOCAL_WORLD_SIZE"), "2");
@@ -58,15 +65,20 @@ TEST(Distribution, TorchsRanksFillNodeAfterNode) {
 }
 
 TEST(Distribution, EachTensorFlowProcessHasItsTaskAndServersAreNotWaitedFor) {
-  const auto asked = read(R"({"distribution":{"type":"tensorflow","worker_count":2,"parameter_server_count":1},"resources":{"instance_count":2}})").value();
+  const auto asked =
+      read(
+          R"({"distribution":{"type":"tensorflow","worker_count":2,"parameter_server_count":1},"resources":{"instance_count":2}})")
+          .value();
   EXPECT_EQ(ports_needed(asked), 3U);
   const auto first = ranks_on(asked, 0, kTwoNodes);
   const auto second = ranks_on(asked, 1, kTwoNodes);
   ASSERT_EQ(first.size(), 2U);
   ASSERT_EQ(second.size(), 1U);
   const auto config = json::parse_object(value_of(first[1].env, "TF_CONFIG")).value();
-  const auto expected = json::parse_object(R"({"cluster":{"worker":["10.0.0.1:2222","10.0.0.2:2223"],"ps":["10.0.0.1:2224"]},
-      "task":{"type":"ps","index":0},"environment":"cloud"})").value();
+  const auto expected =
+      json::parse_object(R"({"cluster":{"worker":["10.0.0.1:2222","10.0.0.2:2223"],"ps":["10.0.0.1:2224"]},
+      "task":{"type":"ps","index":0},"environment":"cloud"})")
+          .value();
   EXPECT_EQ(config, expected);
   EXPECT_TRUE(first[1].helper);
   EXPECT_FALSE(first[0].helper || second[0].helper);
@@ -74,8 +86,10 @@ TEST(Distribution, EachTensorFlowProcessHasItsTaskAndServersAreNotWaitedFor) {
 }
 
 TEST(Distribution, RanksAndPlacesAgree) {
-  for (const auto* text : {R"({"distribution":{"type":"pytorch","process_count_per_instance":3},"resources":{"instance_count":4}})",
-                           R"({"distribution":{"type":"tensorflow","worker_count":5,"parameter_server_count":2},"resources":{"instance_count":3}})"}) {
+  for (
+      const auto* text :
+      {R"({"distribution":{"type":"pytorch","process_count_per_instance":3},"resources":{"instance_count":4}})",
+       R"({"distribution":{"type":"tensorflow","worker_count":5,"parameter_server_count":2},"resources":{"instance_count":3}})"}) {
     const auto asked = read(text).value();
     std::int64_t seen = 0;
     for (std::int64_t node = 0; node < asked.nodes; ++node)

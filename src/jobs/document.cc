@@ -186,8 +186,9 @@ Result<void> read_limits(const Object& document, Asked& asked) {
 Result<void> read_resources(const Object& document, Report& report) {
   LATHE_TRY(const auto* resources, take_object(document, "resources", "resources"));
   if (resources == nullptr) return {};
-  LATHE_CHECK(check_fields(*resources, "resources.",
-                           {"instance_count", "instance_type", "shm_size", "docker_args", "properties", "locations", "max_instance_count"}));
+  LATHE_CHECK(check_fields(
+      *resources, "resources.",
+      {"instance_count", "instance_type", "shm_size", "docker_args", "properties", "locations", "max_instance_count"}));
   for (const auto* key : {"instance_type", "shm_size", "docker_args", "properties", "locations", "max_instance_count"})
     if (json::find(*resources, key) != nullptr)
       report.push_back({fmt::format("resources.{}", key), "ignored", "a job gets what its compute's nodes have"});
@@ -246,8 +247,10 @@ Result<Asked> read_document(const Object& document, Report& report) {
   }
   LATHE_TRY(asked.distribution, read_distribution(document));
   if (asked.distribution.nodes > 1 && asked.compute == "local")
-    return fail(Code::invalid, fmt::format("resources.instance_count: local is one node: make a cluster (type: amlcompute) with max_instances: {}, and name it as "
-                                           "the job's compute", asked.distribution.nodes));
+    return fail(Code::invalid, fmt::format("resources.instance_count: local is one node: make a cluster (type: "
+                                           "amlcompute) with max_instances: {}, and name it as "
+                                           "the job's compute",
+                                           asked.distribution.nodes));
   LATHE_TRY(const auto* inputs, take_object(document, "inputs", "inputs"));
   if (inputs != nullptr)
     for (const auto& member : *inputs) {

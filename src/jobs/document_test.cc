@@ -44,7 +44,8 @@ TEST(JobDocument, WhatIsNotHonouredIsSaidFieldByField) {
 }
 
 TEST(JobDocument, SeveralNodesNeedACluster) {
-  EXPECT_TRUE(error(R"({"command":"x","resources":{"instance_count":2}})").starts_with("resources.instance_count: local"));
+  EXPECT_TRUE(
+      error(R"({"command":"x","resources":{"instance_count":2}})").starts_with("resources.instance_count: local"));
   EXPECT_EQ(read(R"({"command":"x","compute":"azureml:c","resources":{"instance_count":2}})")->distribution.nodes, 2);
 }
 

@@ -11,9 +11,13 @@ bool succeeded(const Observation& node) {
   return node.end && node.end->reason == Reason::exited && node.end->code == 0;
 }
 
-bool stopped(const Observation& node) { return node.end && node.end->reason == Reason::stopped; }
+bool stopped(const Observation& node) {
+  return node.end && node.end->reason == Reason::stopped;
+}
 
-bool failed(const Observation& node) { return node.status != Status::running && !succeeded(node) && !stopped(node); }
+bool failed(const Observation& node) {
+  return node.status != Status::running && !succeeded(node) && !stopped(node);
+}
 
 /// Whether `a` is rather the cause than `b`; both failed.
 bool before(const Observation& a, const Observation& b) {

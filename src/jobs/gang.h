@@ -20,7 +20,8 @@ struct Gang {
 /// `nodes`: at least one, each running, exited or lost. `helpers`: those nodes that nobody waits for (parameter servers
 /// alone); as long as `nodes`.
 ///
-/// A node that was lost is the cause before all others: their processes fail because it has gone. Else the first to fail is.
+/// A node that was lost is the cause before all others: their processes fail because it has gone. Else the first to
+/// fail is.
 Gang sum_up(const std::vector<process::Observation>& nodes, const std::vector<bool>& helpers);
 
 }  // namespace lathe::jobs

@@ -9,8 +9,12 @@ using process::Observation;
 using process::Reason;
 using process::Status;
 
-Observation running() { return {Status::running, 1, 2, std::nullopt}; }
-Observation lost() { return {Status::lost, 0, 2, std::nullopt}; }
+Observation running() {
+  return {Status::running, 1, 2, std::nullopt};
+}
+Observation lost() {
+  return {Status::lost, 0, 2, std::nullopt};
+}
 Observation ended(Reason reason, std::int64_t at_us, int code = 0) {
   Observation out{Status::exited, 0, 2, process::End{}};
   out.end->reason = reason;
@@ -19,7 +23,9 @@ Observation ended(Reason reason, std::int64_t at_us, int code = 0) {
   return out;
 }
 
-Gang of(const std::vector<Observation>& nodes) { return sum_up(nodes, std::vector<bool>(nodes.size(), false)); }
+Gang of(const std::vector<Observation>& nodes) {
+  return sum_up(nodes, std::vector<bool>(nodes.size(), false));
+}
 
 TEST(Gang, RunsOnWhileNothingFailed) {
   const auto gang = of({ended(Reason::exited, 1), running()});
@@ -54,7 +60,8 @@ TEST(Gang, HelpersAreNotWaitedForAndTheirStopIsNone) {
   const auto waiting = sum_up({ended(Reason::exited, 1), running()}, {false, true});
   EXPECT_TRUE(waiting.running && waiting.decided);
   EXPECT_EQ(sum_up({ended(Reason::exited, 1), ended(Reason::stopped, 2)}, {false, true}).event, Event::succeeded);
-  EXPECT_EQ(sum_up({running(), ended(Reason::exited, 2, 1)}, {false, true}).cause, 1U) << "a helper's failure is one too";
+  EXPECT_EQ(sum_up({running(), ended(Reason::exited, 2, 1)}, {false, true}).cause, 1U)
+      << "a helper's failure is one too";
 }
 
 }  // namespace

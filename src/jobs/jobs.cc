@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <future>
+
 #include "base/held_folder.h"
 #include "base/log.h"
 #include "jobs/gang.h"
@@ -13,7 +15,9 @@
 namespace lathe::jobs {
 namespace {
 
-constexpr int kWorkers = 4;
+constexpr int kWorkers = 8;  // most of them wait for a commit or for a program to start
+/// A job with this variable samples the machine by itself, under the same names.
+constexpr const char* kSamplesItself = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING";
 constexpr auto kStorePause = std::chrono::milliseconds{500};
 
 tracking::RunStatus run_status(State state) {
@@ -44,7 +48,8 @@ compute::Need need_of(const Job& job, const Plan& plan) {
 /// Nodes with parameter servers alone, for which nobody waits.
 std::vector<bool> helper_nodes(const Distribution& spread) {
   std::vector<bool> out;
-  for (std::int64_t node = 0; node < spread.nodes; ++node) out.push_back(spread.type == "tensorflow" && node >= spread.workers);
+  for (std::int64_t node = 0; node < spread.nodes; ++node)
+    out.push_back(spread.type == "tensorflow" && node >= spread.workers);
   return out;
 }
 
@@ -52,7 +57,8 @@ std::vector<bool> helper_nodes(const Distribution& spread) {
 Result<void> stop(const std::vector<std::filesystem::path>& folders) {
   Result<void> out;
   for (const auto& folder : folders)
-    if (auto asked = process::request_stop(folder); !asked && asked.error().code != Code::not_found) out = fail(asked.error());
+    if (auto asked = process::request_stop(folder); !asked && asked.error().code != Code::not_found)
+      out = fail(asked.error());
   return out;
 }
 
@@ -61,7 +67,8 @@ void note_ends(Job& job, const std::vector<process::Observation>& seen) {
   for (const auto& node : seen) {
     if (!node.end) continue;
     if (!job.ended || node.end->ended > *job.ended) job.ended = node.end->ended;
-    if (node.end->user_code && (!job.user_code || *node.end->user_code < *job.user_code)) job.user_code = node.end->user_code;
+    if (node.end->user_code && (!job.user_code || *node.end->user_code < *job.user_code))
+      job.user_code = node.end->user_code;
     if (!job.started) job.started = node.end->started;
   }
 }
@@ -73,8 +80,14 @@ double seconds_between(std::optional<Time> from, std::optional<Time> to) {
 }  // namespace
 
 Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, environments::Environments& environments,
-           DiskRoom disk, Resolvers resolvers)
-    : db_(db), auth_(auth), compute_(compute), launcher_(launcher), environments_(environments), resolvers_(std::move(resolvers)) {
+           DiskRoom disk, Resolvers resolvers, std::chrono::milliseconds usage_interval)
+    : db_(db),
+      auth_(auth),
+      compute_(compute),
+      launcher_(launcher),
+      environments_(environments),
+      resolvers_(std::move(resolvers)),
+      usage_(db, usage_interval, compute.room_of("local").value_or(compute::Resources{})) {
   Admission::Calls calls;
   calls.ready = [this](const std::string& name, bool built) {
     enqueue([this, name, built] { built ? environment_built(name) : admit(name); });
@@ -187,12 +200,17 @@ Result<std::filesystem::path> Jobs::log_folder(const Job& job, std::int64_t rank
   const auto plan = plan_of(job).value_or(Plan{});
   const auto spread = plan.spread();
   if (rank < 0 || rank >= spread.processes())
-    return fail(Code::invalid, fmt::format("rank: the job {} has {} process{}: 0{}", job.name, spread.processes(), spread.processes() == 1 ? "" : "es",
-                                           spread.processes() == 1 ? "" : fmt::format(" to {}", spread.processes() - 1)));
+    return fail(Code::invalid,
+                fmt::format("rank: the job {} has {} process{}: 0{}", job.name, spread.processes(),
+                            spread.processes() == 1 ? "" : "es",
+                            spread.processes() == 1 ? "" : fmt::format(" to {}", spread.processes() - 1)));
   if (spread.type == "mpi" && rank > 0)
-    return fail(Code::invalid, "rank: mpirun prints what all ranks print into one log; `lathe job download --all` has each rank's own too");
+    return fail(
+        Code::invalid,
+        "rank: mpirun prints what all ranks print into one log; `lathe job download --all` has each rank's own too");
   const auto [node, local] = place_of(spread, rank);
-  return process::rank_folder(launcher_.node_folders(job, plan)[static_cast<std::size_t>(node)], static_cast<std::size_t>(local));
+  return process::rank_folder(launcher_.node_folders(job, plan)[static_cast<std::size_t>(node)],
+                              static_cast<std::size_t>(local));
 }
 
 Result<JobAnswer> Jobs::show(const std::string& name) {
@@ -346,28 +364,47 @@ void Jobs::placed(const std::string& name, const compute::Compute::Place& place)
 void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   auto& job = waiting.job;
   job.prepared = now();
-  const auto moved = insist([&] {
-    return db_.write([&](db::Connection& c) { return move_job(c, job, *next(job.state, Event::placed)); });
-  });
-  if (!moved || !*moved) {  // cancelled meanwhile, or the store refuses: then it is found again at the next start
+  // The store writes it down while the work folder is made.
+  const auto moved = std::make_shared<std::promise<Result<bool>>>();
+  const auto yes = std::make_shared<bool>(false);
+  db_.submit(
+      [job, yes](db::Connection& c) -> Result<void> {
+        LATHE_TRY(*yes, move_job(c, job, *next(job.state, Event::placed)));
+        return {};
+      },
+      [moved, yes](Result<void> done) { moved->set_value(done ? Result<bool>(*yes) : fail(done.error())); });
+  std::optional<std::filesystem::path> environment;
+  if (const auto& recipe = waiting.plan.environment_recipe) environment = environments_.ready(recipe->digest());
+  auto ready = waiting.plan.environment_recipe && !environment
+                   ? Result<Launcher::Ready>(fail(Code::not_found, "its environment was deleted meanwhile"))
+                   : launcher_.prepare({job, waiting.plan, waiting.user_id, waiting.token, room, environment.value_or("")});
+  if (const auto ours = moved->get_future().get(); !ours || !*ours) {
+    // Cancelled meanwhile, or the store refuses: then it is found again at the next start.
+    launcher_.discard(job);
     compute_.gone(job.name);
     return;
   }
   job.state = State::preparing;
   changed(job.name);
 
-  const auto folders = launcher_.node_folders(job, waiting.plan);
-  std::optional<std::filesystem::path> environment;
-  if (const auto& recipe = waiting.plan.environment_recipe) environment = environments_.ready(recipe->digest());
-  auto launched = waiting.plan.environment_recipe && !environment
-                      ? Result<void>(fail(Code::not_found, "its environment was deleted meanwhile"))
-                      : launcher_.launch({job, waiting.plan, waiting.user_id, waiting.token, room, environment.value_or("")});
-  if (!launched) {
-    job.error = "the job could not be started: " + launched.error().message;
+  const auto started = ready ? launcher_.start(*ready) : fail(ready.error());
+  if (!started) {
+    for (const auto& folder :
+         launcher_.node_folders(job, waiting.plan)) {  // a shim that was killed may have left something
+      (void)process::kill_now(folder);
+      (void)process::cleanup(folder);
+    }
+    job.error = "the job could not be started: " + started.error().message;
     end_job(std::move(job), Event::broke);
     return;
   }
   job.started = now();
+  // Before its state is written: a short job may have ended by then.
+  const auto folders = launcher_.node_folders(job, waiting.plan);
+  if (!waiting.plan.variables.contains(kSamplesItself)) usage_.add(job.name, folders, room);
+  for (const auto& folder : folders)
+    if (auto watched = watch_->add(folder); !watched)
+      log::error("cannot watch job={} why={}", job.name, watched.error().message);
   auto after = insist([&] {
     return db_.write([&](db::Connection& c) -> Result<State> {
       LATHE_TRY(const bool running, move_job(c, job, State::running));
@@ -381,9 +418,6 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   });
   if (after && *after == State::cancel_requested)
     if (auto asked = stop(folders); !asked) log::error("cannot stop job={} why={}", job.name, asked.error().message);
-  for (const auto& folder : folders)
-    if (auto watched = watch_->add(folder); !watched)
-      log::error("cannot watch job={} why={}", job.name, watched.error().message);
   changed(job.name);
 }
 
@@ -438,6 +472,8 @@ void Jobs::look_at(const std::string& name) {
     }
   }
   if (gang.running) return;
+  usage_.remove(name);
+  compute_.gone(name);  // what waits may start while the end is written down
 
   auto event = gang.event;
   // Stopped for a reason that stands in its row already: then it has failed.
@@ -460,7 +496,8 @@ void Jobs::look_at(const std::string& name) {
 }
 
 /// What is known of a failure by its node's shim, and of several processes by that which failed first.
-std::string Jobs::why_failed(const Job& job, const Plan& plan, const std::vector<process::Observation>& seen, std::size_t cause) const {
+std::string Jobs::why_failed(const Job& job, const Plan& plan, const std::vector<process::Observation>& seen,
+                             std::size_t cause) const {
   const auto spread = plan.spread();
   VerdictInput input;
   input.observation = seen[cause];
@@ -471,7 +508,8 @@ std::string Jobs::why_failed(const Job& job, const Plan& plan, const std::vector
   const auto& end = input.observation.end;
   if (end && end->reason != process::Reason::timeout && end->user_code && !spread.single()) {
     if (spread.type == "mpi") {
-      if (const auto failed = mpi::first_failure(launcher_.work_folder(job.name)); failed && failed->rank < spread.processes()) {
+      if (const auto failed = mpi::first_failure(launcher_.work_folder(job.name));
+          failed && failed->rank < spread.processes()) {
         input.rank = failed->rank;
         input.node = job.nodes[static_cast<std::size_t>(place_of(spread, failed->rank).first)].name;
       }
@@ -605,7 +643,8 @@ Result<void> Jobs::take_up(Job job) {
   bool running = false;
   for (const auto& folder : folders) {
     // On several nodes nothing has run before the job was let go, and nothing will: the shims end by themselves.
-    if (folders.size() > 1 && !launcher_.let_go(job) && process::observe(folder)) LATHE_CHECK(process::kill_now(folder));
+    if (folders.size() > 1 && !launcher_.let_go(job) && process::observe(folder))
+      LATHE_CHECK(process::kill_now(folder));
     const auto seen = process::observe(folder);
     began = began || (seen && seen->status != process::Status::never_started);
     running = running || (seen && seen->status == process::Status::running);
@@ -614,6 +653,10 @@ Result<void> Jobs::take_up(Job job) {
   if (began) {
     // Its processes were started, whatever the row says: watch them, or learn how they ended.
     if (running) {
+      if (!plan || !plan->variables.contains(kSamplesItself))
+        usage_.add(job.name, folders,
+                   job.compute == "local" ? compute::Resources{}
+                                          : compute_.room_of(job.compute).value_or(compute::Resources{}));
       if (job.nodes.empty()) job.nodes.push_back({job.compute == "local" ? "local" : job.compute + "-0", {}});
       compute_.found(job.name, job.compute, need_of(job, plan.value_or(Plan{})), job.nodes);
       if (job.state == State::queued || job.state == State::preparing) {

@@ -18,6 +18,7 @@
 #include "jobs/job_store.h"
 #include "jobs/launcher.h"
 #include "jobs/plan.h"
+#include "jobs/usage_log.h"
 #include "process/log_follow.h"
 #include "process/watch.h"
 #include "storage/storage.h"
@@ -54,8 +55,9 @@ struct JobAnswer {
 /// what runs is watched again, what ended is finished, what never began waits again.
 class Jobs {
  public:
+  /// `usage_interval`: between two samples of what jobs use; zero: none are logged.
   Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, environments::Environments& environments,
-       DiskRoom disk, Resolvers resolvers);
+       DiskRoom disk, Resolvers resolvers, std::chrono::milliseconds usage_interval);
   ~Jobs();
 
   /// Takes up what an earlier server left, then lets the compute targets place jobs.
@@ -86,7 +88,8 @@ class Jobs {
   JobAnswer answer(const Job& job) const;
   /// How the job is spread over nodes and processes.
   static Distribution spread_of(const Job& job);
-  /// The folder in which what `rank` prints is kept. Errors: `invalid` — the job has no such rank, or its ranks print into one log.
+  /// The folder in which what `rank` prints is kept. Errors: `invalid` — the job has no such rank, or its ranks print
+  /// into one log.
   Result<std::filesystem::path> log_folder(const Job& job, std::int64_t rank) const;
 
  private:
@@ -109,7 +112,8 @@ class Jobs {
   void launch(Waiting waiting, const compute::Resources& room);
   void finish(const std::string& name);
   void look_at(const std::string& name);
-  std::string why_failed(const Job& job, const Plan& plan, const std::vector<process::Observation>& seen, std::size_t cause) const;
+  std::string why_failed(const Job& job, const Plan& plan, const std::vector<process::Observation>& seen,
+                         std::size_t cause) const;
   Result<void> keep_outputs(const Job& job, const Plan& plan);
   void end_job(Job job, Event event);
   Result<void> take_up(Job job);
@@ -131,6 +135,7 @@ class Jobs {
   std::map<std::string, bool> finishing_;  ///< whose end is being looked at; true: once more
   std::multimap<std::string, std::weak_ptr<std::function<void()>>> listeners_;
   std::vector<std::thread> workers_;
+  UsageLog usage_;
   process::LogWatch logs_;
   std::unique_ptr<process::Watch> watch_;
   std::unique_ptr<Admission> admission_;

@@ -12,7 +12,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "jobs/mpi.h"
-#include "jobs/ports.h"
 
 namespace lathe::jobs {
 namespace {
@@ -157,7 +156,7 @@ std::string Launcher::job_of(const fs::path& shim_folder) const {
   return shim_folder.lexically_relative(root_).begin()->string();
 }
 
-Result<void> Launcher::launch(const Launch& launch) {
+Result<Launcher::Ready> Launcher::prepare(Launch launch) {
   process::Spec base;
   base.account = account_of(launch.user_id);
   const bool sandboxed = options_.sandboxed && options_.sandboxed();
@@ -183,10 +182,18 @@ Result<void> Launcher::launch(const Launch& launch) {
     if (sandboxed) process::enter_sandbox(spec, sandbox_of(launch, node));
     specs.push_back(std::move(spec));
   }
-  return start_all(launch, specs);
+  return Ready{std::move(launch), std::move(specs), std::move(ports)};
 }
 
-Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, const Meeting& meeting, const process::Spec& base) const {
+void Launcher::discard(const Job& job) {
+  std::error_code ignored;
+  fs::remove_all(work_folder(job.name), ignored);
+  fs::remove_all(attempt_folder(job.name, job.attempt), ignored);
+  fs::remove(root_ / job.name, ignored);  // unless an earlier attempt's log is there
+}
+
+Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, const Meeting& meeting,
+                                        const process::Spec& base) const {
   const Places places{work_folder(launch.job.name)};
   const auto spread = launch.plan.spread();
   const auto number = static_cast<std::int64_t>(node);
@@ -198,10 +205,13 @@ Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, 
   std::string fetches;
   for (const auto& input : launch.plan.inputs)
     if (input.url)
-      fetches += fmt::format("python3 -m lathe.fetch '{}' \"$LATHE_INPUT_URL_{}\" || exit 1\n", places.input(input).string(), input.name);
+      fetches += fmt::format("python3 -m lathe.fetch '{}' \"$LATHE_INPUT_URL_{}\" || exit 1\n",
+                             places.input(input).string(), input.name);
   if (!fetches.empty() && !spread.single())
-    fetches = fmt::format("if [ \"${{LATHE_RANK:-{}}}\" = 0 ]; then\n{}: > \"$HOME/inputs/.fetched\"\nfi\n"
-                          "until [ -e \"$HOME/inputs/.fetched\" ]; do sleep 0.1; done\n", node, fetches);
+    fetches = fmt::format(
+        "if [ \"${{LATHE_RANK:-{}}}\" = 0 ]; then\n{}: > \"$HOME/inputs/.fetched\"\nfi\n"
+        "until [ -e \"$HOME/inputs/.fetched\" ]; do sleep 0.1; done\n",
+        node, fetches);
 
   auto spec = base;
   spec.argv = {"/bin/bash", "-c", fetches + command};
@@ -225,7 +235,8 @@ Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, 
   return spec;
 }
 
-Result<void> Launcher::start_all(const Launch& launch, const std::vector<process::Spec>& specs) {
+Result<void> Launcher::start(const Ready& ready) {
+  const auto& [launch, specs, ports] = ready;
   const auto folders = node_folders(launch.job, launch.plan);
   if (folders.size() == 1) return process::start(folders.front(), specs.front(), groups_);
   std::vector<process::AtGate> waiting;
@@ -243,7 +254,8 @@ Result<void> Launcher::start_all(const Launch& launch, const std::vector<process
   // From here on it is a job that runs: what cannot start on one node ends it as a rank's failure does.
   for (std::size_t node = 0; node < folders.size(); ++node)
     if (auto runs = waiting[node].open(); !runs)
-      log::warn("a job's node could not start job={} node={} why={}", launch.job.name, launch.job.nodes[node].name, runs.error().message);
+      log::warn("a job's node could not start job={} node={} why={}", launch.job.name, launch.job.nodes[node].name,
+                runs.error().message);
   return {};
 }
 

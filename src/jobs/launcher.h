@@ -12,6 +12,7 @@
 #include "compute/machine.h"
 #include "jobs/job_store.h"
 #include "jobs/plan.h"
+#include "jobs/ports.h"
 #include "process/sandbox.h"
 #include "process/supervised.h"
 
@@ -49,9 +50,18 @@ class Launcher {
     compute::Resources room;  ///< zero: no limits
     std::filesystem::path environment = {};  ///< its folder; empty: the default one
   };
-  /// Lays out the job's work folder and starts its processes, on all its nodes or on none. Errors: a sentence for the
-  /// job's verdict; nothing runs then.
-  Result<void> launch(const Launch& launch);
+  /// A job whose processes can start at once.
+  struct Ready {
+    Launch launch;
+    std::vector<process::Spec> specs;  ///< one for each node
+    std::vector<Port> ports;           ///< that its processes meet at, from now on the job's alone
+  };
+  /// Lays out the job's work folder. Errors: a sentence for the job's verdict.
+  Result<Ready> prepare(Launch launch);
+  /// Starts its processes, on all its nodes or on none. Errors: a sentence for the job's verdict; nothing runs then.
+  Result<void> start(const Ready& ready);
+  /// Removes what `prepare` made for a job that is not to start.
+  void discard(const Job& job);
 
   /// Where jobs reach this server. Before the first launch.
   void set_tracking_url(std::string url) { options_.tracking_url = std::move(url); }
@@ -76,7 +86,6 @@ class Launcher {
   Result<void> lay_out(const Launch& launch, process::Spec& spec, bool sandboxed);
   process::Sandbox sandbox_of(const Launch& launch, std::size_t node) const;
   Result<process::Spec> spec_of(const Launch& launch, std::size_t node, const Meeting& meeting, const process::Spec& base) const;
-  Result<void> start_all(const Launch& launch, const std::vector<process::Spec>& specs);
   std::filesystem::path gate(const Job& job) const { return attempt_folder(job.name, job.attempt) / "go"; }
   std::filesystem::path fetched_folder(std::int64_t user_id) const { return root_ / ".lathe/fetched" / std::to_string(user_id); }
   Variables environment(const Launch& launch, std::size_t node) const;

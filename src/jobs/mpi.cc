@@ -13,7 +13,9 @@ namespace {
 constexpr std::string_view kFolder = ".mpi";  ///< below the work folder
 
 /// A name that no name service knows, so that mpirun takes the node for another machine.
-std::string name_of_node(std::int64_t node) { return fmt::format("lathe-node-{}", node); }
+std::string name_of_node(std::int64_t node) {
+  return fmt::format("lathe-node-{}", node);
+}
 
 std::string in_quotes(std::string_view text) {
   std::string out = "'";
@@ -42,7 +44,8 @@ constexpr std::string_view kAgent =
 
 }  // namespace
 
-std::string script(const Distribution& distribution, std::int64_t node, const std::string& command, const std::string& interface) {
+std::string script(const Distribution& distribution, std::int64_t node, const std::string& command,
+                   const std::string& interface) {
   if (node > 0)
     return fmt::format(
         "mkdir -p \"$HOME/.mpi\" && mkfifo \"$HOME/.mpi/{0}\" || exit 1\n"
@@ -54,7 +57,8 @@ std::string script(const Distribution& distribution, std::int64_t node, const st
     hosts += fmt::format(",{}:{}", name_of_node(other), distribution.processes_per_node);
   std::string over;
   if (!interface.empty()) over = fmt::format(" --mca oob_tcp_if_include {0} --mca btl_tcp_if_include {0}", interface);
-  // The daemons stay in the foreground: they are their nodes' processes. Slices share cores, so that waiting ranks yield.
+  // The daemons stay in the foreground: they are their nodes' processes. Slices share cores, so that waiting ranks
+  // yield.
   return fmt::format(
       "{}export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n"
       "exec mpirun -np {} --host {} --map-by slot --bind-to none --oversubscribe --leave-session-attached"
@@ -76,7 +80,9 @@ std::optional<Failure> first_failure(const std::filesystem::path& work) {
     char text[64] = {};
     double at = 0;
     Failure failure{std::atoll(name.c_str() + 5), 0};
-    if (!file || ::pread(file->get(), text, sizeof text - 1, 0) <= 0 || std::sscanf(text, "%lf %d", &at, &failure.code) != 2) continue;
+    if (!file || ::pread(file->get(), text, sizeof text - 1, 0) <= 0 ||
+        std::sscanf(text, "%lf %d", &at, &failure.code) != 2)
+      continue;
     if (found && at >= earliest) continue;
     found = failure;
     earliest = at;

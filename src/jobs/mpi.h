@@ -12,7 +12,8 @@
 namespace lathe::jobs::mpi {
 
 /// The shell text that `node` runs for `command`. It needs HOME (which all nodes share) and TMPDIR (which they do not).
-std::string script(const Distribution& distribution, std::int64_t node, const std::string& command, const std::string& interface);
+std::string script(const Distribution& distribution, std::int64_t node, const std::string& command,
+                   const std::string& interface);
 
 /// The rank that failed first and its exit status, as the job's ranks noted it below its work folder.
 struct Failure {

@@ -24,7 +24,8 @@ struct Range {
 Range unasked_ports() {
   int low = 32'768;
   int high = 60'999;
-  if (const auto text = read_file("/proc/sys/net/ipv4/ip_local_port_range")) std::sscanf(text->c_str(), "%d %d", &low, &high);
+  if (const auto text = read_file("/proc/sys/net/ipv4/ip_local_port_range"))
+    std::sscanf(text->c_str(), "%d %d", &low, &high);
   if (low > 4'000) {
     const int count = std::min(kSpread, low - 2'000);
     return {low - count, count};

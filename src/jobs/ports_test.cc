@@ -15,7 +15,8 @@ bool can_listen(int port) {
   sockaddr_in any{};
   any.sin_family = AF_INET;
   any.sin_port = htons(static_cast<std::uint16_t>(port));
-  return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any) == 0 && ::listen(socket.get(), 1) == 0;
+  return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any) == 0 &&
+         ::listen(socket.get(), 1) == 0;
 }
 
 TEST(Ports, NoneIsGivenTwiceWhileItIsHeldAndAllCanBeListenedOn) {

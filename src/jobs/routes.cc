@@ -111,7 +111,9 @@ std::vector<Root> roots_of(Jobs& jobs, const Job& job) {
 
 /// What the job printed: as a whole (of several processes the first one's), and each process of several.
 constexpr std::string_view kWholeLog = "logs/user_logs/std_log.txt";
-std::string rank_log(std::int64_t rank) { return fmt::format("logs/user_logs/std_log_process_{}.txt", rank); }
+std::string rank_log(std::int64_t rank) {
+  return fmt::format("logs/user_logs/std_log_process_{}.txt", rank);
+}
 
 Result<void> list_logs(Jobs& jobs, const Job& job, JobFiles& out) {
   const auto add = [&](std::string path, std::int64_t rank) -> Result<void> {
@@ -129,8 +131,10 @@ Result<void> list_logs(Jobs& jobs, const Job& job, JobFiles& out) {
       continue;
     }
     struct stat found {};
-    const auto file = open_beneath(jobs.launcher().work_folder(job.name), mpi::log_file(spread, rank), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-    if (file && ::fstat(file->get(), &found) == 0 && S_ISREG(found.st_mode)) out.value.push_back({rank_log(rank), found.st_size});
+    const auto file = open_beneath(jobs.launcher().work_folder(job.name), mpi::log_file(spread, rank),
+                                   O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+    if (file && ::fstat(file->get(), &found) == 0 && S_ISREG(found.st_mode))
+      out.value.push_back({rank_log(rank), found.st_size});
   }
   return {};
 }
@@ -171,7 +175,8 @@ Result<Response> send_file(Jobs& jobs, storage::Storage& artifacts, const std::s
   if (const auto rank = rank_of_log(job, path)) {
     const auto file_name = path.substr(path.rfind('/') + 1);
     if (const auto spread = Jobs::spread_of(job); spread.type == "mpi" && path != kWholeLog) {
-      LATHE_TRY(auto file, open_beneath(jobs.launcher().work_folder(name), mpi::log_file(spread, *rank), O_RDONLY | O_NONBLOCK | O_NOFOLLOW));
+      LATHE_TRY(auto file, open_beneath(jobs.launcher().work_folder(name), mpi::log_file(spread, *rank),
+                                        O_RDONLY | O_NONBLOCK | O_NOFOLLOW));
       return http::file_response(std::move(file), file_name, range);
     }
     LATHE_TRY(const auto folder, jobs.log_folder(job, *rank));
@@ -235,8 +240,12 @@ void add_routes(http::Router& router, Jobs& jobs, storage::Storage& artifacts) {
   router.add_json({.id = "job_restore", .method = Method::post, .path = "/api/v1/jobs/{name}/restore", .right = Right::write,
                    .summary = "Show an archived job in lists again."},
                   [&](const Call& call) { return jobs.archive(name_of_call(call), false); });
-  router.add({.id = "job_log", .method = Method::get, .path = "/api/v1/jobs/{name}/log", .right = Right::read,
-              .summary = "What the job has printed so far, from offset on; of several processes the one that rank names, or the first."},
+  router.add({.id = "job_log",
+              .method = Method::get,
+              .path = "/api/v1/jobs/{name}/log",
+              .right = Right::read,
+              .summary = "What the job has printed so far, from offset on; of several processes the one that rank "
+                         "names, or the first."},
              [&](Call& call) -> Result<Response> {
                const auto name = name_of_call(call);
                LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
@@ -248,20 +257,26 @@ void add_routes(http::Router& router, Jobs& jobs, storage::Storage& artifacts) {
                response.source = log_so_far(folder, offset);
                return response;
              });
-  router.add({.id = "job_events", .method = Method::get, .path = "/api/v1/jobs/{name}/events", .right = Right::read,
-              .summary = "Log and states as they come (server-sent events); resumes from offset or Last-Event-ID. rank: whose log."},
-             [&](Call& call) -> Result<Response> {
-               const auto name = name_of_call(call);
-               LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
-               LATHE_TRY(const auto rank, rank_query(call));
-               LATHE_CHECK(jobs.log_folder(job, rank));
-               if (const auto last = call.header("last-event-id"); last && !call.query("offset")) call.queries.emplace_back("offset", *last);
-               LATHE_TRY(const auto offset, number_query(call, "offset", 0));
-               Response response;
-               response.type = "text/event-stream";
-               response.source = follow(followed(jobs, name, rank), offset);
-               return response;
-             });
+  router.add(
+      {.id = "job_events",
+       .method = Method::get,
+       .path = "/api/v1/jobs/{name}/events",
+       .right = Right::read,
+       .summary =
+           "Log and states as they come (server-sent events); resumes from offset or Last-Event-ID. rank: whose log."},
+      [&](Call& call) -> Result<Response> {
+        const auto name = name_of_call(call);
+        LATHE_TRY(const auto job, jobs.db().read([&](db::Connection& c) { return find_job(c, name); }));
+        LATHE_TRY(const auto rank, rank_query(call));
+        LATHE_CHECK(jobs.log_folder(job, rank));
+        if (const auto last = call.header("last-event-id"); last && !call.query("offset"))
+          call.queries.emplace_back("offset", *last);
+        LATHE_TRY(const auto offset, number_query(call, "offset", 0));
+        Response response;
+        response.type = "text/event-stream";
+        response.source = follow(followed(jobs, name, rank), offset);
+        return response;
+      });
   router.add_json({.id = "job_files", .method = Method::get, .path = "/api/v1/jobs/{name}/files", .right = Right::read,
                    .summary = "What the job left: outputs, artifacts, its log.", .waits = true},
                   [&](const Call& call) { return list_files(jobs, artifacts, name_of_call(call)); });

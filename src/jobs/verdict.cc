@@ -73,7 +73,9 @@ std::string verdict(const VerdictInput& input) {
   const auto lines = trim(input.last_lines);
   out += hint(lines, input.full_disk);
   if (!lines.empty())
-    out += (input.rank.value_or(0) > 0 ? fmt::format("\nThe last lines of rank {}:\n", *input.rank) : "\nIts last lines:\n") + printable(lines);
+    out += (input.rank.value_or(0) > 0 ? fmt::format("\nThe last lines of rank {}:\n", *input.rank)
+                                       : "\nIts last lines:\n") +
+           printable(lines);
   return out;
 }
 

@@ -97,7 +97,8 @@ TEST(Verdict, OfSeveralProcessesItNamesTheFirstThatFailed) {
   end.code = 3;
   VerdictInput input{{process::Status::exited, 0, 0, end}, "no such batch", 0, "c-1", 5};
   const auto said = verdict(input);
-  EXPECT_TRUE(said.starts_with("Rank 5 on the node c-1 failed and ended the job. The command exited with status 3.")) << said;
+  EXPECT_TRUE(said.starts_with("Rank 5 on the node c-1 failed and ended the job. The command exited with status 3."))
+      << said;
   EXPECT_TRUE(has(said, "\nThe last lines of rank 5:\nno such batch")) << said;
   input.rank = 0;
   EXPECT_TRUE(has(verdict(input), "\nIts last lines:\nno such batch"));

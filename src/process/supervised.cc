@@ -300,10 +300,11 @@ Result<Observation> observe(const fs::path& folder) {
     return out;
   }
   LATHE_TRY(out.end, read_end(folder));
+  // The first that a shim does is to make room for its exit record; before that nothing of the program can have run.
   if (out.end)
     out.status = Status::exited;
   else
-    out.status = is_there(folder / "spec") ? Status::lost : Status::never_started;
+    out.status = state || is_there(folder / "exit.json.new") ? Status::lost : Status::never_started;
   return out;
 }
 

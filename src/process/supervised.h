@@ -122,7 +122,7 @@ struct End {
   std::string cgroup;  ///< what was limited, and what could not be, in words
   Time started{};
   std::optional<Time> user_code;  ///< when the program was running
-  Time decided{};  ///< when its first process failed, else `ended`
+  Time decided{};                 ///< when its first process failed, else `ended`
   Time ended{};
   std::int64_t cpu_us = 0;
   std::int64_t max_rss_bytes = 0;  ///< of its largest process
