@@ -100,7 +100,9 @@ def start_nowhere(script, recorder):
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
         del script.environment[name]
     recorder.stop()
-    process = script.start("with lathe.start_run():\n    print('started', flush=True)\n")
+    # A shell's background processes ignore Ctrl-C, and what they start does too.
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    process = script.start(heed + "with lathe.start_run():\n    print('started', flush=True)\n")
     return process, process.stderr.readline()
 
 

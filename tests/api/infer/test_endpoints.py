@@ -113,7 +113,7 @@ def test_a_failed_model_takes_no_traffic_and_the_old_one_goes_on(plane, make_boo
                                    {"blue": 50, "nonsense": 10, "gone": 10, "outside": 30}))  # fmt: skip
     assert states["e.blue"]["state"] == "ready"
     for name, words in (("nonsense", "XGBoost says"), ("gone", "cannot be read"), ("outside", "outside its folder"),
-                        ("pickled", "expected xgboost or onnx"), ("names", "1 feature names")):  # fmt: skip
+                        ("pickled", "expected xgboost, onnx or native"), ("names", "1 feature names")):  # fmt: skip
         assert states[f"e.{name}"]["state"] == "failed" and words in states[f"e.{name}"]["error"], states[f"e.{name}"]
     assert {plane.infer("e", ROW).headers["azureml-model-deployment"] for _ in range(50)} == {"blue"}
     assert plane.infer("e.nonsense", ROW).status_code == 404
