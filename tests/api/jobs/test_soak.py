@@ -135,8 +135,8 @@ def check(server, job, number, code, shim_killed, program_killed, seed):
     own = (job["status"], job["exit_code"]) == (("Failed", code) if code else ("Completed", 0)) if job.get("exit_code") is not None else False
     lost = job["status"] == "Failed" and any(word in job.get("error", "") for word in ("lost", "could not be started"))
     killed = job["status"] == "Failed" and "signal 9" in job.get("error", "")
-    # What looks like a shim may be the process that is about to become the job's program.
-    assert own or (shim_killed and (lost or killed)) or (program_killed and killed), where
+    # While a job starts, what looks like its shim may be about to become its program, and a child of it the shim.
+    assert own or ((shim_killed or program_killed) and (lost or killed)), where
     log = log_of(server, name)
     assert log == whole if own else whole.startswith(log), where
     runs = server.data / "jobs" / name / "work/runs"
