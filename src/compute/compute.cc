@@ -123,10 +123,8 @@ void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
 }
 
 void Compute::queue(const std::string& job, const std::string& target, const Need& need) {
-  auto wanted = need;
   std::unique_lock lock(mutex_);
-  if (const auto known = targets_.find(target); known != targets_.end() && known->second.target.low_priority) wanted.tier = Tier::spot;
-  carry_out(lock, scheduler_.apply(JobQueued{job, target, wanted}, now()));
+  carry_out(lock, scheduler_.apply(JobQueued{job, target, need}, now()));
 }
 void Compute::gone(const std::string& job) {
   std::unique_lock lock(mutex_);

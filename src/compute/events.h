@@ -25,19 +25,9 @@ struct Rules {
   bool holds = false;
 };
 
-/// Azure's `queue_settings.job_tier`, the lowest first. A spot job gives way to others.
-enum class Tier { spot, basic, standard, premium };
-/// Azure's `queue_settings.priority`, the lowest first.
-enum class Priority { low, medium, high };
-
 /// What a job asks of its target.
 struct Need {
   std::int64_t nodes = 1;  ///< all at once or none
-  std::string user;
-  Tier tier = Tier::standard;
-  Priority priority = Priority::medium;
-  std::chrono::seconds limit{0};  ///< the longest that it may run; zero: no limit
-  std::int64_t number = 0;        ///< its place in the order of submission, which it keeps over attempts
 };
 
 /// A node that a job has: on "local" it is "local".

@@ -94,7 +94,7 @@ Result<void> check_fields(const Object& document, const Target& target, Report& 
   return {};
 }
 
-Result<void> read_cluster(const Object& document, Target& target) {
+Result<void> read_cluster(const Object& document, Target& target, json::Report& report) {
   LATHE_CHECK(take_count(document, "min_instances", 0, target.min_instances));
   LATHE_CHECK(take_count(document, "max_instances", 1, target.max_instances));
   if (target.min_instances > target.max_instances)
@@ -107,6 +107,8 @@ Result<void> read_cluster(const Object& document, Target& target) {
   if (tier != "low_priority" && tier != "lowpriority" && tier != "dedicated" && !tier.empty())
     return fail(Code::invalid, fmt::format("tier: must be dedicated or low_priority, not \"{}\"", tier));
   if (!tier.empty()) target.low_priority = tier != "dedicated";
+  if (target.low_priority && !tier.empty())
+    report.push_back({"tier", "ignored", "jobs of a low-priority cluster do not give way to others yet"});
   return {};
 }
 
@@ -175,7 +177,7 @@ Result<Target> read_target(const Object& document, const Target& base, const Siz
   if (target.is_instance()) {
     LATHE_CHECK(read_instance(document, target, report));
   } else {
-    LATHE_CHECK(read_cluster(document, target));
+    LATHE_CHECK(read_cluster(document, target, report));
   }
   return target;
 }

@@ -133,7 +133,7 @@ Result<std::unique_ptr<Environments>> Environments::open(Options options, const 
   LATHE_CHECK(make_folder(at.options_.root, 0711));
   at.watch_ = std::make_unique<process::Watch>([&at](const fs::path& folder) {
     const auto digest = folder.parent_path().filename().string();
-    at.enqueue([&at, digest] { at.finish(digest); });
+    at.tasks_.add([&at, digest] { at.finish(digest); });
   });
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(at.options_.root, error)) {
@@ -143,7 +143,7 @@ Result<std::unique_ptr<Environments>> Environments::open(Options options, const 
     else if (name.starts_with(".removed"))
       fs::remove_all(entry.path(), error);
   }
-  at.worker_ = std::thread([&at] { at.work(); });
+  at.worker_ = std::thread([&at] { at.tasks_.run(); });
   return out;
 }
 
@@ -165,35 +165,9 @@ Environments::~Environments() {
 }
 
 void Environments::stop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  work_there_.notify_all();
+  tasks_.stop();
   if (worker_.joinable()) worker_.join();
   watch_.reset();
-}
-
-void Environments::enqueue(std::function<void()> task) {
-  {
-    const std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
-  }
-  work_there_.notify_one();
-}
-
-void Environments::work() {
-  for (;;) {
-    std::function<void()> task;
-    {
-      std::unique_lock lock(mutex_);
-      work_there_.wait(lock, [&] { return stopping_ || !tasks_.empty(); });
-      if (stopping_) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-    }
-    task();
-  }
 }
 
 /// Before the worker runs. A build that goes on is watched again; one that ended meanwhile is finished.
@@ -239,7 +213,7 @@ void Environments::build(const Recipe& recipe, Done done) {
     }
     building.waiting.push_back(std::move(done));
   }
-  enqueue([this] { start_some(); });
+  tasks_.add([this] { start_some(); });
 }
 
 void Environments::start_some() {
@@ -362,7 +336,7 @@ void Environments::finish(const std::string& digest) {
   }
   for (const auto& done : waiting) done(result);
   changed(digest);
-  enqueue([this] { start_some(); });
+  tasks_.add([this] { start_some(); });
 }
 
 /// How a build ended, and when it went well, with its environment put in its place.
@@ -525,7 +499,7 @@ Result<void> Environments::cancel(const std::string& digest, const std::string& 
   }
   log::info("the build of an environment is cancelled environment={} by={}", digest, user);
   if (!run.empty()) return process::request_stop(run, std::chrono::milliseconds{0});
-  enqueue([this, digest] { finish(digest); });
+  tasks_.add([this, digest] { finish(digest); });
   return {};
 }
 

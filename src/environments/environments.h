@@ -1,7 +1,5 @@
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -12,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/task_queue.h"
 #include "environments/modules.h"
 #include "environments/recipe.h"
 #include "process/log_follow.h"
@@ -105,8 +104,6 @@ class Environments {
     std::vector<Done> waiting;
   };
   Environments(Options options, const process::Cgroups& groups);
-  void work();
-  void enqueue(std::function<void()> task);
   void take_up(const std::string& digest);
   void start_some();
   Result<void> start_one(const std::string& digest, const Recipe& recipe, int number, int slot);
@@ -125,9 +122,7 @@ class Environments {
   bool as_root_ = false;
 
   mutable std::mutex mutex_;
-  std::condition_variable work_there_;
-  bool stopping_ = false;
-  std::deque<std::function<void()>> tasks_;
+  TaskQueue tasks_;
   std::map<std::string, Building> building_;
   std::multimap<std::string, std::weak_ptr<std::function<void()>>> listeners_;
   mutable ModuleLists modules_;

@@ -36,15 +36,6 @@ Result<Plan> plan_of(const Job& job) {
   return json::from_json<Plan>(value);
 }
 
-compute::Need need_of(const Job& job, const Plan& plan) {
-  compute::Need need;
-  need.nodes = plan.spread().nodes;
-  need.user = job.created_by;
-  need.limit = std::chrono::seconds{plan.timeout_s};
-  need.number = job.number;
-  return need;
-}
-
 /// Nodes with parameter servers alone, for which nobody waits.
 std::vector<bool> helper_nodes(const Distribution& spread) {
   std::vector<bool> out;
@@ -90,17 +81,17 @@ Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launch
       usage_(db, usage_interval, compute.room_of("local").value_or(compute::Resources{})) {
   Admission::Calls calls;
   calls.ready = [this](const std::string& name, bool built) {
-    enqueue([this, name, built] { built ? environment_built(name) : admit(name); });
+    tasks_.add([this, name, built] { built ? environment_built(name) : admit(name); });
   };
   calls.refused = [this](const std::string& name, const Error& why) {
-    enqueue([this, name, why] { environment_refused(name, why); });
+    tasks_.add([this, name, why] { environment_refused(name, why); });
   };
   admission_ = std::make_unique<Admission>(environments, std::move(disk), std::move(calls));
   watch_ = std::make_unique<process::Watch>([this](const std::filesystem::path& folder) {
     const auto name = launcher_.job_of(folder);
-    enqueue([this, name] { finish(name); });
+    tasks_.add([this, name] { finish(name); });
   });
-  for (int i = 0; i < kWorkers; ++i) workers_.emplace_back([this] { work(); });
+  for (int i = 0; i < kWorkers; ++i) workers_.emplace_back([this] { tasks_.run(); });
 }
 
 Jobs::~Jobs() {
@@ -110,33 +101,10 @@ Jobs::~Jobs() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  work_there_.notify_all();
+  tasks_.stop();  // what is left undone is found again at the next start: the shims' folders say what happened
   ending_.notify_all();
   for (auto& worker : workers_) worker.join();
   watch_.reset();
-}
-
-void Jobs::enqueue(std::function<void()> task) {
-  {
-    const std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
-  }
-  work_there_.notify_one();
-}
-
-void Jobs::work() {
-  for (;;) {
-    std::function<void()> task;
-    {
-      std::unique_lock lock(mutex_);
-      work_there_.wait(lock, [&] { return stopping_ || !tasks_.empty(); });
-      // What is left undone is found again at the next start: the shims' folders say what happened.
-      if (stopping_) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-    }
-    task();
-  }
 }
 
 template <class F>
@@ -294,7 +262,7 @@ void Jobs::admit(const std::string& name) {
     const auto found = waiting_.find(name);
     if (found == waiting_.end()) return;
     compute = found->second.job.compute;
-    need = need_of(found->second.job, found->second.plan);
+    need.nodes = found->second.plan.spread().nodes;
     recipe = found->second.plan.environment_recipe;
   }
   if (admission_->may_queue(name, recipe)) compute_.queue(name, compute, need);
@@ -348,7 +316,7 @@ void Jobs::placed(const std::string& name, const compute::Compute::Place& place)
   const auto found = waiting_.find(name);
   if (found == waiting_.end() || !admission_->has_room()) {  // cancelled while it was queued; or it has to ask again
     lock.unlock();
-    enqueue([this, name] {
+    tasks_.add([this, name] {
       compute_.gone(name);
       admit(name);
     });
@@ -358,7 +326,7 @@ void Jobs::placed(const std::string& name, const compute::Compute::Place& place)
   waiting_.erase(found);
   lock.unlock();
   waiting.job.nodes = place.nodes;
-  enqueue([this, waiting = std::move(waiting), room = place.room] { launch(waiting, room); });
+  tasks_.add([this, waiting = std::move(waiting), room = place.room] { launch(waiting, room); });
 }
 
 void Jobs::launch(Waiting waiting, const compute::Resources& room) {
@@ -658,7 +626,7 @@ Result<void> Jobs::take_up(Job job) {
                    job.compute == "local" ? compute::Resources{}
                                           : compute_.room_of(job.compute).value_or(compute::Resources{}));
       if (job.nodes.empty()) job.nodes.push_back({job.compute == "local" ? "local" : job.compute + "-0", {}});
-      compute_.found(job.name, job.compute, need_of(job, plan.value_or(Plan{})), job.nodes);
+      compute_.found(job.name, job.compute, {plan.value_or(Plan{}).spread().nodes}, job.nodes);
       if (job.state == State::queued || job.state == State::preparing) {
         job.started = now();
         LATHE_CHECK(db_.write([&](db::Connection& c) { return move_job(c, job, State::running); }));

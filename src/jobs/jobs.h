@@ -1,7 +1,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "auth/auth.h"
+#include "base/task_queue.h"
 #include "compute/compute.h"
 #include "db/db.h"
 #include "http/http.h"
@@ -100,11 +100,9 @@ class Jobs {
     std::string token;
   };
 
-  void work();
   /// Uses the store again and again while it is away, until this object goes: what a process did has to be written down.
   template <class F>
   auto insist(F use_store) -> decltype(use_store());
-  void enqueue(std::function<void()> task);
   void admit(const std::string& name);
   void environment_built(const std::string& name);
   void environment_refused(const std::string& name, const Error& why);
@@ -127,9 +125,8 @@ class Jobs {
   Resolvers resolvers_;
 
   std::mutex mutex_;
-  std::condition_variable work_there_;
   std::condition_variable ending_;
-  std::deque<std::function<void()>> tasks_;
+  TaskQueue tasks_;
   bool stopping_ = false;
   std::map<std::string, Waiting> waiting_;
   std::map<std::string, bool> finishing_;  ///< whose end is being looked at; true: once more

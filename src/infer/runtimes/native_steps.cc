@@ -77,7 +77,9 @@ Result<double> number(element step, std::string_view path) {
 }
 
 Made finite(element step, std::size_t width) {
-  const bool single = has(step, "/single");
+  bool single = false;
+  if (has(step, "/single") && step["single"].get(single) != simdjson::SUCCESS)
+    return fail(Code::invalid, "/single is neither true nor false");
   return each_row(width, [single](std::span<const double> row) -> Result<void> {
     const double most =
         single ? static_cast<double>(std::numeric_limits<float>::max()) : std::numeric_limits<double>::max();
