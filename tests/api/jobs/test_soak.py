@@ -40,10 +40,9 @@ class Killer:
         self.next = self.kill_shim
 
     def strike(self):
-        running = [pid for pid in self.server.processes() if "/attempt-" in cmdline(pid)]
+        running = shims(self.server)
         if running:
-            shim = self.chance.choice(running)
-            name = cmdline(shim).split("/attempt-")[0].rsplit("/", 1)[1]
+            shim, name = self.chance.choice(running)
             self.next(shim, name)
             self.next = self.kill_program if self.next == self.kill_shim else self.kill_shim
 
@@ -55,6 +54,12 @@ class Killer:
         for pid in children(shim):
             self.programs.add(name)
             kill(pid)
+
+
+def shims(server):
+    """The shims that run, each with its job's name. A command line is read once: its process may end at any moment."""
+    lines = [(pid, cmdline(pid)) for pid in server.processes()]
+    return [(pid, line.split("/attempt-")[0].rsplit("/", 1)[1]) for pid, line in lines if "/attempt-" in line]
 
 
 def kill(pid):
@@ -69,7 +74,6 @@ def children(pid):
         return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-
 
 
 def mounts_below(folder):
@@ -105,7 +109,7 @@ def soak(jobs, seed):
             job = wait_for(lambda: ended_or_none(server, name), 120, f"the end of {name}")
             check(server, job, number, code, name in killer.shims, name in killer.programs, seed)
 
-        assert not [pid for pid in server.processes() if "/attempt-" in cmdline(pid)], "processes are left"
+        wait_for(lambda: not shims(server), 10, "the end of the last shim")
         assert mounts_below(server.data) == []
         left = [folder for name in wanted for folder in (server.data / "jobs" / name).iterdir()
                 if folder.name not in ("work", "attempt-1", "attempt-2", "attempt-3")]  # fmt: skip
