@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 
-from lathe_server import wait_for
+from lathe_server import cmdline, wait_for
 
 ENDED = ("Completed", "Failed", "Canceled")
 _numbers = itertools.count(1)
@@ -79,12 +79,5 @@ def cluster(server, **document):
 def shims(server, job):
     """The pids of a job's shims, by their command lines."""
     folder = f"/{job}/attempt-"
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            line = open(f"/proc/{pid}/cmdline", "rb").read().decode(errors="replace")
-        except OSError:
-            continue
-        if "lathe-shim" in line and folder in line:
-            found.append(int(pid))
-    return found
+    lines = {int(pid): cmdline(pid) for pid in filter(str.isdigit, os.listdir("/proc"))}
+    return [pid for pid, line in lines.items() if "lathe-shim" in line and folder in line]

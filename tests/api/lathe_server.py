@@ -193,14 +193,7 @@ class Server:
 
     def processes(self):
         """The pids of all processes whose command line names the data folder: server, data plane, shims."""
-        found = []
-        for folder in pathlib.Path("/proc").iterdir():
-            try:
-                if folder.name.isdigit() and str(self.data).encode() in (folder / "cmdline").read_bytes():
-                    found.append(int(folder.name))
-            except OSError:
-                pass  # it ended meanwhile
-        return found
+        return [int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) if str(self.data) in cmdline(pid)]
 
     def _environment(self, more):
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
@@ -219,6 +212,14 @@ class Server:
         done = subprocess.run([bin_folder() / "lathe", *map(str, args)], env=env, cwd=cwd or self.home, input=input,
                               capture_output=True, text=True, timeout=limit_s)  # fmt: skip
         return CliResult(done)
+
+
+def cmdline(pid):
+    """A process's command line, its words ended by NUL; empty when it ended meanwhile."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def wait_for_none(find, limit_s):

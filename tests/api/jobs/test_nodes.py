@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from job_helpers import cluster, ended, log_of, run, shims, show, submit
-from lathe_server import wait_for
+from lathe_server import cmdline, wait_for
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples"
 VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
@@ -40,13 +40,6 @@ def log_of_rank(server, name, rank):
 
 def processes_of(server, name):
     return [pid for pid in server.processes() if f"/{name}/" in cmdline(pid)]
-
-
-def cmdline(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def test_torchs_variables_are_set_in_every_process(server, nodes):

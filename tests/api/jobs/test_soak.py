@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from job_helpers import ENDED, cluster, log_of, show, submit
-from lathe_server import Server, wait_for
+from lathe_server import Server, cmdline, wait_for
 
 LINES = 20
 
@@ -122,13 +122,6 @@ def soak(jobs, seed):
 def ended_or_none(server, name):
     job = show(server, name)
     return job if job["status"] in ENDED else None
-
-
-def cmdline(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def check(server, job, number, code, shim_killed, program_killed, seed):

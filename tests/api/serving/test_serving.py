@@ -11,7 +11,7 @@ import pytest
 import requests
 import xgboost
 from endpoint_helpers import ENDPOINTS, deploy, make_endpoint, primary_key, register
-from lathe_server import Server, wait_for
+from lathe_server import Server, cmdline, wait_for
 
 ROWS = numpy.random.default_rng(7).normal(size=(200, 5)).astype(numpy.float32)
 
@@ -322,7 +322,7 @@ def test_a_server_that_cannot_start_leaves_no_data_plane(fresh_server):
 
 
 def data_plane_pids(server):
-    return [pid for pid in server.processes() if b"lathe-infer\0" in open(f"/proc/{pid}/cmdline", "rb").read()]
+    return [pid for pid in server.processes() if "lathe-infer\0" in cmdline(pid)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from lathe_server import Server, bin_folder, wait_for
+from lathe_server import Server, bin_folder, cmdline, wait_for
 from mlflow_rest import EXISTS, Rest
 from postgres_server import Database, Postgres, psql, shared_url
 
@@ -67,10 +67,10 @@ def test_passwords_come_from_the_environment_or_a_file_and_are_shown_nowhere(pos
                 server.env["PGPASSFILE"] = str(file)
         with server:
             assert Rest(server).experiment(f"by {how}") == "1"
-            command_lines = [pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() for pid in server.processes()]
+            command_lines = [cmdline(pid) for pid in server.processes()]
             shown = subprocess.run([bin_folder() / "lathe", "config", "show"], env={**server.env}, capture_output=True, text=True,
                                    check=True).stdout  # fmt: skip
-            assert "dolphin" not in shown + server.log_tail() and not any(b"dolphin" in line for line in command_lines)
+            assert "dolphin" not in shown + server.log_tail() and not any("dolphin" in line for line in command_lines)
             if how == "LATHE_STORE":
                 assert "postgresql://ann@" in shown
     assert place
