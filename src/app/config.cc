@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "compute/policy.h"
 #include "compute/sizes.h"
 #include "db/postgres_place.h"
 #include "jobs/disk_room.h"
@@ -104,6 +105,15 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   if (name == "job_metrics_interval" && value != "never" &&
       (unitless || parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0))
     return wrong("never or a time with its unit, such as 10s");
+  if (name == "scheduling") {
+    if (const auto policy = compute::policy_named(value); !policy) return wrong("fair, priority, backfill or fifo");
+  }
+  if (name == "user_quotas") {
+    std::vector<std::string> parts;
+    for (const auto part : split(value, ',')) parts.emplace_back(part);
+    if (const auto quotas = compute::read_quotas(parts); !quotas)
+      return fail(Code::invalid, fmt::format("user_quotas {} (from {})", quotas.error().message, origin));
+  }
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
     return wrong("auto, true or false");
@@ -150,6 +160,8 @@ const std::vector<Setting>& settings() {
       {"isolation_network", "host", "of jobs in a sandbox: host, or none"},
       {"disk_low_water", "auto", "below so much free disk new jobs wait: 2GiB, 5%, 0; auto: 1 GiB, or 5% of a smaller disk"},
       {"job_metrics_interval", "10s", "how often what each running job uses is logged as system metrics, such as 10s; or never"},
+      {"scheduling", "fair", "which job comes first: fair, priority, backfill or fifo"},
+      {"user_quotas", "", "how many nodes jobs of a user may have at once, on all compute together: alice=2,*=4"},
       {"log_level", "info", "debug, info, warn or error"},
       {"log_format", "text", "text or json"},
   };

@@ -23,6 +23,7 @@
 #include "db/db.h"
 #include "db/postgres_place.h"
 #include "compute/compute.h"
+#include "compute/policy.h"
 #include "environments/environments.h"
 #include "http/server.h"
 #include "jobs/environment_routes.h"
@@ -195,7 +196,11 @@ class App {
     const auto machine = compute::this_machine(static_cast<std::int64_t>(gpus_->list().size()));
     log::info("this machine: {}; GPUs: {}", machine.words(), gpus_->source());
     LATHE_TRY(auto own, compute::parse_sizes(config_.text("sizes")));
-    LATHE_TRY(compute_, compute::Compute::open(*db_, compute::Sizes(machine, std::move(own)), *gpus_));
+    LATHE_TRY(const auto policy, compute::policy_named(config_.text("scheduling")));
+    LATHE_TRY(const auto quotas, compute::read_quotas(config_.list("user_quotas")));
+    LATHE_TRY(compute_, compute::Compute::open(*db_, compute::Sizes(machine, std::move(own)), *gpus_, policy));
+    LATHE_CHECK(compute_->record_in(config_.data() / "scheduler"));
+    compute_->set_quotas(quotas);
     return {};
   }
 

@@ -18,6 +18,7 @@ Result<int> run_remove(Session& session);          ///< asks first
 Result<int> run_job_create(Session& session);
 Result<int> run_job_stream(Session& session);
 Result<int> run_job_download(Session& session);
+Result<int> run_job_why(Session& session);  ///< one sentence, or with -o or --query the whole answer
 Result<int> run_environment_log(Session& session);
 Result<int> run_model_download(Session& session);
 Result<int> run_endpoint_invoke(Session& session);
@@ -32,6 +33,8 @@ Result<int> run_experiment_show(Session& session);
 Result<int> run_run_list(Session& session);
 Result<int> run_run_show(Session& session);
 Result<int> run_store_import(Session& session);
+Result<int> run_scheduler_replay(Session& session);
+Result<int> run_scheduler_simulate(Session& session);
 Result<int> run_login(Session& session);
 Result<int> run_logout(Session& session);
 Result<int> run_context_list(Session& session);

@@ -172,6 +172,16 @@ Result<int> run_environment_log(Session& session) {
       .run();
 }
 
+Result<int> run_job_why(Session& session) {
+  LATHE_TRY(const auto path, session.expand(session.verb.path));
+  LATHE_TRY(const auto answer, session.call("GET", path));
+  if (session.arguments.has("--output") || session.arguments.has("--query") || !answer.is_object()) return session.print(answer);
+  const auto sentence = text_in(answer.get_object(), "sentence") + "\n";
+  std::fwrite(sentence.data(), 1, sentence.size(), stdout);
+  if (std::fflush(stdout) != 0) return fail(Code::exhausted, "cannot write to standard output");
+  return 0;
+}
+
 Result<int> run_job_download(Session& session) {
   LATHE_TRY(const auto name, session.need("--name"));
   const fs::path folder = session.arguments.get_or("--download-path", ".");

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "compute/record.h"
 
 namespace lathe::compute {
 namespace {
@@ -12,8 +13,28 @@ constexpr std::size_t kRecent = 20;
 
 }  // namespace
 
-Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, Sizes sizes, const Gpus& gpus) {
-  std::unique_ptr<Compute> compute(new Compute(db, std::move(sizes), gpus));
+Compute::Compute(db::Database& db, Sizes sizes, const Gpus& gpus, Policy policy)
+    : db_(db), sizes_(std::move(sizes)), gpus_(gpus), scheduler_(sizes_.machine(), policy) {}
+
+std::vector<Decision> Compute::decide(const Event& event) {
+  const auto at = now();
+  auto decisions = scheduler_.apply(event, at);
+  if (!recorder_) return decisions;
+  recorder_->add(event, at, decisions);
+  if (recorder_->full()) recorder_->begin(scheduler_.snapshot(at));
+  return decisions;
+}
+
+Result<void> Compute::record_in(const std::filesystem::path& folder) {
+  LATHE_TRY(auto recorder, Recorder::open(folder));
+  const std::lock_guard lock(mutex_);
+  recorder_ = std::move(recorder);
+  recorder_->begin(scheduler_.snapshot(now()));
+  return {};
+}
+
+Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, Sizes sizes, const Gpus& gpus, Policy policy) {
+  std::unique_ptr<Compute> compute(new Compute(db, std::move(sizes), gpus, policy));
   LATHE_TRY(auto targets, db.read([](db::Connection& c) { return all_targets(c); }));
   Target local;
   local.name = "local";
@@ -67,6 +88,8 @@ void Compute::start(Calls calls) {
     lock.lock();
     started_ = true;
     put_all(lock);
+    for (const auto& event : std::exchange(early_, {})) carry_out(lock, decide(event));
+    calls_.give_way = std::move(calls.give_way);
     calls_.placed = std::move(calls.placed);
     hand_out(lock);
   }
@@ -80,13 +103,18 @@ void Compute::keep_time() {
   while (!stopping_) {
     if (const auto next = sooner(scheduler_.next_change(), next_instance_change())) changed_.wait_until(lock, *next);
     else changed_.wait(lock);
-    if (const auto next = scheduler_.next_change(); !stopping_ && next && *next <= now()) carry_out(lock, scheduler_.apply(Tick{}, now()));
+    if (const auto next = scheduler_.next_change(); !stopping_ && next && *next <= now()) carry_out(lock, decide(Tick{}));
     if (const auto next = next_instance_change(); !stopping_ && next && *next <= now()) {
       lock.unlock();
       keep_instances();
       lock.lock();
     }
   }
+}
+
+void Compute::apply(std::unique_lock<std::mutex>& lock, const Event& event) {
+  if (started_) carry_out(lock, decide(event));
+  else early_.push_back(event);
 }
 
 void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<Decision>& decisions) {
@@ -108,42 +136,79 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
           note(placed->target, fmt::format("node {} runs {}", node.name, placed->job));
       starts_.push_back({placed->job, {placed->nodes, rules.local ? Resources{} : rules.node}});
     }
+    if (const auto* leaves = std::get_if<JobPreempted>(&decision)) {
+      note(leaves->target, fmt::format("{} is asked to give way to {}", leaves->job, leaves->winner));
+      leaves_.push_back(*leaves);
+    }
   }
   changed_.notify_all();
   hand_out(lock);
 }
 
 void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
-  if (starts_.empty() || !calls_.placed) return;
+  if ((starts_.empty() && leaves_.empty()) || !calls_.placed) return;
   const auto starts = std::exchange(starts_, {});
-  const auto placed = calls_.placed;
+  const auto leaves = std::exchange(leaves_, {});
+  const auto calls = calls_;
   lock.unlock();
-  for (const auto& start : starts) placed(start.job, start.place);
+  for (const auto& start : starts) calls.placed(start.job, start.place);
+  for (const auto& leave : leaves) calls.give_way(leave.job, leave.winner);
   lock.lock();
 }
 
-void Compute::queue(const std::string& job, const std::string& target, const Need& need) {
+void Compute::queue(const std::string& job, const std::string& target, const Need& need, Time not_before) {
+  auto wanted = need;
   std::unique_lock lock(mutex_);
-  carry_out(lock, scheduler_.apply(JobQueued{job, target, need}, now()));
+  if (const auto known = targets_.find(target); known != targets_.end() && known->second.target.low_priority) wanted.tier = Tier::spot;
+  apply(lock, JobQueued{job, target, wanted, not_before});
 }
-void Compute::gone(const std::string& job) {
+
+void Compute::gone(const std::string& job, Outcome outcome) {
   std::unique_lock lock(mutex_);
   ended_.erase(job);
-  carry_out(lock, scheduler_.apply(JobGone{job}, now()));
+  apply(lock, JobGone{job, outcome});
   go_on_restarting(lock);
 }
 
-void Compute::found(const std::string& job, const std::string& target, const Need& need,
-                    const std::vector<NodeGiven>& nodes) {
+void Compute::ran(const std::string& target, const Need& need, Time from, Time to) {
   std::unique_lock lock(mutex_);
-  if (const auto known = targets_.find(target); known != targets_.end() && !known->second.rules.local)
-    carry_out(lock, scheduler_.apply(TargetPut{known->second.rules}, now()));
-  carry_out(lock, scheduler_.apply(JobFound{job, target, need, nodes}, now()));
+  apply(lock, JobRan{target, need, from, to});
+}
+
+void Compute::set_quotas(const std::map<std::string, std::int64_t>& nodes) {
+  std::unique_lock lock(mutex_);
+  carry_out(lock, decide(QuotasPut{nodes}));
+}
+
+void Compute::found(const std::string& job, const std::string& target, const Need& need,
+                    const std::vector<NodeGiven>& nodes, Time since) {
+  auto wanted = need;
+  std::unique_lock lock(mutex_);
+  Resumed resumed;
+  if (const auto known = targets_.find(target); known != targets_.end() && !known->second.rules.local) {
+    if (known->second.target.low_priority) wanted.tier = Tier::spot;
+    resumed.targets.push_back(known->second.rules);
+    resumed.targets.back().min_nodes = 0;  // nothing is started before all that runs has its nodes
+  }
+  resumed.jobs.push_back({job, target, wanted, nodes, since});
+  carry_out(lock, decide(resumed));
 }
 
 std::string Compute::waiting_for(const std::string& job) const {
   const std::lock_guard lock(mutex_);
   return scheduler_.waiting_for(job);
+}
+
+std::optional<Why> Compute::why(const std::string& job) const {
+  const std::lock_guard lock(mutex_);
+  return scheduler_.why(job, now());
+}
+
+Result<void> Compute::check_possible(const std::string& target, const Need& need) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto why = scheduler_.impossible(target, need); !why.empty())
+    return fail(Code::invalid, fmt::format("compute: the job could never start on {}: {}", target, why));
+  return {};
 }
 
 Result<const Compute::Known*> Compute::find(const std::string& name) const {
@@ -184,6 +249,7 @@ TargetAnswer Compute::answer(const Known& known) const {
   if (!target.is_instance()) {
     out.tier = target.low_priority ? "low_priority" : "dedicated";
     out.idle_time_before_scale_down = target.idle_s;
+  if (target.max_instances_per_user > 0) out.max_instances_per_user = target.max_instances_per_user;
   } else {
     const auto& instance = target.instance;
     out.state = state_of(known);
@@ -247,7 +313,7 @@ Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, 
   known.target = std::move(target);
   known.rules = rules;
   adapt_clusters(lock);
-  carry_out(lock, scheduler_.apply(TargetPut{targets_[rules.name].rules}, now()));
+  carry_out(lock, decide(TargetPut{targets_[rules.name].rules}));
   auto out = answer(targets_[rules.name]);
   if (!report.empty()) out.report = std::move(report);
   return out;
@@ -285,7 +351,7 @@ Result<void> Compute::remove(const std::string& name) {
   }
   LATHE_CHECK(db_.write([&](db::Connection& c) { return delete_target(c, name); }));
   std::unique_lock lock(mutex_);
-  carry_out(lock, scheduler_.apply(TargetGone{name}, now()));
+  carry_out(lock, decide(TargetGone{name}));
   targets_.erase(name);
   adapt_clusters(lock);
   return {};

@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,7 @@ struct TargetAnswer {
   std::int64_t min_instances = 0;
   std::int64_t max_instances = 0;
   std::int64_t idle_time_before_scale_down = 0;
+  std::optional<std::int64_t> max_instances_per_user;
   std::string provisioning_state = "Succeeded";
   std::optional<std::string> state;
   std::optional<std::string> waiting_for;
@@ -82,6 +84,8 @@ struct Reservation {
   std::int64_t count = 1;
 };
 
+class Recorder;
+
 /// All targets and the scheduler over them. Thread-safe.
 class Compute {
  public:
@@ -95,6 +99,8 @@ class Compute {
   using Placed = std::function<void(const std::string& job, const Place& place)>;
   struct Calls {
     Placed placed;
+    /// The job should end within kGrace, be reported as gone, and be queued again: `winner` needs its nodes.
+    std::function<void(const std::string& job, const std::string& winner)> give_way;
     /// Ends a running job, which has failed then for the reason that `why` says; without one it was canceled.
     std::function<void(const std::string& job, const std::string& why)> end;
     /// The job to which a process of this machine belongs, or none.
@@ -102,17 +108,26 @@ class Compute {
   };
 
   /// Reads the targets from the store. Nothing is scheduled before `start`. `gpus` outlives it.
-  static Result<std::unique_ptr<Compute>> open(db::Database& db, Sizes sizes, const Gpus& gpus);
+  static Result<std::unique_ptr<Compute>> open(db::Database& db, Sizes sizes, const Gpus& gpus, Policy policy = {});
   ~Compute();
 
-  /// Begins to place jobs: `found` first, for what runs already. Looks who uses the GPUs before, and then every second.
+  /// Begins to place jobs: `found` and `ran` first, for what runs already and what ran before. Looks who uses the GPUs before, and then every second.
   void start(Calls calls);
   /// No job is placed any more when this has returned, but for one that another thread is placing now.
   void stop();
 
-  void queue(const std::string& job, const std::string& target, const Need& need);
-  void found(const std::string& job, const std::string& target, const Need& need, const std::vector<NodeGiven>& nodes);
-  void gone(const std::string& job);
+  void queue(const std::string& job, const std::string& target, const Need& need, Time not_before = {});
+  /// Before the start.
+  void found(const std::string& job, const std::string& target, const Need& need, const std::vector<NodeGiven>& nodes,
+             Time since);
+  void ran(const std::string& target, const Need& need, Time from, Time to);
+  void gone(const std::string& job, Outcome outcome = Outcome::ended);
+  /// Writes what the scheduler is told and decides into `folder`, from now on (record.h).
+  Result<void> record_in(const std::filesystem::path& folder);
+  void set_quotas(const std::map<std::string, std::int64_t>& nodes);
+  std::optional<Why> why(const std::string& job) const;
+  /// Errors: `invalid` — such a job could never start there, with the reason.
+  Result<void> check_possible(const std::string& target, const Need& need) const;
   std::string waiting_for(const std::string& job) const;
 
   /// Errors: `not_found`, naming the nearest.
@@ -154,8 +169,11 @@ class Compute {
     Reservation wish;
     Rules rules;
   };
-  Compute(db::Database& db, Sizes sizes, const Gpus& gpus)
-      : db_(db), sizes_(std::move(sizes)), gpus_(gpus), scheduler_(sizes_.machine()) {}
+  Compute(db::Database& db, Sizes sizes, const Gpus& gpus, Policy policy);
+  /// What the scheduler decides, recorded.
+  std::vector<Decision> decide(const Event& event);
+  /// Decides and carries out; before the start, at the start.
+  void apply(std::unique_lock<std::mutex>& lock, const Event& event);
   struct Start {
     std::string job;
     Place place;
@@ -197,6 +215,8 @@ class Compute {
   bool started_ = false;
   bool stopping_ = false;
   Scheduler scheduler_;
+  std::unique_ptr<Recorder> recorder_;  ///< none: nothing is recorded
+  std::vector<Event> early_;  ///< what came before the start: it has its turn after all that was found
   std::map<std::string, Known> targets_;
   std::map<std::string, Reserved> reserved_;  ///< by holder
   std::map<int, std::vector<int>> foreign_;   ///< GPUs that others use, and their processes
@@ -207,6 +227,7 @@ class Compute {
   std::set<std::string> ended_;               ///< jobs that had too much of a GPU
   Calls calls_;
   std::vector<Start> starts_;  ///< decided, not handed out yet
+  std::vector<JobPreempted> leaves_;
   std::optional<Time> retry_;  ///< when the store did not take an instance's change
   std::thread timer_;
   std::thread gpu_watch_;
@@ -233,7 +254,8 @@ struct Fields<compute::TargetAnswer> {
   static constexpr auto list = std::tuple{
       field("name", &T::name), field("type", &T::type, "amlcompute, computeinstance or local"), field("size", &T::size),
       field("node", &T::node, "what a node has here"), field("tier", &T::tier, "dedicated or low_priority"), field("min_instances", &T::min_instances), field("max_instances", &T::max_instances),
-      field("idle_time_before_scale_down", &T::idle_time_before_scale_down, "seconds"), field("provisioning_state", &T::provisioning_state),
+      field("idle_time_before_scale_down", &T::idle_time_before_scale_down, "seconds"),
+      field("max_instances_per_user", &T::max_instances_per_user, "how many nodes one user's jobs may have at once"), field("provisioning_state", &T::provisioning_state),
       field("state", &T::state, "of an instance: Running, Stopped, Starting, Stopping, Restarting"),
       field("waiting_for", &T::waiting_for, "while an instance that was started has no room"),
       field("idle_time_before_shutdown", &T::idle_time_before_shutdown, "ISO 8601 duration"),

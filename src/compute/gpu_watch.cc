@@ -78,7 +78,7 @@ void Compute::look_at_gpus() {
         log::info("a process outside Lathe uses a GPU, which is not given out gpu={} pids={}", gpu,
                   fmt::join(pids, ","));
     foreign_ = std::move(foreign);
-    carry_out(lock, scheduler_.apply(GpusBusy{busy}, now()));
+    carry_out(lock, decide(GpusBusy{busy}));
   }
   lock.unlock();
   for (const auto& one : excess) {

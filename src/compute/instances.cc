@@ -71,7 +71,7 @@ void Compute::put_instance(std::unique_lock<std::mutex>& lock, const std::string
   auto rules = rules_for(known.target).value_or(known.rules);
   if (known.restarting) rules.min_nodes = rules.max_nodes = 0;
   known.rules = rules;
-  carry_out(lock, scheduler_.apply(TargetPut{rules}, now()));
+  carry_out(lock, decide(TargetPut{rules}));
   std::vector<std::string> jobs;
   if (rules.max_nodes == 0)
     for (const auto& node : scheduler_.nodes(name))
@@ -89,7 +89,7 @@ void Compute::go_on_restarting(std::unique_lock<std::mutex>& lock) {
     if (!known.restarting || !scheduler_.nodes(name).empty()) continue;
     known.restarting = false;
     known.rules.min_nodes = known.rules.max_nodes = 1;
-    carry_out(lock, scheduler_.apply(TargetPut{known.rules}, now()));
+    carry_out(lock, decide(TargetPut{known.rules}));
     return;  // carry_out let go of the lock; the next one has its own turn
   }
 }

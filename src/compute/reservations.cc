@@ -88,7 +88,7 @@ void Compute::reserve(const std::vector<Reservation>& all) {
     for (const auto& [holder, is] : reserved_)
       if (const auto was = before.find(holder); was == before.end() || !(was->second.rules.node == is.rules.node))
         events.emplace_back(TargetPut{is.rules});
-    for (const auto& event : events) carry_out(lock, scheduler_.apply(event, now()));
+    for (const auto& event : events) carry_out(lock, decide(event));
   }
   adapt_clusters(lock);
 }
@@ -120,7 +120,7 @@ void Compute::adapt_clusters(std::unique_lock<std::mutex>& lock) {
     changed.push_back(*rules);
   }
   if (!started_) return;
-  for (const auto& rules : changed) carry_out(lock, scheduler_.apply(TargetPut{rules}, now()));
+  for (const auto& rules : changed) carry_out(lock, decide(TargetPut{rules}));
 }
 
 void Compute::put_all(std::unique_lock<std::mutex>& lock) {
@@ -130,7 +130,7 @@ void Compute::put_all(std::unique_lock<std::mutex>& lock) {
   for (const auto& [name, known] : targets_)
     if (!known.rules.local) (known.rules.holds ? first : then).push_back(known.rules);
   for (const auto* list : {&first, &then})
-    for (const auto& rules : *list) carry_out(lock, scheduler_.apply(TargetPut{rules}, now()));
+    for (const auto& rules : *list) carry_out(lock, decide(TargetPut{rules}));
 }
 
 std::vector<UsageAnswer> Compute::usage() const {

@@ -1,7 +1,5 @@
 #include "compute/scheduler.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 namespace lathe::compute {
@@ -14,251 +12,298 @@ struct Overloaded : F... {
 template <class... F>
 Overloaded(F...) -> Overloaded<F...>;
 
+constexpr std::size_t kRunTimes = 20;
+/// A running job's use is charged in advance, so that users take turns also at one moment: a minute, then as long again as
+/// it has run, at most a half-life.
+constexpr auto kFirstCharge = std::chrono::minutes{1};
+
+int rank_of(const Need& need, const Policy& policy) {
+  return policy.tiers ? static_cast<int>(need.tier) * 3 + static_cast<int>(need.priority) : 0;
+}
+
 }  // namespace
 
-Scheduler::Scheduler(const Resources& machine) : ledger_(machine) {}
+Scheduler::Scheduler(const Resources& machine, Policy policy)
+    : machine_(machine), policy_(policy), ledger_(machine), share_(policy.half_life) {}
 
 std::vector<Decision> Scheduler::apply(const Event& event, Time now) {
   std::vector<Decision> out;
-  std::visit(Overloaded{
-                 [&](const TargetPut& put) {
-                   auto& target = targets_[put.rules.name];
-                   target.rules = put.rules;
-                   drop_unfit(target, out);
-                 },
-                 [&](const TargetGone& gone) {
-                   const auto found = targets_.find(gone.name);
-                   if (found == targets_.end() || !found->second.queue.empty() || !found->second.running.empty()) return;
-                   while (!found->second.nodes.empty())
-                     drop_node(found->second, found->second.nodes.begin()->first, "the cluster was deleted", out);
-                   targets_.erase(found);
-                 },
-                 [&](const JobQueued& queued) {
-                   const auto found = targets_.find(queued.target);
-                   if (found == targets_.end() || target_of_.contains(queued.job)) return;
-                   found->second.queue.push_back({queued.job, queued.need.nodes});
-                   target_of_[queued.job] = queued.target;
-                 },
-                 [&](const JobFound& job) {
-                   const auto found = targets_.find(job.target);
-                   if (found == targets_.end() || target_of_.contains(job.job)) return;
-                   auto& target = found->second;
-                   target_of_[job.job] = job.target;
-                   auto& held = target.running[job.job];
-                   for (const auto& given : job.nodes) {
-                     held.push_back(given.name);
-                     if (target.rules.local) continue;
-                     if (const auto there = target.nodes.find(given.name); there != target.nodes.end()) {
-                       if (there->second.job) continue;
-                       // Started afresh, for the minimum, before it was known whose it is.
-                       ledger_.give_back(there->second.has, there->second.gpus);
-                     }
-                     target.nodes[given.name] = {given.name, job.job, now, given.gpus, target.rules.node};
-                     ledger_.take_again(target.rules.node, given.gpus);
-                     const auto dash = given.name.rfind('-');
-                     if (dash != std::string::npos)
-                       target.next_number =
-                           std::max<std::int64_t>(target.next_number, std::atoll(given.name.c_str() + dash + 1) + 1);
-                   }
-                 },
-                 [&](const JobGone& gone) {
-                   const auto where = target_of_.find(gone.job);
-                   if (where == target_of_.end()) return;
-                   auto& target = targets_[where->second];
-                   target_of_.erase(where);
-                   std::erase_if(target.queue, [&](const auto& waiting) { return waiting.job == gone.job; });
-                   const auto ran = target.running.find(gone.job);
-                   if (ran == target.running.end()) return;
-                   for (const auto& name : ran->second) {
-                     const auto node = target.nodes.find(name);
-                     if (node == target.nodes.end()) continue;
-                     node->second.job.reset();
-                     node->second.since = now;
-                     if (const auto why = unfit(target, node->second); !why.empty()) drop_node(target, name, why, out);
-                   }
-                   target.running.erase(ran);
-                 },
-                 [&](const GpusBusy& busy) {
-                   ledger_.set_busy(busy.gpus);
-                   for (auto& [name, target] : targets_) drop_unfit(target, out);
-                 },
-                 [](const Tick&) {},
-             },
-             event);
+  charge_running(now);
+  handle(event, now, out);
   balance(now, out);
   return out;
 }
 
+void Scheduler::handle(const Event& event, Time now, std::vector<Decision>& out) {
+  std::visit(Overloaded{[&](const TargetPut& put) {
+                          auto& target = targets_[put.rules.name];
+                          target.rules = put.rules;
+                          for (auto& [name, user] : users_) refresh_user(user);
+                          drop_unfit(target, out);
+                        },
+                        [&](const TargetGone& gone) {
+                          const auto found = targets_.find(gone.name);
+                          if (found == targets_.end() || found->second.waiting + found->second.running > 0) return;
+                          auto& target = found->second;
+                          while (!target.nodes.empty())
+                            drop_node(target, target.nodes.begin()->first, "the cluster was deleted", out);
+                          for (auto& [name, user] : users_)
+                            std::erase_if(user.lines, [&](const auto& line) { return line->target == gone.name; });
+                          targets_.erase(found);
+                        },
+                        [&](const JobQueued& queued) {
+                          auto* job = add_job(queued.job, queued.target, queued.need);
+                          if (job == nullptr) return;
+                          ++target_of(*job).waiting;
+                          job->not_before = queued.not_before;
+                          if (queued.not_before > now) {
+                            job->state = Job::State::paused;
+                            paused_.insert({queued.not_before, job->arrival, job});
+                          } else {
+                            enter_line(*job);
+                          }
+                        },
+                        [&](const JobFound& it) { found(it, now); },
+                        [&](const Resumed& resumed) {
+                          for (const auto& rules : resumed.targets) handle(TargetPut{rules}, now, out);
+                          for (const auto& job : resumed.jobs) found(job, now);
+                        },
+                        [&](const JobGone& it) { gone(it.job, it.outcome, now, out); },
+                        [&](const JobRan& ran) {
+                          const auto target = targets_.find(ran.target);
+                          if (target == targets_.end()) return;
+                          auto& user = user_of(ran.need.user);
+                          user.used += share_.charge(share_of(target->second, ran.need.nodes), ran.from, ran.to);
+                          refresh_user(user);
+                          auto& times = target->second.run_times;
+                          times.push_back(ran.to - ran.from);
+                          if (times.size() > kRunTimes) times.pop_front();
+                        },
+                        [&](const QuotasPut& put) {
+                          quotas_ = put.nodes;
+                          for (auto& [name, user] : users_) refresh_user(user);
+                        },
+                        [&](const GpusBusy& busy) {
+                          busy_gpus_ = busy.gpus;
+                          ledger_.set_busy(busy.gpus);
+                          for (auto& [name, target] : targets_) drop_unfit(target, out);
+                        },
+                        [](const Tick&) {}},
+             event);
+}
+
 void Scheduler::balance(Time now, std::vector<Decision>& out) {
-  for (auto& [name, target] : targets_) start_held(target, now, out);
-  for (auto& [name, target] : targets_) place_waiting(target, now, out);
-  for (auto& [name, target] : targets_) {
-    if (target.rules.local) continue;
-    std::vector<std::string> over;
-    for (const auto& [node, view] : target.nodes)
-      if (!view.job && now - view.since >= target.rules.idle) over.push_back(node);
-    for (const auto& node : over) {
-      if (static_cast<std::int64_t>(target.nodes.size()) <= target.rules.min_nodes) break;
-      drop_node(target, node, fmt::format("idle for {} s", target.rules.idle.count()), out);
-    }
-    while (static_cast<std::int64_t>(target.nodes.size()) < target.rules.min_nodes && ledger_.fits(target.rules.node))
+  while (!paused_.empty() && std::get<Time>(*paused_.begin()) <= now) {
+    auto* job = std::get<Job*>(*paused_.begin());
+    paused_.erase(paused_.begin());
+    enter_line(*job);
+  }
+  for (auto& [name, target] : targets_)
+    while (target.rules.holds && target.size() < target.rules.min_nodes &&
+           (ledger_.fits(target.rules.node) || make_room(target, 1, out)))
       start_node(target, now, out);
-  }
-}
-
-std::string Scheduler::unfit(const Target& target, const NodeView& node) const {
-  const auto used = std::find_if(node.gpus.begin(), node.gpus.end(), [&](int gpu) { return ledger_.busy(gpu); });
-  if (used != node.gpus.end()) return fmt::format("a process outside Lathe uses GPU {}", *used);
-  if (!(node.has == target.rules.node)) return fmt::format("nodes of {} have {} now", target.rules.name, target.rules.node.words());
-  if (static_cast<std::int64_t>(target.nodes.size()) <= target.rules.max_nodes) return {};
-  return target.rules.max_nodes == 0 ? "it was stopped" : fmt::format("{} may have {} nodes now", target.rules.name, target.rules.max_nodes);
-}
-
-void Scheduler::drop_unfit(Target& target, std::vector<Decision>& out) {
-  if (target.rules.local) return;
-  std::vector<std::string> names;
-  for (const auto& [name, node] : target.nodes)
-    if (!node.job) names.push_back(name);
-  for (const auto& name : names)
-    if (const auto why = unfit(target, target.nodes[name]); !why.empty()) drop_node(target, name, why, out);
-}
-
-void Scheduler::start_held(Target& target, Time now, std::vector<Decision>& out) {
-  if (!target.rules.holds) return;
-  while (static_cast<std::int64_t>(target.nodes.size()) < target.rules.min_nodes &&
-         (ledger_.fits(target.rules.node) || make_room(target, 1, out)))
-    start_node(target, now, out);
-}
-
-void Scheduler::place_waiting(Target& target, Time now, std::vector<Decision>& out) {
-  while (!target.queue.empty()) {
-    const auto& [job, count] = target.queue.front();
-    std::vector<NodeGiven> given;
-    if (target.rules.local) {
-      if (static_cast<std::int64_t>(target.running.size()) >= target.rules.slots) return;
-      given.push_back({"local", {}});
-    } else {
-      for (const auto& name : take_nodes(target, count, now, out)) {
-        auto& node = target.nodes[name];
-        node.job = job;
-        node.since = now;
-        given.push_back({name, node.gpus});
-      }
-      if (given.empty()) return;
-    }
-    auto& held = target.running[job];
-    for (const auto& node : given) held.push_back(node.name);
-    out.push_back(JobPlaced{job, target.rules.name, std::move(given)});
-    target.queue.pop_front();
-  }
-}
-
-std::vector<std::string> Scheduler::take_nodes(Target& target, std::int64_t count, Time now,
-                                               std::vector<Decision>& out) {
-  const auto idle =
-      std::count_if(target.nodes.begin(), target.nodes.end(), [](const auto& node) { return !node.second.job; });
-  const auto missing = std::max<std::int64_t>(count - idle, 0);
-  if (static_cast<std::int64_t>(target.nodes.size()) + missing > target.rules.max_nodes) return {};
-  if (!ledger_.fits(target.rules.node, missing) && !make_room(target, missing, out)) return {};
-  for (std::int64_t i = 0; i < missing; ++i) start_node(target, now, out);
-  std::vector<std::string> taken;
-  for (const auto& [name, node] : target.nodes)
-    if (!node.job && static_cast<std::int64_t>(taken.size()) < count) taken.push_back(name);
-  return taken;
-}
-
-void Scheduler::start_node(Target& target, Time now, std::vector<Decision>& out) {
-  const auto name = fmt::format("{}-{}", target.rules.name, target.next_number++);
-  target.nodes[name] = {name, std::nullopt, now, ledger_.take(target.rules.node), target.rules.node};
-  out.push_back(NodeStarted{target.rules.name, name});
-}
-
-/// Lets idle nodes of other clusters go, those that are idle the longest first, if that is enough.
-bool Scheduler::make_room(const Target& wanting, std::int64_t count, std::vector<Decision>& out) {
-  struct Candidate {
-    Time since;
-    Target* target;
-    std::string node;
-  };
-  std::vector<Candidate> candidates;
-  Resources possible = ledger_.free();
+  std::vector<Reservation> blocked;
+  place_in_order(now, blocked, out);
+  if (policy_.backfill) backfill(now, blocked, out);
+  if (policy_.preempt)
+    for (const auto& reservation : blocked) preempt(reservation, now, out);
   for (auto& [name, target] : targets_) {
-    if (&target == &wanting || target.rules.local) continue;
-    auto spare = static_cast<std::int64_t>(target.nodes.size()) - target.rules.min_nodes;
-    for (const auto& [node, view] : target.nodes) {
-      if (view.job || spare <= 0) continue;
-      --spare;
-      const auto shared = std::max(possible.gpu_share, view.has.gpu_share);
-      possible += view.has;
-      possible.gpu_share = shared;
-      candidates.push_back({view.since, &target, node});
+    const auto* first = target.line.first();
+    target.keeps_idle = first != nullptr && first->need.nodes > target.idle_count();
+    keep_sizes(target, now, out);
+  }
+}
+
+Job* Scheduler::add_job(const std::string& name, const std::string& target, const Need& need) {
+  if (!targets_.contains(target)) return nullptr;
+  const auto [at, added] = jobs_.try_emplace(name);
+  if (!added) return nullptr;
+  auto& job = at->second;
+  job.name = &at->first;
+  job.target = target;
+  job.need = need;
+  job.need.nodes = std::max<std::int64_t>(need.nodes, 1);
+  job.user = &user_of(need.user);
+  job.rank = rank_of(need, policy_);
+  job.arrival = ++last_arrival_;
+  return &job;
+}
+
+void Scheduler::enter_line(Job& job) {
+  job.state = Job::State::waiting;
+  auto& line = job.user->line(job.target, job.rank);
+  line.jobs.insert({job.place(), &job});
+  target_of(job).line.list(line, policy_.fair ? job.user->used + job.user->deposits : 0,
+                           within_quota(*line.jobs.begin()->second));
+}
+
+void Scheduler::found(const JobFound& event, Time now) {
+  auto* job = add_job(event.job, event.target, event.need);
+  if (job == nullptr) return;
+  auto& target = target_of(*job);
+  const auto since = event.since == Time{} ? now : event.since;
+  for (const auto& given : event.nodes) {
+    if (target.rules.local) continue;
+    // A node of the minimum may have been started under its name.
+    auto at = std::find_if(target.nodes.begin(), target.nodes.end(), [&](const auto& node) { return node.second.name == given.name; });
+    if (at != target.nodes.end() && at->second.job != nullptr) continue;
+    auto& node = at != target.nodes.end() ? at->second : add_node(target, given.name, since);
+    if (at != target.nodes.end()) ledger_.give_back(node.has, node.gpus);
+    node.gpus = given.gpus;
+    node.has = target.rules.node;
+    ledger_.take_again(node.has, node.gpus);
+    occupy(target, node, *job, since);
+  }
+  begin(*job, since);
+}
+
+void Scheduler::gone(const std::string& name, Outcome outcome, Time now, std::vector<Decision>& out) {
+  const auto at = jobs_.find(name);
+  if (at == jobs_.end()) return;
+  auto& job = at->second;
+  auto& target = target_of(job);
+  switch (job.state) {
+    case Job::State::paused:
+      paused_.erase({job.not_before, job.arrival, &job});
+      --target.waiting;
+      break;
+    case Job::State::waiting: {
+      auto& line = job.user->line(job.target, job.rank);
+      line.jobs.erase(job.place());
+      --target.waiting;
+      refresh_user(*job.user);
+      break;
     }
+    case Job::State::running:
+    case Job::State::leaving:
+      for (const auto number : job.nodes) {
+        auto& node = target.nodes.at(number);
+        node.job = nullptr;
+        const auto why = unfit(target, node);
+        if (why.empty()) set_idle(target, node, now);
+        else drop_node(target, number, why, out);
+      }
+      finish(job, outcome, now);
+      break;
   }
-  auto room = wanting.rules.node;
-  room.cores *= count;
-  room.memory_bytes *= count;
-  room.gpus *= count;
-  if (!room.fits_in(possible)) return false;
-  std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) { return a.since < b.since; });
-  for (const auto& candidate : candidates) {
-    if (ledger_.fits(wanting.rules.node, count)) break;
-    drop_node(*candidate.target, candidate.node, fmt::format("made room for {}", wanting.rules.name), out);
-  }
-  return ledger_.fits(wanting.rules.node, count);
+  jobs_.erase(at);
 }
 
-void Scheduler::drop_node(Target& target, const std::string& node, std::string why, std::vector<Decision>& out) {
-  out.push_back(NodeLeft{target.rules.name, node, std::move(why)});
-  const auto& view = target.nodes[node];
-  ledger_.give_back(view.has, view.gpus);
-  target.nodes.erase(node);
+/// What follows when a job has its nodes.
+void Scheduler::begin(Job& job, Time since) {
+  auto& target = target_of(job);
+  auto& user = *job.user;
+  job.state = Job::State::running;
+  job.since = since;
+  job.start_order = ++last_start_;
+  job.ends = job.need.limit.count() > 0 ? since + job.need.limit : Time::max();
+  job.share = share_of(target, job.need.nodes);
+  job.charged = since + kFirstCharge;
+  job.deposit = share_.charge(job.share, since, job.charged);
+  user.deposits += job.deposit;
+  user.nodes += job.need.nodes;
+  target.held_by[&user] += job.need.nodes;
+  ++target.running;
+  charges_.insert({job.charged, job.start_order, &job});
+  if (job.ends != Time::max()) ends_.insert({job.ends, job.start_order, &job});
+  if (gives_way(job)) giving_way_.insert({job.since, job.start_order, &job});
+  refresh_user(user);
 }
 
-std::optional<Time> Scheduler::next_change() const {
-  std::optional<Time> soonest;
-  for (const auto& [name, target] : targets_) {
-    if (target.rules.local || static_cast<std::int64_t>(target.nodes.size()) <= target.rules.min_nodes) continue;
-    for (const auto& [node, view] : target.nodes)
-      if (!view.job && (!soonest || view.since + target.rules.idle < *soonest)) soonest = view.since + target.rules.idle;
+void Scheduler::finish(Job& job, Outcome outcome, Time now) {
+  auto& target = target_of(job);
+  auto& user = *job.user;
+  charges_.erase({job.charged, job.start_order, &job});
+  ends_.erase({job.ends, job.start_order, &job});
+  giving_way_.erase({job.since, job.start_order, &job});
+  leaving_.erase({job.since, job.start_order, &job});
+  user.deposits -= job.deposit;
+  user.used += share_.charge(job.share, job.since, now);
+  user.nodes -= job.need.nodes;
+  if ((target.held_by[&user] -= job.need.nodes) == 0) target.held_by.erase(&user);
+  --target.running;
+  if (outcome == Outcome::ended) {
+    target.run_times.push_back(now - job.since);
+    if (target.run_times.size() > kRunTimes) target.run_times.pop_front();
   }
-  return soonest;
+  refresh_user(user);
 }
 
-std::vector<NodeView> Scheduler::nodes(const std::string& target) const {
-  std::vector<NodeView> out;
-  if (const auto found = targets_.find(target); found != targets_.end())
-    for (const auto& [name, view] : found->second.nodes) out.push_back(view);
-  return out;
+/// Brings the use of running jobs up to `now`, and keeps sums small.
+void Scheduler::charge_running(Time now) {
+  if (const int shift = share_.advance(now); shift > 0) {
+    for (auto& [name, user] : users_) {
+      user.used >>= shift;
+      user.deposits = 0;
+    }
+    for (const auto& [until, order, job] : charges_) {
+      job->deposit = share_.charge(job->share, job->since, job->charged);
+      job->user->deposits += job->deposit;
+    }
+    for (auto& [name, user] : users_) refresh_user(user);
+  }
+  while (!charges_.empty() && std::get<Time>(*charges_.begin()) <= now) {
+    auto& job = *std::get<Job*>(*charges_.begin());
+    charges_.erase(charges_.begin());
+    job.charged += std::min<Time::duration>(job.charged - job.since, policy_.half_life);
+    job.user->deposits -= job.deposit;
+    job.deposit = share_.charge(job.share, job.since, job.charged);
+    job.user->deposits += job.deposit;
+    charges_.insert({job.charged, job.start_order, &job});
+    refresh_user(*job.user);
+  }
+}
+
+/// After a change of what the user has used, has, or may have: puts the user's lines where they belong now.
+void Scheduler::refresh_user(User& user) {
+  const auto score = policy_.fair ? user.used + user.deposits : 0;
+  for (auto& line : user.lines) {
+    const bool open = !line->jobs.empty() && within_quota(*line->jobs.begin()->second);
+    targets_.at(line->target).line.list(*line, score, open);
+  }
+}
+
+std::int64_t Scheduler::quota_of(const std::string& user) const {
+  auto found = quotas_.find(user);
+  if (found == quotas_.end()) found = quotas_.find("*");
+  return found == quotas_.end() ? -1 : found->second;
+}
+
+bool Scheduler::within_quota(const Job& job) const {
+  const auto& target = target_of(job);
+  const auto quota = quota_of(job.need.user);
+  if (quota >= 0 && job.user->nodes + job.need.nodes > quota) return false;
+  if (target.rules.max_nodes_per_user < 0) return true;
+  const auto held = target.held_by.find(job.user);
+  return (held == target.held_by.end() ? 0 : held->second) + job.need.nodes <= target.rules.max_nodes_per_user;
+}
+
+/// Of what the machine has most of: "dominant resource fairness" (Ghodsi et al., NSDI 2011). In millionths.
+std::int64_t Scheduler::share_of(const Target& target, std::int64_t nodes) const {
+  constexpr std::int64_t kAll = 1'000'000;
+  if (target.rules.local) return kAll / std::max<std::int64_t>(target.rules.slots, 1);
+  const auto& node = target.rules.node;
+  const auto part = [&](double had, double all) { return all > 0 ? had * static_cast<double>(nodes) / all : 0; };
+  const double share = std::max({part(static_cast<double>(node.cores), static_cast<double>(machine_.cores)),
+                                 part(static_cast<double>(node.memory_bytes), static_cast<double>(machine_.memory_bytes)),
+                                 part(node.gpu_count(), machine_.gpu_count())});
+  return std::max<std::int64_t>(static_cast<std::int64_t>(share * kAll), 1);
+}
+
+User& Scheduler::user_of(const std::string& name) {
+  auto& user = users_[name];
+  user.name = name;
+  return user;
 }
 
 std::size_t Scheduler::waiting(const std::string& target) const {
   const auto found = targets_.find(target);
-  return found == targets_.end() ? 0 : found->second.queue.size();
+  return found == targets_.end() ? 0 : found->second.waiting;
 }
 
 std::size_t Scheduler::running(const std::string& target) const {
   const auto found = targets_.find(target);
-  return found == targets_.end() ? 0 : found->second.running.size();
-}
-
-std::string Scheduler::waiting_for(const std::string& job) const {
-  const auto where = target_of_.find(job);
-  if (where == target_of_.end()) return {};
-  const auto& target = targets_.at(where->second);
-  const auto place =
-      std::find_if(target.queue.begin(), target.queue.end(), [&](const auto& waiting) { return waiting.job == job; });
-  if (place == target.queue.end()) return {};
-  const auto ahead = place - target.queue.begin();
-  std::string line = ahead == 0 ? "first in line" : fmt::format("{} ahead of it", ahead);
-  if (target.rules.local)
-    return fmt::format("waits for one of the {} places of the local compute ({})", target.rules.slots, line);
-  if (target.rules.max_nodes == 0) return fmt::format("waits for {} to be started ({})", target.rules.name, line);
-  if (place->nodes > 1)
-    return fmt::format("waits for {} nodes of {} at once ({})", place->nodes, target.rules.name, line);
-  if (static_cast<std::int64_t>(target.nodes.size()) >= target.rules.max_nodes)
-    return fmt::format("waits for a node of {}: all {} that it may have are busy ({})", target.rules.name, target.rules.max_nodes, line);
-  return fmt::format("waits for {} to be free on this machine for another node of {} ({} are free; {})", target.rules.node.words(),
-                     target.rules.name, ledger_.free().words(), line);
+  return found == targets_.end() ? 0 : found->second.running;
 }
 
 }  // namespace lathe::compute

@@ -144,6 +144,14 @@ TEST(Scheduler, AJobOfSeveralNodesStartsWithAllOfThemOrNone) {
   EXPECT_EQ(words(s.apply(JobGone{"a"}, at(2))), (Words{"b@c-0", "b@c-1"}));
 }
 
+TEST(Scheduler, ANodeOfTheMinimumIsNotGivenToTwo) {
+  Scheduler s(kMachine);
+  EXPECT_EQ(words(s.apply(TargetPut{cluster("c", kHalf, 1, 2)}, at(0))), (Words{"+c-0"}));
+  s.apply(JobFound{"a", "c", nodes(1), {{"c-0", {}}}}, at(0));
+  EXPECT_EQ(words(s.apply(JobQueued{"b", "c", {}}, at(0))), (Words{"+c-1", "b@c-1"}));
+  EXPECT_EQ(s.free(), (Resources{0, 0, 0}));
+}
+
 TEST(Scheduler, AJobOfSeveralNodesThatRanBeforeARestartKeepsThem) {
   Scheduler s(kMachine);
   s.apply(TargetPut{cluster("c", kHalf, 0, 2)}, at(0));

@@ -71,7 +71,8 @@ const std::map<std::string_view, std::string_view>& unused_fields() {
 
 Result<void> check_fields(const Object& document, const Target& target, Report& report) {
   std::vector<std::string> known = {"$schema", "name", "type", "size", "description", "tags"};
-  const std::vector<std::string> cluster = {"min_instances", "max_instances", "idle_time_before_scale_down", "tier"};
+  const std::vector<std::string> cluster = {"min_instances", "max_instances", "idle_time_before_scale_down", "tier",
+                                            "max_instances_per_user"};
   const std::vector<std::string> instance = {"idle_time_before_shutdown", "idle_time_before_shutdown_minutes",
                                              "schedules"};
   const auto& own = target.is_instance() ? instance : cluster;
@@ -94,21 +95,20 @@ Result<void> check_fields(const Object& document, const Target& target, Report& 
   return {};
 }
 
-Result<void> read_cluster(const Object& document, Target& target, json::Report& report) {
+Result<void> read_cluster(const Object& document, Target& target) {
   LATHE_CHECK(take_count(document, "min_instances", 0, target.min_instances));
   LATHE_CHECK(take_count(document, "max_instances", 1, target.max_instances));
   if (target.min_instances > target.max_instances)
     return fail(Code::invalid, fmt::format("min_instances: must not be more than max_instances ({}), not {}",
                                            target.max_instances, target.min_instances));
   LATHE_CHECK(take_count(document, "idle_time_before_scale_down", 0, target.idle_s));
+  LATHE_CHECK(take_count(document, "max_instances_per_user", 0, target.max_instances_per_user));
   std::string tier;
   LATHE_CHECK(take_string(document, "tier", tier));
   tier = to_lower(tier);
   if (tier != "low_priority" && tier != "lowpriority" && tier != "dedicated" && !tier.empty())
     return fail(Code::invalid, fmt::format("tier: must be dedicated or low_priority, not \"{}\"", tier));
   if (!tier.empty()) target.low_priority = tier != "dedicated";
-  if (target.low_priority && !tier.empty())
-    report.push_back({"tier", "ignored", "jobs of a low-priority cluster do not give way to others yet"});
   return {};
 }
 
@@ -177,7 +177,7 @@ Result<Target> read_target(const Object& document, const Target& base, const Siz
   if (target.is_instance()) {
     LATHE_CHECK(read_instance(document, target, report));
   } else {
-    LATHE_CHECK(read_cluster(document, target, report));
+    LATHE_CHECK(read_cluster(document, target));
   }
   return target;
 }
@@ -190,6 +190,7 @@ Result<Rules> rules_of(const Target& target, const Sizes& sizes, const Resources
   rules.min_nodes = target.min_instances;
   rules.max_nodes = target.max_instances;
   rules.idle = std::chrono::seconds{target.idle_s};
+  if (target.max_instances_per_user > 0) rules.max_nodes_per_user = target.max_instances_per_user;
   if (!target.is_instance()) return rules;
   // Whoever asks for more than there is gets half of it, so that others have room too.
   if (size.elastic()) rules.node = sizes.at_most_half(rules.node);
@@ -241,7 +242,7 @@ Instance instance_of(const std::string& text) {
 Result<std::vector<Target>> all_targets(db::Connection& c) {
   return db::all(c,
                  "SELECT name, type, size, min_instances, max_instances, idle_s, description, tags, created_by, "
-                 "created_us, low_priority, instance "
+                 "created_us, low_priority, instance, max_instances_per_user "
                  "FROM compute_target ORDER BY name",
                  [](const db::Row& row) {
                    Target target{
@@ -251,6 +252,7 @@ Result<std::vector<Target>> all_targets(db::Connection& c) {
                    if (auto tags = json::parse(row.text(7)))
                      target.tags = json::from_json<std::map<std::string, std::string>>(*tags).value_or(target.tags);
                    if (target.is_instance()) target.instance = instance_of(row.text(11));
+                   target.max_instances_per_user = row.integer(12);
                    return target;
                  });
 }
@@ -259,10 +261,12 @@ Result<void> insert_target(db::Connection& c, const Target& target) {
   LATHE_CHECK(db::run(c,
                       "INSERT INTO compute_target (name, type, size, min_instances, max_instances, idle_s, "
                       "description, tags, created_by, created_us, "
-                      "low_priority, instance) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                      "low_priority, instance, max_instances_per_user) "
+                      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                       target.name, target.type, target.size, target.min_instances, target.max_instances, target.idle_s,
                       target.description, json::print(json::to_json(target.tags)), target.created_by,
-                      micros(target.created), std::int64_t{target.low_priority}, instance_text(target)));
+                      micros(target.created), std::int64_t{target.low_priority}, instance_text(target),
+                      target.max_instances_per_user));
   return {};
 }
 
@@ -270,10 +274,10 @@ Result<void> update_target(db::Connection& c, const Target& target) {
   LATHE_CHECK(db::run(c,
                       "UPDATE compute_target SET size = $2, min_instances = $3, max_instances = $4, idle_s = $5, "
                       "description = $6, tags = $7, "
-                      "low_priority = $8, instance = $9 WHERE name = $1",
+                      "low_priority = $8, instance = $9, max_instances_per_user = $10 WHERE name = $1",
                       target.name, target.size, target.min_instances, target.max_instances, target.idle_s,
                       target.description, json::print(json::to_json(target.tags)), std::int64_t{target.low_priority},
-                      instance_text(target)));
+                      instance_text(target), target.max_instances_per_user));
   return {};
 }
 

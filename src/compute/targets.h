@@ -28,6 +28,7 @@ struct Target {
   Time created{};
   bool low_priority = false;
   Instance instance;  ///< of a compute instance
+  std::int64_t max_instances_per_user = 0;  ///< how many of its nodes one user's jobs may have at once; 0: any number
 
   bool is_instance() const { return type == "computeinstance"; }
 };

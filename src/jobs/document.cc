@@ -1,6 +1,7 @@
 #include "jobs/document.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -183,6 +184,22 @@ Result<void> read_limits(const Object& document, Asked& asked) {
   return {};
 }
 
+Result<void> read_queue_settings(const Object& document, Asked& asked) {
+  LATHE_TRY(const auto* settings, take_object(document, "queue_settings", "queue_settings"));
+  if (settings == nullptr) return {};
+  LATHE_CHECK(check_fields(*settings, "queue_settings.", {"job_tier", "priority"}));
+  const auto take = [&](const char* key, const std::vector<std::string>& known, std::string& into) -> Result<void> {
+    const auto* value = json::find(*settings, key);
+    if (value == nullptr || value->is_null()) return {};
+    LATHE_TRY(const auto text, scalar_text(*value, fmt::format("queue_settings.{}", key)));
+    into = to_lower(text);
+    if (std::find(known.begin(), known.end(), into) != known.end()) return {};
+    return fail(Code::invalid, fmt::format("queue_settings.{}: must be {}, not \"{}\"", key, fmt::join(known, ", "), printable(text)));
+  };
+  LATHE_CHECK(take("job_tier", {"spot", "basic", "standard", "premium"}, asked.job_tier));
+  return take("priority", {"low", "medium", "high"}, asked.priority);
+}
+
 Result<void> read_resources(const Object& document, Report& report) {
   LATHE_TRY(const auto* resources, take_object(document, "resources", "resources"));
   if (resources == nullptr) return {};
@@ -199,7 +216,6 @@ void note_unused(const Object& document, Report& report) {
   static const std::map<std::string_view, std::string_view> kUnused = {
       {"identity", "a job acts as the user who submitted it"},
       {"services", "nothing but the command is started in a job"},
-      {"queue_settings", "jobs of one compute start in the order in which they came"},
       {"properties", "nothing here reads them"},
   };
   for (const auto& [key, why] : kUnused)
@@ -265,6 +281,7 @@ Result<Asked> read_document(const Object& document, Report& report) {
       asked.outputs.push_back(std::move(output));
     }
   LATHE_CHECK(read_limits(document, asked));
+  LATHE_CHECK(read_queue_settings(document, asked));
   LATHE_CHECK(read_resources(document, report));
   note_unused(document, report);
   return asked;

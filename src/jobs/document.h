@@ -43,6 +43,8 @@ struct Asked {
   std::vector<Output> outputs;
   std::int64_t timeout_s = 0;  ///< 0: none
   Distribution distribution;
+  std::string job_tier = "standard";  ///< spot, basic, standard, premium
+  std::string priority = "medium";    ///< low, medium, high
   std::string parent;          ///< the run of which this is a child, or empty
 };
 

@@ -58,6 +58,14 @@ class Follower : public http::Source {
  private:
   Result<void> see_state(std::string& out) {
     LATHE_TRY(auto glance, what_.look());
+    if (!folder_.empty() && folder_ != glance.log_folder) {  // the job was started again, with a log of its own
+      for (bool more = true; more;) {
+        LATHE_TRY(more, read_output(out));
+      }
+      pending_.clear();
+      offset_ = 0;
+      watching_ = false;
+    }
     ended_ = glance.ended;
     folder_ = std::move(glance.log_folder);
     if (glance.job != shown_) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 
 namespace lathe::jobs {
@@ -11,7 +13,7 @@ namespace {
 constexpr std::string_view kColumns =
     "name, number, experiment_id, experiment_name, display_name, description, compute, state, attempt, nodes, "
     "document, plan, report, error, "
-    "exit_code, archived, created_by, created_us, prepared_us, started_us, user_code_us, ended_us";
+    "exit_code, archived, created_by, created_us, prepared_us, started_us, user_code_us, ended_us, winner, losses";
 
 std::optional<Time> optional_time(const db::Row& row, int column) {
   return row.is_null(column) ? std::nullopt : std::optional{from_micros(row.integer(column))};
@@ -64,6 +66,8 @@ Job read_job(const db::Row& row) {
   job.started = optional_time(row, 19);
   job.user_code = optional_time(row, 20);
   job.ended = optional_time(row, 21);
+  job.winner = row.text(22);
+  job.losses = row.integer(23);
   return job;
 }
 
@@ -110,10 +114,11 @@ Result<bool> move_job(db::Connection& c, const Job& job, State to) {
             db::run(c,
                     "UPDATE job SET state = $3, attempt = $4, node = $5, error = $6, exit_code = $7, prepared_us = $8, "
                     "started_us = $9, "
-                    "user_code_us = $10, ended_us = $11, updated_us = $12, nodes = $13 WHERE name = $1 AND state = $2",
+                    "user_code_us = $10, ended_us = $11, updated_us = $12, nodes = $13, losses = $14, winner = CASE WHEN $3 = 'Queued' THEN '' ELSE winner END "
+                    "WHERE name = $1 AND state = $2 AND attempt <= $4",
                     job.name, name_of(job.state), name_of(to), job.attempt, job.node(), job.error, job.exit_code,
                     optional_micros(job.prepared), optional_micros(job.started), optional_micros(job.user_code),
-                    optional_micros(job.ended), micros(now()), print_nodes(job.nodes)));
+                    optional_micros(job.ended), micros(now()), print_nodes(job.nodes), job.losses));
   return changed == 1;
 }
 
@@ -124,6 +129,19 @@ Result<void> add_to_report(db::Connection& c, const std::string& name, const jso
   report.push_back(entry);
   LATHE_CHECK(db::run(c, "UPDATE job SET report = $2 WHERE name = $1", name, json::print(json::to_json(report))));
   return {};
+}
+
+Result<bool> set_winner(db::Connection& c, const std::string& name, const std::string& winner) {
+  LATHE_TRY(const auto changed,
+            db::run(c, "UPDATE job SET winner = $2 WHERE name = $1 AND winner = '' AND state IN ('Queued', 'Preparing', 'Running')", name, winner));
+  return changed == 1;
+}
+
+Result<std::vector<Job>> ended_jobs(db::Connection& c, Time since, std::int64_t limit) {
+  static const std::string kSql = fmt::format("SELECT {} FROM job WHERE ended_us >= $1 ORDER BY ended_us DESC LIMIT $2", kColumns);
+  LATHE_TRY(auto jobs, db::all(c, kSql, read_job, micros(since), limit));
+  std::reverse(jobs.begin(), jobs.end());
+  return jobs;
 }
 
 Result<void> set_archived(db::Connection& c, const std::string& name, bool archived) {

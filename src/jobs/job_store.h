@@ -36,6 +36,8 @@ struct Job {
   std::optional<Time> started;
   std::optional<Time> user_code;
   std::optional<Time> ended;
+  std::string winner;        ///< the job to which it gives way; empty: it does not
+  std::int64_t losses = 0;   ///< how often its node was lost
 
   /// The name of its first node, or "".
   std::string node() const { return nodes.empty() ? std::string() : nodes.front().name; }
@@ -57,7 +59,13 @@ Result<std::vector<Job>> list_jobs(db::Connection& c, const Wanted& wanted);
 /// Oldest first.
 Result<std::vector<Job>> unfinished_jobs(db::Connection& c);
 
-/// Moves the job from the state that `job` shows to `to` and writes its node, attempt, times, exit code and error.
+/// Marks a job that has or gets nodes as one that gives way. False: it has ended, is marked already, or was cancelled.
+Result<bool> set_winner(db::Connection& c, const std::string& name, const std::string& winner);
+/// What ended since `since`, the oldest first; at most the last `limit`.
+Result<std::vector<Job>> ended_jobs(db::Connection& c, Time since, std::int64_t limit);
+
+/// Moves the job from the state that `job` shows to `to` and writes its nodes, attempt, losses, times, exit code and error.
+/// Back to the queue, it gives way to nobody any more.
 /// False: it was in another state by now, and nothing changed.
 Result<bool> move_job(db::Connection& c, const Job& job, State to);
 /// Errors: `not_found`.

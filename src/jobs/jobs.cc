@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <future>
 
 #include "base/held_folder.h"
@@ -18,6 +19,12 @@ namespace {
 constexpr int kWorkers = 8;  // most of them wait for a commit or for a program to start
 /// A job with this variable samples the machine by itself, under the same names.
 constexpr const char* kSamplesItself = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING";
+/// A job whose node was lost is tried again so often, after a pause that grows fourfold each time.
+constexpr std::int64_t kMostLosses = 3;
+constexpr auto kFirstPause = std::chrono::seconds{1};
+/// What ended earlier counts in nobody's share of the machine any more.
+constexpr auto kRemembered = std::chrono::hours{24 * 8};
+constexpr std::int64_t kMostRemembered = 2000;
 constexpr auto kStorePause = std::chrono::milliseconds{500};
 
 tracking::RunStatus run_status(State state) {
@@ -36,6 +43,20 @@ Result<Plan> plan_of(const Job& job) {
   return json::from_json<Plan>(value);
 }
 
+compute::Need need_of(const Job& job, const Plan& plan) {
+  compute::Need need;
+  if (plan.job_tier == "spot") need.tier = compute::Tier::spot;
+  if (plan.job_tier == "basic") need.tier = compute::Tier::basic;
+  if (plan.job_tier == "premium") need.tier = compute::Tier::premium;
+  if (plan.priority == "low") need.priority = compute::Priority::low;
+  if (plan.priority == "high") need.priority = compute::Priority::high;
+  need.nodes = plan.spread().nodes;
+  need.user = job.created_by;
+  need.limit = std::chrono::seconds{plan.timeout_s};
+  need.number = job.number;
+  return need;
+}
+
 /// Nodes with parameter servers alone, for which nobody waits.
 std::vector<bool> helper_nodes(const Distribution& spread) {
   std::vector<bool> out;
@@ -51,6 +72,12 @@ Result<void> stop(const std::vector<std::filesystem::path>& folders) {
     if (auto asked = process::request_stop(folder); !asked && asked.error().code != Code::not_found)
       out = fail(asked.error());
   return out;
+}
+
+void clean_up(const std::string& job, const std::vector<std::filesystem::path>& folders) {
+  for (const auto& folder : folders)
+    if (auto cleaned = process::cleanup(folder); !cleaned)
+      log::warn("cannot clean up after job={} why={}", job, cleaned.error().message);
 }
 
 /// The job's times, from its nodes' shims.
@@ -134,6 +161,7 @@ JobAnswer Jobs::answer(const Job& job) const {
     out.nodes.emplace();
     for (const auto& node : job.nodes) out.nodes->push_back(node.name);
   }
+  out.attempt = job.attempt;
   if (job.state == State::queued) {
     auto waits = admission_->waiting_for(job.name);
     if (waits.empty()) waits = compute_.waiting_for(job.name);
@@ -186,6 +214,29 @@ Result<JobAnswer> Jobs::show(const std::string& name) {
   return answer(job);
 }
 
+Result<WhyAnswer> Jobs::why(const std::string& name) {
+  LATHE_TRY(const auto job, db_.read([&](db::Connection& c) { return find_job(c, name); }));
+  WhyAnswer out;
+  out.name = name;
+  out.status = name_of(job.state);
+  if (is_final(job.state)) {
+    out.sentence = fmt::format("{} has ended: {}", name, out.status);
+  } else if (const auto why = compute_.why(name); why && job.state == State::queued) {
+    out.sentence = fmt::format("{} {}", name, why->sentence(now()));
+    if (why->place > 0) out.place = why->place;
+    if (why->start) out.expected_start = to_iso8601(*why->start);
+    if (!why->basis.empty()) out.basis = why->basis;
+    if (!why->remedy.empty()) out.remedy = why->remedy;
+  } else if (const auto waits = admission_->waiting_for(name); !waits.empty() && job.state == State::queued) {
+    out.sentence = fmt::format("{}: {}", name, waits);
+  } else if (!job.winner.empty()) {
+    out.sentence = fmt::format("{} gives way to {} and will be queued again", name, job.winner);
+  } else {
+    out.sentence = job.nodes.empty() ? fmt::format("{} is about to start", name) : fmt::format("{} waits for nothing: it has {}", name, job.node());
+  }
+  return out;
+}
+
 Result<Jobs::Page> Jobs::list(const Wanted& wanted) {
   LATHE_TRY(const auto jobs, db_.read([&](db::Connection& c) { return list_jobs(c, wanted); }));
   Page page;
@@ -217,6 +268,8 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
   job.report_json = json::print(json::to_json(report));
   job.created_by = caller.who.user;
   job.created = now();
+
+  LATHE_CHECK(compute_.check_possible(job.compute, need_of(job, plan)));
 
   Waiting waiting;
   waiting.user_id = caller.who.user_id;
@@ -257,15 +310,17 @@ void Jobs::admit(const std::string& name) {
   std::string compute;
   compute::Need need;
   std::optional<environments::Recipe> recipe;
+  Time not_before{};
   {
     const std::lock_guard lock(mutex_);
     const auto found = waiting_.find(name);
     if (found == waiting_.end()) return;
+    not_before = found->second.not_before;
     compute = found->second.job.compute;
-    need.nodes = found->second.plan.spread().nodes;
+    need = need_of(found->second.job, found->second.plan);
     recipe = found->second.plan.environment_recipe;
   }
-  if (admission_->may_queue(name, recipe)) compute_.queue(name, compute, need);
+  if (admission_->may_queue(name, recipe)) compute_.queue(name, compute, need, not_before);
   changed(name);
 }
 
@@ -317,7 +372,7 @@ void Jobs::placed(const std::string& name, const compute::Compute::Place& place)
   if (found == waiting_.end() || !admission_->has_room()) {  // cancelled while it was queued; or it has to ask again
     lock.unlock();
     tasks_.add([this, name] {
-      compute_.gone(name);
+      compute_.gone(name, compute::Outcome::preempted);
       admit(name);
     });
     return;
@@ -374,17 +429,13 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
     if (auto watched = watch_->add(folder); !watched)
       log::error("cannot watch job={} why={}", job.name, watched.error().message);
   auto after = insist([&] {
-    return db_.write([&](db::Connection& c) -> Result<State> {
+    return db_.write([&](db::Connection& c) -> Result<Job> {
       LATHE_TRY(const bool running, move_job(c, job, State::running));
-      if (running) {
-        LATHE_CHECK(tracking::set_run_status(c, job.name, tracking::RunStatus::running, std::nullopt));
-        return State::running;
-      }
-      LATHE_TRY(const auto fresh, find_job(c, job.name));
-      return fresh.state;
+      if (running) LATHE_CHECK(tracking::set_run_status(c, job.name, tracking::RunStatus::running, std::nullopt));
+      return find_job(c, job.name);
     });
   });
-  if (after && *after == State::cancel_requested)
+  if (after && (after->state == State::cancel_requested || !after->winner.empty()))
     if (auto asked = stop(folders); !asked) log::error("cannot stop job={} why={}", job.name, asked.error().message);
   changed(job.name);
 }
@@ -427,6 +478,7 @@ void Jobs::look_at(const std::string& name) {
     if (!one) return;
     seen.push_back(std::move(*one));
   }
+  if (std::all_of(seen.begin(), seen.end(), [](const auto& one) { return one.status == process::Status::never_started; })) return;
   const auto gang = sum_up(seen, helper_nodes(plan.spread()));
   for (std::size_t i = 0; i < folders.size(); ++i) {
     if (seen[i].status == process::Status::running) {
@@ -441,14 +493,20 @@ void Jobs::look_at(const std::string& name) {
   }
   if (gang.running) return;
   usage_.remove(name);
-  compute_.gone(name);  // what waits may start while the end is written down
-
   auto event = gang.event;
   // Stopped for a reason that stands in its row already: then it has failed.
   if (event == Event::stopped && !job.error.empty()) event = Event::broke;
   note_ends(job, seen);
   if (const auto& decisive = seen[gang.cause.value_or(0)].end; decisive && decisive->code)
     job.exit_code = *decisive->code;
+  const bool lost = gang.cause && seen[*gang.cause].status == process::Status::lost;
+  const bool gave_way = event != Event::succeeded && !job.winner.empty() && job.error.empty();
+  if (job.state != State::cancel_requested && (gave_way || (lost && job.losses < kMostLosses))) {
+    clean_up(name, folders);
+    queue_again(std::move(job), lost ? compute::Outcome::node_lost : compute::Outcome::preempted);
+    return;
+  }
+  compute_.gone(name);  // what waits may start while the end is written down
   if (event == Event::succeeded && kept_plan) {
     if (const auto kept = keep_outputs(job, plan); !kept) {
       job.error = kept.error().message;
@@ -457,9 +515,9 @@ void Jobs::look_at(const std::string& name) {
   } else if (event == Event::broke) {
     if (job.error.empty()) job.error = why_failed(job, plan, seen, *gang.cause);
   }
-  for (const auto& folder : folders)
-    if (auto cleaned = process::cleanup(folder); !cleaned)
-      log::warn("cannot clean up after job={} why={}", name, cleaned.error().message);
+  clean_up(name, folders);
+  std::error_code not_empty;
+  std::filesystem::remove(launcher_.checkpoint_folder(name), not_empty);
   end_job(std::move(job), event);
 }
 
@@ -529,6 +587,72 @@ void Jobs::end_job(Job job, Event event) {
   changed(job.name);
 }
 
+/// Asks a job to end that will be queued again. What is not asked for here, `launch` or `take_up` ask for.
+void Jobs::give_way(const std::string& name, const std::string& winner) {
+  const auto marked = insist([&] { return db_.write([&](db::Connection& c) -> Result<std::optional<Job>> {
+    LATHE_TRY(const bool set, set_winner(c, name, winner));
+    if (!set) return std::optional<Job>();
+    LATHE_TRY(auto job, find_job(c, name));
+    return std::optional<Job>(std::move(job));
+  }); });
+  if (!marked || !*marked) return;
+  log::info("job gives way job={} to={}", name, winner);
+  const auto plan = plan_of(**marked);
+  if (auto asked = stop(launcher_.node_folders(**marked, plan.value_or(Plan{}))); !asked)
+    log::error("cannot stop job={} why={}", name, asked.error().message);
+  changed(name);
+}
+
+/// Ends an attempt, and queues the job in its old place.
+void Jobs::queue_again(Job job, compute::Outcome outcome) {
+  const auto plan = plan_of(job);
+  Time not_before{};
+  if (outcome == compute::Outcome::node_lost) {
+    auto pause = kFirstPause;
+    for (std::int64_t i = 0; i < job.losses; ++i) pause *= 4;
+    not_before = now() + pause;
+    ++job.losses;
+  }
+  Waiting waiting;
+  const auto done = insist([&] {
+    return db_.write([&](db::Connection& c) -> Result<bool> {
+      LATHE_TRY(const auto fresh, find_job(c, job.name));
+      if (next(fresh.state, Event::put_back) != State::queued) return false;
+      auto again = job;
+      again.state = fresh.state;
+      ++again.attempt;
+      again.nodes.clear();
+      again.error.clear();
+      again.exit_code.reset();
+      again.prepared = again.started = again.user_code = again.ended = std::nullopt;
+      LATHE_CHECK(move_job(c, again, State::queued));
+      LATHE_CHECK(tracking::set_run_status(c, job.name, run_status(State::queued), std::nullopt));
+      LATHE_CHECK(auth_.revoke_job_token(c, job.name));
+      LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
+      again.state = State::queued;
+      again.winner.clear();
+      waiting.job = std::move(again);
+      return true;
+    });
+  });
+  const auto user = auth_.user_id(job.created_by);
+  if (!done || !*done || !user || !plan) {
+    if (done && !*done) return end_job(std::move(job), Event::stopped);  // it was cancelled meanwhile
+    job.error = "the job could not be queued again: " + (done ? (user ? plan.error() : user.error()) : done.error()).message;
+    return end_job(std::move(job), Event::broke);
+  }
+  waiting.user_id = *user;
+  waiting.plan = *plan;
+  waiting.not_before = not_before;
+  log::info("job queued again job={} attempt={} why={}", job.name, waiting.job.attempt, not_before == Time{} ? "it gave way" : "its node was lost");
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_[job.name] = std::move(waiting);
+  }
+  compute_.gone(job.name, outcome);
+  admit(job.name);
+}
+
 Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor) {
   LATHE_TRY(auto job, db_.write([&](db::Connection& c) -> Result<Job> {
     LATHE_TRY(auto found, find_job(c, name));
@@ -587,8 +711,19 @@ Result<void> Jobs::start() {
     const std::lock_guard lock(mutex_);
     if (waiting_.contains(name)) queued.push_back(name);
   }
+  LATHE_TRY(const auto past, db_.read([](db::Connection& c) { return ended_jobs(c, now() - kRemembered, kMostRemembered); }));
+  for (const auto& job : past) {
+    if (!job.prepared) continue;
+    compute::Need need;
+    need.user = job.created_by;
+    need.nodes = std::max<std::int64_t>(static_cast<std::int64_t>(job.nodes.size()), 1);
+    compute_.ran(job.compute, need, *job.prepared, *job.ended);
+  }
   compute::Compute::Calls calls;
   calls.placed = [this](const std::string& job, const compute::Compute::Place& place) { placed(job, place); };
+  calls.give_way = [this](const std::string& job, const std::string& winner) {
+    tasks_.add([this, job, winner] { give_way(job, winner); });
+  };
   calls.end = [this](const std::string& job, const std::string& why) {
     const auto ended = why.empty() ? Result<void>(cancel(job, "compute").map([](const JobAnswer&) {})) : fail_running(job, why);
     if (!ended && ended.error().code != Code::conflict) log::error("a job could not be ended job={} why={}", job, ended.error().message);
@@ -626,12 +761,12 @@ Result<void> Jobs::take_up(Job job) {
                    job.compute == "local" ? compute::Resources{}
                                           : compute_.room_of(job.compute).value_or(compute::Resources{}));
       if (job.nodes.empty()) job.nodes.push_back({job.compute == "local" ? "local" : job.compute + "-0", {}});
-      compute_.found(job.name, job.compute, {plan.value_or(Plan{}).spread().nodes}, job.nodes);
+      compute_.found(job.name, job.compute, need_of(job, plan.value_or(Plan{})), job.nodes, job.prepared.value_or(now()));
       if (job.state == State::queued || job.state == State::preparing) {
         job.started = now();
         LATHE_CHECK(db_.write([&](db::Connection& c) { return move_job(c, job, State::running); }));
       }
-      if (job.state == State::cancel_requested) LATHE_CHECK(stop(folders));
+      if (job.state == State::cancel_requested || !job.winner.empty()) LATHE_CHECK(stop(folders));
     }
     for (const auto& folder : folders) LATHE_CHECK(watch_->add(folder));
     return {};

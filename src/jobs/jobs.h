@@ -37,6 +37,7 @@ struct JobAnswer {
   std::string compute;
   std::optional<std::string> node;
   std::optional<std::vector<std::string>> nodes;
+  std::int64_t attempt = 1;
   std::optional<std::string> waiting_for;
   std::optional<std::string> error;
   std::optional<std::int64_t> exit_code;
@@ -47,6 +48,17 @@ struct JobAnswer {
   bool archived = false;
   std::map<std::string, std::string> creation_context;
   json::Report report;
+};
+
+/// Why a job is not done yet.
+struct WhyAnswer {
+  std::string name;
+  std::string status;
+  std::string sentence;
+  std::optional<std::int64_t> place;
+  std::optional<std::string> expected_start;
+  std::optional<std::string> basis;
+  std::optional<std::string> remedy;
 };
 
 /// All jobs, from submission to their end. Thread-safe; functions block on the store.
@@ -65,6 +77,8 @@ class Jobs {
 
   Result<JobAnswer> submit(const json::Object& document, bool strict, const Caller& caller);
   Result<JobAnswer> show(const std::string& name);
+  /// What it waits for; or that it runs or has ended.
+  Result<WhyAnswer> why(const std::string& name);
   struct Page {
     std::vector<JobAnswer> value;
     std::optional<std::string> next;
@@ -98,6 +112,7 @@ class Jobs {
     Plan plan;
     std::int64_t user_id = 0;
     std::string token;
+    Time not_before{};
   };
 
   /// Uses the store again and again while it is away, until this object goes: what a process did has to be written down.
@@ -114,6 +129,8 @@ class Jobs {
                          std::size_t cause) const;
   Result<void> keep_outputs(const Job& job, const Plan& plan);
   void end_job(Job job, Event event);
+  void give_way(const std::string& name, const std::string& winner);
+  void queue_again(Job job, compute::Outcome outcome);
   Result<void> take_up(Job job);
   void changed(const std::string& name);
 
@@ -158,6 +175,7 @@ struct Fields<jobs::JobAnswer> {
       field("compute", &T::compute),
       field("node", &T::node, "the first of them"),
       field("nodes", &T::nodes, "all of them, of a job that has several"),
+      field("attempt", &T::attempt, "2 and more: it was started again"),
       field("waiting_for", &T::waiting_for, "while it is queued"),
       field("error", &T::error, "why it failed, with the evidence"),
       field("exit_code", &T::exit_code),
@@ -168,6 +186,19 @@ struct Fields<jobs::JobAnswer> {
       field("archived", &T::archived),
       field("creation_context", &T::creation_context),
       field("report", &T::report, "fields that were not plainly honoured")};
+};
+template <>
+struct Fields<jobs::WhyAnswer> {
+  static constexpr std::string_view name = "JobWhy";
+  using T = jobs::WhyAnswer;
+  static constexpr auto list =
+      std::tuple{field("name", &T::name),
+                 field("status", &T::status),
+                 field("sentence", &T::sentence, "all of it, for people"),
+                 field("place", &T::place, "in line on its compute; 1: the first. Absent: a quota or a pause keeps it out"),
+                 field("expected_start", &T::expected_start),
+                 field("basis", &T::basis, "of that: time limits, or how long jobs ran there before; or why there is none"),
+                 field("remedy", &T::remedy, "what would let it start sooner")};
 };
 template <>
 struct Fields<jobs::Jobs::Page> {

@@ -137,6 +137,7 @@ Result<void> Launcher::set_up_shared() {
 }
 
 fs::path Launcher::attempt_folder(const std::string& job, std::int64_t attempt) const { return root_ / job / fmt::format("attempt-{}", attempt); }
+fs::path Launcher::checkpoint_folder(const std::string& job) const { return root_ / job / "checkpoint"; }
 fs::path Launcher::work_folder(const std::string& job) const { return root_ / job / "work"; }
 std::vector<fs::path> Launcher::node_folders(const Job& job, const Plan& plan) const {
   const auto attempt = attempt_folder(job.name, job.attempt);
@@ -262,7 +263,7 @@ Result<void> Launcher::start(const Ready& ready) {
 process::Sandbox Launcher::sandbox_of(const Launch& launch, std::size_t node) const {
   const auto shared = root_ / ".lathe";
   process::Sandbox box;
-  box.writable = {work_folder(launch.job.name)};
+  box.writable = {work_folder(launch.job.name), checkpoint_folder(launch.job.name)};
   box.temporary = work_folder(launch.job.name) / "tmp";
   box.network = options_.network;
   box.gpus = launch.room.cores == 0 || !launch.job.nodes[node].gpus.empty();
@@ -287,6 +288,7 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec, bool s
   LATHE_CHECK(make_owned(attempt_folder(launch.job.name, launch.job.attempt), 0700, std::nullopt));
   // Given away last: until then nothing of this user's other jobs can come in here and put links in our way.
   LATHE_CHECK(make_owned(work, 0700, std::nullopt));
+  LATHE_CHECK(make_owned(checkpoint_folder(launch.job.name), 0700, spec.account));
   for (const char* part : {"code", "inputs", "outputs", "tmp"}) LATHE_CHECK(make_owned(work / part, 0755, spec.account));
   for (std::int64_t node = 0; launch.plan.spread().nodes > 1 && node < launch.plan.spread().nodes; ++node)
     LATHE_CHECK(make_owned(work / "tmp" / fmt::format("node-{}", node), 0755, spec.account));
@@ -350,6 +352,7 @@ Variables Launcher::environment(const Launch& launch, std::size_t node) const {
       {"AZUREML_CR_NODE_RANK", std::to_string(node)},
       {"LATHE_URL", options_.tracking_url},
       {"LATHE_JOB", launch.job.name},
+      {"LATHE_CHECKPOINT_DIR", checkpoint_folder(launch.job.name).string()},
       {"LATHE_NODE", given.name},
   };
   if (!options_.certificate.empty()) {

@@ -73,6 +73,8 @@ class Launcher {
   /// Whether an attempt on several nodes was let go: before that, nothing of it runs.
   bool let_go(const Job& job) const;
   std::filesystem::path work_folder(const std::string& job) const;
+  /// What a job keeps over its attempts: only it writes there.
+  std::filesystem::path checkpoint_folder(const std::string& job) const;
   /// The job to which a shim's folder belongs.
   std::string job_of(const std::filesystem::path& shim_folder) const;
   /// The folder of all jobs, without links.

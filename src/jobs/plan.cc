@@ -57,6 +57,8 @@ Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Cal
   plan.variables = asked.environment_variables;
   plan.timeout_s = asked.timeout_s;
   if (!asked.distribution.single()) plan.distribution = asked.distribution;
+  if (asked.job_tier != "standard") plan.job_tier = asked.job_tier;
+  if (asked.priority != "medium") plan.priority = asked.priority;
   for (const auto& output : asked.outputs) plan.outputs.push_back({output.name, output.type, output.asset_name, output.asset_version});
   for (const auto& input : asked.inputs) {
     const std::string field = "inputs." + input.name + ".path";

@@ -43,6 +43,8 @@ struct Plan {
   std::vector<PlannedInput> inputs;
   std::vector<PlannedOutput> outputs;
   std::int64_t timeout_s = 0;
+  std::optional<std::string> job_tier;       ///< absent: standard
+  std::optional<std::string> priority;       ///< absent: medium
   std::optional<Distribution> distribution;  ///< absent: one process on one node
 
   Distribution spread() const { return distribution.value_or(Distribution{}); }
@@ -132,6 +134,8 @@ struct Fields<jobs::Plan> {
                                           field("inputs", &T::inputs),
                                           field("outputs", &T::outputs),
                                           field("timeout_s", &T::timeout_s),
+                                          field("job_tier", &T::job_tier, "spot, basic, standard (if absent) or premium"),
+                                          field("priority", &T::priority, "low, medium (if absent) or high"),
                                           field("distribution", &T::distribution, "of a job with several processes or nodes")};
 };
 

@@ -231,6 +231,9 @@ void add_routes(http::Router& router, Jobs& jobs, storage::Storage& artifacts) {
                   });
   router.add_json({.id = "job_show", .method = Method::get, .path = "/api/v1/jobs/{name}", .right = Right::read, .summary = "One job."},
                   [&](const Call& call) { return jobs.show(name_of_call(call)); });
+  router.add_json({.id = "job_why", .method = Method::get, .path = "/api/v1/jobs/{name}/why", .right = Right::read,
+                   .summary = "What a queued job waits for, its place, when it may start, and what would let it start sooner."},
+                  [&](const Call& call) { return jobs.why(name_of_call(call)); });
   router.add_json({.id = "job_cancel", .method = Method::post, .path = "/api/v1/jobs/{name}/cancel", .right = Right::write,
                    .summary = "Ask a job to stop; answers at once with the new state."},
                   [&](const Call& call) { return jobs.cancel(name_of_call(call), call.principal.user); });

@@ -20,6 +20,7 @@ constexpr std::array kEdges = {
     Edge{queued, broke, failed},               // what it needs is gone
     Edge{preparing, launched, running},        Edge{preparing, stop_asked, cancel_requested},
     Edge{preparing, broke, failed},            Edge{preparing, put_back, queued},
+    Edge{running, put_back, queued},           Edge{queued, put_back, queued},
     Edge{preparing, succeeded, completed},     // found ended after a restart
     Edge{queued, launched, running},           // found running after a restart
     Edge{queued, succeeded, completed},        Edge{running, succeeded, completed},

@@ -34,6 +34,11 @@ TEST(JobStates, WhatACrashLeavesInPreparingWaitsAgain) {
   EXPECT_EQ(next(State::cancel_requested, Event::put_back), State::canceled);
 }
 
+TEST(JobStates, ARunningJobCanBeQueuedAgainUnlessItWasCancelled) {
+  EXPECT_EQ(next(State::running, Event::put_back), State::queued);
+  EXPECT_EQ(next(State::cancel_requested, Event::put_back), State::canceled);
+}
+
 TEST(JobStates, NothingFollowsAnEnd) {
   for (const auto state : kStates) {
     for (const auto event : kEvents) {

@@ -1,4 +1,4 @@
-"""kill -9 of the server loses no job, no log line and no exit status; a killed shim is said to be lost."""
+"""kill -9 of the server loses no job, no log line and no exit status; a job whose shim was killed is started again."""
 
 import os
 import random
@@ -64,29 +64,44 @@ def test_a_cancel_is_not_forgotten(fresh_server):
     assert ended(server, name, limit_s=40)["status"] == "Canceled"
 
 
-def test_a_killed_shim_is_said_to_be_lost_and_its_processes_end(fresh_server):
+TWICE = 'cd "$LATHE_CHECKPOINT_DIR"; [ -e first ] && echo again && exit 0; touch first; echo $$; sleep 300'
+
+
+def test_a_job_whose_shim_is_killed_is_started_again_after_its_processes_have_ended(fresh_server):
     server = fresh_server
-    name = submit(server, "echo $$; sleep 300")["name"]
+    name = submit(server, TWICE)["name"]
     until_log(server, name, "\n")
     child = int(log_of(server, name))
     [shim] = shims(server, name)
     os.kill(shim, signal.SIGKILL)
     job = ended(server, name)
-    assert job["status"] == "Failed"
-    assert "lost" in job["error"]
-    wait_for(lambda: not os.path.exists(f"/proc/{child}"), what="the job's process ending")
+    assert (job["status"], job["attempt"]) == ("Completed", 2), job
+    assert log_of(server, name) == "again\n"
+    wait_for(lambda: not os.path.exists(f"/proc/{child}"), what="the first attempt's process ending")
 
 
-def test_a_shim_that_was_killed_while_the_server_was_away_is_lost_too(fresh_server):
+@pytest.mark.long
+def test_a_job_that_is_lost_again_and_again_fails_and_says_so(fresh_server):
     server = fresh_server
     name = submit(server, "echo up; sleep 300")["name"]
-    until_log(server, name, "up")
+    for attempt in range(1, 5):
+        wait_for(lambda: (job := show(server, name))["status"] == "Running" and job["attempt"] == attempt, 60, f"attempt {attempt}")
+        [shim] = shims(server, name)
+        os.kill(shim, signal.SIGKILL)
+    job = ended(server, name)
+    assert job["status"] == "Failed" and "lost" in job["error"]
+
+
+def test_so_is_one_whose_shim_was_killed_while_the_server_was_away(fresh_server):
+    server = fresh_server
+    name = submit(server, TWICE)["name"]
+    until_log(server, name, "\n")
     server.kill9()
     [shim] = shims(server, name)
     os.kill(shim, signal.SIGKILL)
     server.restart()
     job = ended(server, name)
-    assert job["status"] == "Failed" and "lost" in job["error"]
+    assert (job["status"], job["attempt"]) == ("Completed", 2), job
 
 
 def test_kills_at_random_moments_lose_no_exit_status_and_run_nothing_twice(fresh_server):

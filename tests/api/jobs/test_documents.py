@@ -26,8 +26,10 @@ def test_every_field_of_azures_examples_is_honoured_or_said(server):
         tags={"a": 1},
     )
     said = verdicts(job)
-    for field in ("services", "identity", "queue_settings", "resources.shm_size"):
+    for field in ("services", "identity", "resources.shm_size"):
         assert said[field] == "ignored"
+    assert "queue_settings" not in said
+    assert job["plan"]["job_tier"] == "spot"
     assert "substituted" in [verdict for field, verdict in said.items() if field.startswith("environment")]
 
 
