@@ -178,7 +178,7 @@ class Scheduler {
   std::map<std::string, User> users_;
   std::map<std::string, std::int64_t> quotas_;
   std::set<int> busy_gpus_;
-  std::unordered_map<std::string, Job> jobs_;
+  std::map<std::string, Job> jobs_;
   std::set<Turn> paused_;       ///< waiting, not before a time
   std::set<Turn> ends_;         ///< running, by the latest time of their end
   std::set<Turn> charges_;      ///< running, by the time up to which their use is charged

@@ -516,8 +516,6 @@ void Jobs::look_at(const std::string& name) {
     if (job.error.empty()) job.error = why_failed(job, plan, seen, *gang.cause);
   }
   clean_up(name, folders);
-  std::error_code not_empty;
-  std::filesystem::remove(launcher_.checkpoint_folder(name), not_empty);
   end_job(std::move(job), event);
 }
 
@@ -567,6 +565,7 @@ Result<void> Jobs::keep_outputs(const Job& job, const Plan& plan) {
 
 void Jobs::end_job(Job job, Event event) {
   if (!job.ended) job.ended = now();
+  launcher_.drop_empty_checkpoint(job.name);
   const auto done = insist([&] {
     return db_.write([&](db::Connection& c) -> Result<State> {
       LATHE_TRY(const auto fresh, find_job(c, job.name));
@@ -674,6 +673,7 @@ Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor
       const std::lock_guard lock(mutex_);
       waiting_.erase(name);
     }
+    launcher_.drop_empty_checkpoint(name);
     admission_->forget(name);
     compute_.gone(name);
   } else {

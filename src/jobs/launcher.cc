@@ -190,7 +190,13 @@ void Launcher::discard(const Job& job) {
   std::error_code ignored;
   fs::remove_all(work_folder(job.name), ignored);
   fs::remove_all(attempt_folder(job.name, job.attempt), ignored);
+  drop_empty_checkpoint(job.name);
   fs::remove(root_ / job.name, ignored);  // unless an earlier attempt's log is there
+}
+
+void Launcher::drop_empty_checkpoint(const std::string& job) {
+  std::error_code not_empty;
+  fs::remove(checkpoint_folder(job), not_empty);
 }
 
 Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, const Meeting& meeting,

@@ -62,6 +62,8 @@ class Launcher {
   Result<void> start(const Ready& ready);
   /// Removes what `prepare` made for a job that is not to start.
   void discard(const Job& job);
+  /// Removes the checkpoint folder of a job that has ended, if the job kept nothing there.
+  void drop_empty_checkpoint(const std::string& job);
 
   /// Where jobs reach this server. Before the first launch.
   void set_tracking_url(std::string url) { options_.tracking_url = std::move(url); }
