@@ -114,6 +114,11 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
     if (const auto quotas = compute::read_quotas(parts); !quotas)
       return fail(Code::invalid, fmt::format("user_quotas {} (from {})", quotas.error().message, origin));
   }
+  if ((name == "slurm_poll" || name == "slurm_beat") && (parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0))
+    return wrong("a time such as 10s");
+  if (name == "slurm_url" && !value.empty() && !value.starts_with("http://") && !value.starts_with("https://"))
+    return wrong("an address such as https://lathe.example.org:8080");
+  if (name == "slurm_as_user" && value != "true" && value != "false") return wrong("true or false");
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")
     return wrong("auto, true or false");
@@ -162,6 +167,15 @@ const std::vector<Setting>& settings() {
       {"job_metrics_interval", "10s", "how often what each running job uses is logged as system metrics, such as 10s; or never"},
       {"scheduling", "fair", "which job comes first: fair, priority, backfill or fifo"},
       {"user_quotas", "", "how many nodes jobs of a user may have at once, on all compute together: alice=2,*=4"},
+      {"slurm", "off", "on: jobs may run on a Slurm cluster whose commands are here; or words in front of them: ssh login1"},
+      {"slurm_url", "", "by which address the cluster's nodes reach this server (default: its own, with this machine's name)"},
+      {"slurm_as_user", "false", "submit as the account with the user's name, by sudo, where sudo allows that"},
+      {"slurm_scratch", "", "folder on each node for what jobs need (default: $SLURM_TMPDIR, $TMPDIR or /tmp there)"},
+      {"slurm_shared", "", "folders that nodes see under the same names, with commas between: inputs there are not sent"},
+      {"slurm_nice", "low=1000", "added to Slurm's nice value by a job's priority or tier: low=1000,spot=5000"},
+      {"slurm_qos", "", "Slurm's QOS by a job's tier or priority: premium=urgent,spot=scavenger"},
+      {"slurm_poll", "3s", "time between looks at Slurm's queue"},
+      {"slurm_beat", "10s", "time between signs of life of a job's nodes; four without one, and it may be lost"},
       {"log_level", "info", "debug, info, warn or error"},
       {"log_format", "text", "text or json"},
   };

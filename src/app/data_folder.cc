@@ -2,7 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <thread>
 
 #include "base/log.h"
 #include "base/time.h"
@@ -19,6 +24,20 @@ struct flock whole_file() {
   return lock;
 }
 
+/// Takes the lock. One whose server was killed may be with a program that this was just starting, for an instant.
+bool take(const Fd& lock) {
+  constexpr int kTries = 100;
+  for (int tries = 0;; ++tries) {
+    auto whole = whole_file();
+    if (::fcntl(lock.get(), F_OFD_SETLK, &whole) == 0) return true;
+    char holder[32] = {};
+    const bool named = ::pread(lock.get(), holder, sizeof holder - 1, 0) > 0 && std::atoi(holder) > 0;
+    const bool gone = named && ::kill(std::atoi(holder), 0) != 0 && errno == ESRCH;
+    if (!gone || tries == kTries) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+  }
+}
+
 }  // namespace
 
 Result<DataFolder> DataFolder::lock(const std::filesystem::path& path) {
@@ -28,8 +47,7 @@ Result<DataFolder> DataFolder::lock(const std::filesystem::path& path) {
   const auto file = path / "lock";
   Fd lock{::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
   if (!lock) return fail(errno_error("cannot use the data folder " + path.string()));
-  auto whole = whole_file();
-  if (::fcntl(lock.get(), F_OFD_SETLK, &whole) != 0) {
+  if (!take(lock)) {
     const auto holder = read_file(file).value_or("");
     return fail(Code::conflict, fmt::format("the data folder {} is used by another server (process {}): stop it with `lathe stop --data {}`, "
                                             "or choose another folder with --data",

@@ -12,6 +12,7 @@
 #include "app/certificate.h"
 #include "app/data_folder.h"
 #include "app/job_resolvers.h"
+#include "app/slurm.h"
 #include "assets/assets.h"
 #include "assets/models.h"
 #include "auth/auth.h"
@@ -111,6 +112,15 @@ class App {
                                          config_.interval("job_metrics_interval"));
     environments_->used_by = [this](const std::string& digest) { return jobs_->user_of_environment(digest); };
 
+    LATHE_TRY(slurm_, open_slurm(config_, *compute_));
+    jobs::RemoteJobs* remote = nullptr;
+    if (slurm_) {
+      LATHE_TRY(auto remote_options, app::remote_options(config_, certificate));
+      compute_->connect(*slurm_);
+      remote = &jobs_->connect(*slurm_, std::move(remote_options));
+      jobs::add_remote_routes(router_, *remote);
+    }
+
     remover_ = std::make_unique<removal::Remover>(*db_, *artifacts_, removal_options());
 
     add_own_routes();
@@ -128,6 +138,7 @@ class App {
     LATHE_TRY(server_, http::serve(std::move(options), router_));
 
     launcher_->set_tracking_url(url_for_jobs());
+    if (remote != nullptr) remote->set_url(url_for_nodes(config_, server_->url()));
     LATHE_CHECK(serving_->start());
     LATHE_CHECK(jobs_->start());
     remover_->start();
@@ -244,6 +255,7 @@ class App {
   std::unique_ptr<storage::Storage> artifacts_;
   std::unique_ptr<assets::Models> models_;
   std::unique_ptr<compute::Gpus> gpus_;
+  std::unique_ptr<slurm::SlurmEngine> slurm_;  ///< null: off
   std::unique_ptr<compute::Compute> compute_;
   std::unique_ptr<jobs::Launcher> launcher_;
   std::unique_ptr<environments::Environments> environments_;

@@ -70,14 +70,38 @@ Result<json::Value> send_document(Session& session, std::string_view method, con
   return answer;
 }
 
-Result<int> run_create(Session& session) {
+namespace {
+
+Result<void> read_document(Session& session) {
   LATHE_TRY(session.document, build_document(session.verb, session.arguments));
   if (session.document.fields().empty())
     return fail(Code::invalid, fmt::format("-f FILE or flags are needed: what to create (see `lathe {} {} --help`)",
                                            session.group.name, session.verb.name));
+  return {};
+}
+
+Result<int> create(Session& session) {
   LATHE_TRY(const auto path, path_of(session));
   LATHE_TRY(auto answer, send_document(session, session.verb.method, path));
   return wait_and_print(session, without_query(path) + "/" + url_encode(text_of(answer, "name")), std::move(answer));
+}
+
+}  // namespace
+
+Result<int> run_create(Session& session) {
+  LATHE_CHECK(read_document(session));
+  return create(session);
+}
+
+Result<int> run_compute_attach(Session& session) {
+  LATHE_CHECK(read_document(session));
+  auto& type = session.document.fields()["type"];
+  if (type.is_null()) type = "slurm";
+  if (!type.is_string() || to_lower(std::string(json::view(type.get_string()))) != "slurm")
+    return fail(Code::invalid, fmt::format("type: what can be attached is a partition of a Slurm cluster (slurm), not {}; "
+                                           "clusters and instances of this machine are made by `lathe compute create`",
+                                           json::print(type)));
+  return create(session);
 }
 
 Result<int> run_update(Session& session) {

@@ -15,6 +15,7 @@ Result<int> run_act(Session& session);             ///< a call without a body
 Result<int> run_act_on_version(Session& session);  ///< as run_act, on a version or, without -v, on all
 Result<int> run_remove(Session& session);          ///< asks first
 
+Result<int> run_compute_attach(Session& session);  ///< as run_create, of the type slurm
 Result<int> run_job_create(Session& session);
 Result<int> run_job_stream(Session& session);
 Result<int> run_job_download(Session& session);

@@ -81,6 +81,15 @@ Group compute_group() {
       {"--idle-time-before-shutdown-minutes", "", scalar, field, "idle_time_before_shutdown_minutes",
        "the same in minutes"},
       kDescription, kTags, kStrict, kNoWait};
+  const std::vector<Flag> partition{
+      {"--type", "-t", text, field, "type", "slurm, the only type that can be attached"},
+      {"--partition", "", text, field, "partition", "partition of the Slurm cluster"},
+      {"--account", "", text, field, "account", "Slurm's account"},
+      {"--qos", "", text, field, "qos", "Slurm's QOS"},
+      {"--cores", "", scalar, field, "cores", "cores of each node; without it jobs have whole nodes"},
+      {"--memory", "", text, field, "memory", "memory of each node, such as 16G"},
+      {"--gpus", "", scalar, field, "gpus", "GPUs of each node"},
+      kDescription, kTags, kStrict, kNoWait};
   return {"compute", "compute target", "Make and watch compute targets",
           {{"Name", "name"}, {"Type", "type"}, {"Size", "size"}, {"Nodes", "current_node_count"},
            {"Min", "min_instances"},
@@ -91,6 +100,11 @@ Group compute_group() {
              {"compute create -n cpu --type amlcompute --max-instances 2", "a cluster from flags"},
              {"compute create -n mia --type computeinstance --size cpu-1 --idle-time-before-shutdown PT30M",
               "an instance that stops when it is idle"}}},
+           {"attach", "Attach a partition of a Slurm cluster", run_compute_attach, "POST", "/api/v1/compute", partition,
+            {{"compute attach -n gpu --partition gpu --cores 8 --gpus 1", "8 cores and a GPU of each node"},
+             {"compute attach -f gpu.yml", "from a file"}}},
+           {"detach", "Let go of a partition on which no job runs or waits", run_remove, "DELETE",
+            "/api/v1/compute/{name}", {kNoWait}, {{"compute detach -n gpu --yes", "without asking"}}},
            {"show", "Show a target, its nodes and what they did", run_show, "GET", "/api/v1/compute/{name}", {},
             {{"compute show -n cpu", "its nodes, and why they are there"}}},
            {"list", "List compute targets", run_list, "GET", "/api/v1/compute", {kMaxResults,

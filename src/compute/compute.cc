@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t kRecent = 20;
 
+Resources node_of(const Partition& partition) { return {partition.cores, partition.memory_bytes, partition.gpus}; }
+
 }  // namespace
 
 Compute::Compute(db::Database& db, Sizes sizes, const Gpus& gpus, Policy policy)
@@ -47,6 +49,12 @@ Result<std::unique_ptr<Compute>> Compute::open(db::Database& db, Sizes sizes, co
   compute->scheduler_.apply(TargetPut{rules}, now());
   for (auto& target : targets) {
     const auto name = target.name;
+    if (target.partition) {
+      Rules named;
+      named.name = name;
+      compute->targets_[name] = {std::move(target), named, {}};
+      continue;
+    }
     auto found = compute->rules_for(target);
     if (!found) {
       // The machine shrank, or the configuration lost it: the target stays, with nodes of what is here.
@@ -227,7 +235,39 @@ Result<void> Compute::check_target(const std::string& name) const {
 Result<Resources> Compute::room_of(const std::string& target) const {
   const std::lock_guard lock(mutex_);
   LATHE_TRY(const auto* known, find(target));
+  if (known->target.partition) return node_of(*known->target.partition);
   return known->rules.local ? sizes_.machine() : known->rules.node;
+}
+
+std::optional<Partition> Compute::partition_of(const std::string& target) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = targets_.find(target);
+  return found == targets_.end() ? std::nullopt : found->second.target.partition;
+}
+
+TargetAnswer Compute::with_nodes(TargetAnswer out) const {
+  if (!out.slurm) return out;
+  if (engine_ == nullptr) {
+    out.trouble = "this server is not connected to Slurm: start it with --slurm";
+    return out;
+  }
+  const auto view = engine_->view(out.name);
+  out.queued_jobs = view.waiting;
+  out.running_jobs = view.running;
+  out.node_state_counts = {{"idle", 0}, {"running", 0}, {"preparing", 0}, {"leaving", 0}, {"unusable", 0}, {"off", 0}};
+  for (const auto& node : view.nodes) {
+    ++out.node_state_counts[node.state];
+    if (node.state != "off") ++out.current_node_count;
+    if (!node.elastic) ++out.min_instances;
+    out.nodes.push_back({node.name, node.state, std::nullopt, view.seen ? to_iso8601(*view.seen) : "", {}});
+    if (node.state == "unusable") out.recent.push_back(node.name + " " + node.words);
+  }
+  out.max_instances = static_cast<std::int64_t>(view.nodes.size());
+  if (!view.nodes.empty() && out.node.empty()) out.node = Resources{view.nodes.front().cores, view.nodes.front().memory_bytes, 0}.words();
+  if (!view.trouble.empty()) out.trouble = view.trouble;
+  else if (view.nodes.empty()) out.trouble = "Slurm has no partition \"" + out.slurm->name + "\" with nodes";
+  if (!view.note.empty()) out.recent.push_back(view.note);
+  return out;
 }
 
 TargetAnswer Compute::answer(const Known& known) const {
@@ -240,6 +280,15 @@ TargetAnswer Compute::answer(const Known& known) const {
   if (known.rules.local) {
     out.node = sizes_.machine().words();
     out.description = fmt::format("this machine as it is: {} jobs at once", known.rules.slots);
+    return out;
+  }
+  if (target.partition) {
+    out.slurm = target.partition;
+    const auto& slurm = *target.partition;
+    if (slurm.cores > 0) out.node = node_of(slurm).words();
+    out.description = target.description;
+    out.tags = target.tags;
+    out.creation_context = {{"created_by", target.created_by}, {"created_at", to_iso8601(target.created)}};
     return out;
   }
   out.size = target.size;
@@ -297,6 +346,10 @@ Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, 
   }
   LATHE_TRY(auto target, read_target(document, base, sizes_, report));
   LATHE_CHECK(json::refuse_if_strict(report, strict));
+  if (exists && target.partition.has_value() != base.partition.has_value())
+    return fail(Code::conflict, fmt::format("type: {} is of type {}: choose another name", target.name, base.type));
+  if (target.partition && engine_ == nullptr)
+    return fail(Code::conflict, "type: this server is not connected to a Slurm cluster: start it with --slurm on (docs/guide/slurm.md)");
   if (exists && target.size != base.size)
     return fail(Code::conflict, fmt::format("size: the nodes of {} are {}, and it keeps its size: make another", target.name, base.size));
   if (!exists) {
@@ -306,9 +359,21 @@ Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, 
   }
   // What schedules would have done before they were there is not made up for.
   if (!exists || document.contains("schedules")) target.instance.acted = now();
-  LATHE_TRY(const auto rules, rules_of(target, sizes_, {}));
+  Rules rules;
+  rules.name = target.name;
+  if (!target.partition) {
+    LATHE_TRY(rules, rules_of(target, sizes_, {}));
+  }
   LATHE_CHECK(db_.write([&](db::Connection& c) { return exists ? update_target(c, target) : insert_target(c, target); }));
   std::unique_lock lock(mutex_);
+  if (target.partition) {
+    auto& slurm = targets_[rules.name];
+    slurm.target = std::move(target);
+    slurm.rules = rules;
+    auto out = answer(slurm);
+    lock.unlock();
+    return with_nodes(std::move(out));
+  }
   auto& known = targets_[target.name];
   known.target = std::move(target);
   known.rules = rules;
@@ -328,15 +393,20 @@ Result<TargetAnswer> Compute::update(const std::string& name, const json::Object
 }
 
 Result<TargetAnswer> Compute::show(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   LATHE_TRY(const auto* known, find(name));
-  return answer(*known);
+  auto out = answer(*known);
+  lock.unlock();
+  return with_nodes(std::move(out));
 }
 
 std::vector<TargetAnswer> Compute::list() const {
-  const std::lock_guard lock(mutex_);
   std::vector<TargetAnswer> out;
-  for (const auto& [name, known] : targets_) out.push_back(answer(known));
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, known] : targets_) out.push_back(answer(known));
+  }
+  for (auto& one : out) one = with_nodes(std::move(one));
   return out;
 }
 
@@ -346,7 +416,10 @@ Result<void> Compute::remove(const std::string& name) {
     const std::lock_guard lock(mutex_);
     LATHE_TRY(const auto* known, find(name));
     if (known->rules.local) return fail(Code::conflict, "local is this machine: it cannot be deleted");
-    if (const auto jobs = scheduler_.waiting(name) + scheduler_.running(name); jobs > 0)
+    if (known->target.partition && engine_ == nullptr)
+      return fail(Code::conflict, fmt::format("whether {} has jobs is not known, since this server is not connected to Slurm: start it with --slurm", name));
+    const auto theirs = known->target.partition ? engine_->jobs(name) : 0;
+    if (const auto jobs = scheduler_.waiting(name) + scheduler_.running(name) + theirs; jobs > 0)
       return fail(Code::conflict, fmt::format("{} has {} job{} running or waiting: cancel them first (`lathe job list`)", name, jobs, jobs == 1 ? "" : "s"));
   }
   LATHE_CHECK(db_.write([&](db::Connection& c) { return delete_target(c, name); }));

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "compute/engine.h"
 #include "compute/gpu_use.h"
 #include "compute/gpus.h"
 #include "compute/scheduler.h"
@@ -52,6 +53,8 @@ struct TargetAnswer {
   std::int64_t running_jobs = 0;
   std::vector<std::string> recent;  ///< what its nodes did and why, newest last
   std::string description;
+  std::optional<Partition> slurm;
+  std::optional<std::string> trouble;
   std::map<std::string, std::string> tags;
   std::optional<std::map<std::string, std::string>> creation_context;
   std::optional<json::Report> report;
@@ -130,6 +133,13 @@ class Compute {
   Result<void> check_possible(const std::string& target, const Need& need) const;
   std::string waiting_for(const std::string& job) const;
 
+  /// Lets `engine`, which outlives this, show the nodes of its targets. Before `start`.
+  void connect(Engine& engine) { engine_ = &engine; }
+  /// Whether an engine runs the target's jobs; the other functions for jobs are not for those.
+  bool is_remote(const std::string& target) const { return partition_of(target).has_value(); }
+  /// Where; nullopt: they run on this machine, or there is no such target.
+  std::optional<Partition> partition_of(const std::string& target) const;
+
   /// Errors: `not_found`, naming the nearest.
   Result<void> check_target(const std::string& name) const;
   /// The machine's cores, or the node's: what a job there may count on.
@@ -182,6 +192,8 @@ class Compute {
   void hand_out(std::unique_lock<std::mutex>& lock);
   void keep_time();
   TargetAnswer answer(const Known& known) const;
+  /// Adds what the engine knows of the target; not under the lock, since it may wait a moment for the engine.
+  TargetAnswer with_nodes(TargetAnswer answer) const;
   Result<const Known*> find(const std::string& name) const;
   Result<Known*> find_instance(const std::string& name);
   /// What the scheduler should know before jobs: deployments and instances come first.
@@ -226,6 +238,7 @@ class Compute {
   std::condition_variable gpu_pause_;
   std::set<std::string> ended_;               ///< jobs that had too much of a GPU
   Calls calls_;
+  Engine* engine_ = nullptr;  ///< none: all targets are of this machine
   std::vector<Start> starts_;  ///< decided, not handed out yet
   std::vector<JobPreempted> leaves_;
   std::optional<Time> retry_;  ///< when the store did not take an instance's change
@@ -242,7 +255,8 @@ namespace lathe::json {
 template <>
 struct Fields<compute::NodeAnswer> {
   static constexpr std::string_view name = "Node";
-  static constexpr auto list = std::tuple{field("name", &compute::NodeAnswer::name), field("state", &compute::NodeAnswer::state, "idle, running or leaving"),
+  static constexpr auto list = std::tuple{field("name", &compute::NodeAnswer::name),
+                                          field("state", &compute::NodeAnswer::state, "idle, running, preparing, leaving, unusable; off: without power, started when it is needed"),
                                           field("job", &compute::NodeAnswer::job), field("since", &compute::NodeAnswer::since),
                                           field("gpus", &compute::NodeAnswer::gpus, "numbers, as list-gpus has them")};
 };
@@ -252,7 +266,7 @@ struct Fields<compute::TargetAnswer> {
   static constexpr std::string_view name = "Compute";
   using T = compute::TargetAnswer;
   static constexpr auto list = std::tuple{
-      field("name", &T::name), field("type", &T::type, "amlcompute, computeinstance or local"), field("size", &T::size),
+      field("name", &T::name), field("type", &T::type, "amlcompute, computeinstance, slurm or local"), field("size", &T::size),
       field("node", &T::node, "what a node has here"), field("tier", &T::tier, "dedicated or low_priority"), field("min_instances", &T::min_instances), field("max_instances", &T::max_instances),
       field("idle_time_before_scale_down", &T::idle_time_before_scale_down, "seconds"),
       field("max_instances_per_user", &T::max_instances_per_user, "how many nodes one user's jobs may have at once"), field("provisioning_state", &T::provisioning_state),
@@ -263,7 +277,8 @@ struct Fields<compute::TargetAnswer> {
       field("last_operation", &T::last_operation),
       field("current_node_count", &T::current_node_count), field("node_state_counts", &T::node_state_counts), field("nodes", &T::nodes),
       field("queued_jobs", &T::queued_jobs), field("running_jobs", &T::running_jobs),
-      field("recent", &T::recent, "what its nodes did and why, newest last"), field("description", &T::description), field("tags", &T::tags),
+      field("recent", &T::recent, "what its nodes did and why, newest last"), field("description", &T::description), field("slurm", &T::slurm, "where in the Slurm cluster its jobs go"),
+      field("trouble", &T::trouble, "why what is shown may be old, or what it lacks"), field("tags", &T::tags),
       field("creation_context", &T::creation_context), field("report", &T::report, "fields that were not plainly honoured")};
 };
 

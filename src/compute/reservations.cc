@@ -113,7 +113,7 @@ Resources Compute::reserved_total() const {
 void Compute::adapt_clusters(std::unique_lock<std::mutex>& lock) {
   std::vector<Rules> changed;
   for (auto& [name, known] : targets_) {
-    if (known.rules.local || known.target.is_instance()) continue;
+    if (known.rules.local || known.target.is_instance() || known.target.partition) continue;
     const auto rules = rules_for(known.target);
     if (!rules || rules->node == known.rules.node) continue;
     known.rules = *rules;
@@ -128,7 +128,7 @@ void Compute::put_all(std::unique_lock<std::mutex>& lock) {
   std::vector<Rules> then;
   for (const auto& [holder, is] : reserved_) first.push_back(is.rules);
   for (const auto& [name, known] : targets_)
-    if (!known.rules.local) (known.rules.holds ? first : then).push_back(known.rules);
+    if (!known.rules.local && !known.target.partition) (known.rules.holds ? first : then).push_back(known.rules);
   for (const auto* list : {&first, &then})
     for (const auto& rules : *list) carry_out(lock, decide(TargetPut{rules}));
 }

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "compute/slurm_target.h"
 #include "json/fields.h"
 
 namespace lathe::compute {
@@ -139,6 +140,10 @@ Result<void> read_instance(const Object& document, Target& target, Report& repor
   return {};
 }
 
+std::string engine_text(const Target& target) {
+  return target.partition ? json::print(json::to_json(*target.partition)) : "";
+}
+
 }  // namespace
 
 Result<Target> read_target(const Object& document, const Target& base, const Sizes& sizes, Report& report) {
@@ -148,8 +153,14 @@ Result<Target> read_target(const Object& document, const Target& base, const Siz
   if (!base.name.empty() && target.type != base.type)
     return fail(Code::conflict,
                 fmt::format("type: {} is of the type {}, and stays so: choose another name", base.name, base.type));
+  if (target.type == "slurm") {
+    LATHE_CHECK(take_string(document, "name", target.name));
+    LATHE_CHECK(check_name(target.name));
+    return read_slurm_target(document, target, report);
+  }
   if (target.type != "amlcompute" && target.type != "computeinstance")
-    return fail(Code::invalid, fmt::format("type: must be amlcompute or computeinstance, not \"{}\"", target.type));
+    return fail(Code::invalid,
+                fmt::format("type: must be amlcompute, computeinstance or slurm, not \"{}\"", target.type));
   LATHE_CHECK(check_fields(document, target, report));
   LATHE_CHECK(take_string(document, "name", target.name));
   LATHE_CHECK(check_name(target.name));
@@ -242,17 +253,19 @@ Instance instance_of(const std::string& text) {
 Result<std::vector<Target>> all_targets(db::Connection& c) {
   return db::all(c,
                  "SELECT name, type, size, min_instances, max_instances, idle_s, description, tags, created_by, "
-                 "created_us, low_priority, instance, max_instances_per_user "
+                 "created_us, low_priority, instance, max_instances_per_user, engine "
                  "FROM compute_target ORDER BY name",
                  [](const db::Row& row) {
                    Target target{
                        row.text(0),          row.text(1), row.text(2), row.integer(3), row.integer(4),
                        row.integer(5),       row.text(6), {},          row.text(8),    from_micros(row.integer(9)),
-                       row.integer(10) != 0, {}};
+                       row.integer(10) != 0, {},          {}};
                    if (auto tags = json::parse(row.text(7)))
                      target.tags = json::from_json<std::map<std::string, std::string>>(*tags).value_or(target.tags);
                    if (target.is_instance()) target.instance = instance_of(row.text(11));
                    target.max_instances_per_user = row.integer(12);
+                   if (auto engine = json::parse(row.text(13)); engine && engine->is_object())
+                     if (auto partition = json::from_json<Partition>(*engine)) target.partition = std::move(*partition);
                    return target;
                  });
 }
@@ -261,23 +274,23 @@ Result<void> insert_target(db::Connection& c, const Target& target) {
   LATHE_CHECK(db::run(c,
                       "INSERT INTO compute_target (name, type, size, min_instances, max_instances, idle_s, "
                       "description, tags, created_by, created_us, "
-                      "low_priority, instance, max_instances_per_user) "
-                      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                      "low_priority, instance, max_instances_per_user, engine) "
+                      "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
                       target.name, target.type, target.size, target.min_instances, target.max_instances, target.idle_s,
                       target.description, json::print(json::to_json(target.tags)), target.created_by,
                       micros(target.created), std::int64_t{target.low_priority}, instance_text(target),
-                      target.max_instances_per_user));
+                      target.max_instances_per_user, engine_text(target)));
   return {};
 }
 
 Result<void> update_target(db::Connection& c, const Target& target) {
   LATHE_CHECK(db::run(c,
                       "UPDATE compute_target SET size = $2, min_instances = $3, max_instances = $4, idle_s = $5, "
-                      "description = $6, tags = $7, "
-                      "low_priority = $8, instance = $9, max_instances_per_user = $10 WHERE name = $1",
+                      "description = $6, tags = $7, low_priority = $8, instance = $9, max_instances_per_user = $10, "
+                      "engine = $11 WHERE name = $1",
                       target.name, target.size, target.min_instances, target.max_instances, target.idle_s,
                       target.description, json::print(json::to_json(target.tags)), std::int64_t{target.low_priority},
-                      instance_text(target), target.max_instances_per_user));
+                      instance_text(target), target.max_instances_per_user, engine_text(target)));
   return {};
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/time.h"
 #include "compute/instance.h"
+#include "compute/engine.h"
 #include "compute/scheduler.h"
 #include "compute/sizes.h"
 #include "db/db.h"
@@ -29,6 +30,7 @@ struct Target {
   bool low_priority = false;
   Instance instance;  ///< of a compute instance
   std::int64_t max_instances_per_user = 0;  ///< how many of its nodes one user's jobs may have at once; 0: any number
+  std::optional<Partition> partition = {};  ///< of type slurm: an engine runs its jobs
 
   bool is_instance() const { return type == "computeinstance"; }
 };

@@ -30,6 +30,17 @@ TEST(ComputeDocument, AzuresExampleIsReadAndWhatChangesIsSaid) {
   EXPECT_EQ(said, (std::map<std::string, std::string>{{"location", "ignored"}, {"size", "substituted"}}));
 }
 
+TEST(ComputeDocument, ASlurmPartitionIsReadAndKept) {
+  json::Report report;
+  const auto target = read(R"({"name":"gpu","type":"slurm","partition":"gpu","account":"team","cores":8,"memory":"16G","gpus":1})", report);
+  ASSERT_TRUE(target) << target.error().message;
+  EXPECT_EQ(target->partition, (Partition{"gpu", "team", "", 8, std::int64_t{16} << 30, 1}));
+  EXPECT_EQ(error(R"({"name":"gpu","type":"slurm"})").substr(0, 10), "partition:");
+  EXPECT_EQ(error(R"({"name":"gpu","type":"slurm","partition":"a b"})").substr(0, 10), "partition:");
+  EXPECT_EQ(error(R"({"name":"gpu","type":"slurm","partition":"p","memory":"lots"})").substr(0, 7), "memory:");
+  EXPECT_EQ(error(R"({"name":"gpu","type":"slurm","partition":"p","max_instances":3})").substr(0, 14), "max_instances:");
+}
+
 TEST(ComputeDocument, ErrorsBeginWithTheField) {
   EXPECT_EQ(error(R"({"name":"a b"})").substr(0, 5), "name:");
   EXPECT_EQ(error(R"({"name":"local"})").substr(0, 5), "name:");

@@ -107,6 +107,13 @@ std::size_t ports_needed(const Distribution& distribution) {
   return distribution.type == "tensorflow" ? static_cast<std::size_t>(distribution.processes()) : 1;
 }
 
+std::vector<bool> helper_nodes(const Distribution& distribution) {
+  std::vector<bool> out;
+  for (std::int64_t node = 0; node < distribution.nodes; ++node)
+    out.push_back(distribution.type == "tensorflow" && node >= distribution.workers);
+  return out;
+}
+
 std::int64_t processes_on(const Distribution& distribution, std::int64_t node) {
   if (distribution.type != "tensorflow") return distribution.processes_per_node;
   return (distribution.processes() - node + distribution.nodes - 1) / distribution.nodes;

@@ -43,6 +43,8 @@ std::size_t ports_needed(const Distribution& distribution);
 
 /// The number of a process in the whole job. `local`: its number on `node`.
 std::int64_t rank_of(const Distribution& distribution, std::int64_t node, std::int64_t local);
+/// For each node whether nobody waits for it: those with parameter servers alone.
+std::vector<bool> helper_nodes(const Distribution& distribution);
 /// How many processes `node` has.
 std::int64_t processes_on(const Distribution& distribution, std::int64_t node);
 /// The node of a process, and its number there.

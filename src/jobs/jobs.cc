@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "jobs/gang.h"
 #include "jobs/mpi.h"
+#include "jobs/remote.h"
 #include "jobs/verdict.h"
 #include "process/owner.h"
 #include "tracking/tracking.h"
@@ -26,6 +27,7 @@ constexpr auto kFirstPause = std::chrono::seconds{1};
 constexpr auto kRemembered = std::chrono::hours{24 * 8};
 constexpr std::int64_t kMostRemembered = 2000;
 constexpr auto kStorePause = std::chrono::milliseconds{500};
+constexpr std::string_view kNoEngine = "this server is not connected to Slurm: start it with --slurm on";
 
 tracking::RunStatus run_status(State state) {
   switch (state) {
@@ -55,14 +57,6 @@ compute::Need need_of(const Job& job, const Plan& plan) {
   need.limit = std::chrono::seconds{plan.timeout_s};
   need.number = job.number;
   return need;
-}
-
-/// Nodes with parameter servers alone, for which nobody waits.
-std::vector<bool> helper_nodes(const Distribution& spread) {
-  std::vector<bool> out;
-  for (std::int64_t node = 0; node < spread.nodes; ++node)
-    out.push_back(spread.type == "tensorflow" && node >= spread.workers);
-  return out;
 }
 
 /// Asks all of them, also when one cannot be asked.
@@ -124,6 +118,7 @@ Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launch
 Jobs::~Jobs() {
   admission_->stop();
   compute_.stop();
+  remote_.reset();
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -162,10 +157,14 @@ JobAnswer Jobs::answer(const Job& job) const {
     for (const auto& node : job.nodes) out.nodes->push_back(node.name);
   }
   out.attempt = job.attempt;
+  const bool remote = !is_final(job.state) && is_remote(job.compute);
   if (job.state == State::queued) {
-    auto waits = admission_->waiting_for(job.name);
+    auto waits = !remote ? admission_->waiting_for(job.name) : remote_ ? remote_->waiting_for(job.name) : std::string(kNoEngine);
     if (waits.empty()) waits = compute_.waiting_for(job.name);
     if (!waits.empty()) out.waiting_for = std::move(waits);
+  } else if (remote) {
+    auto notice = remote_ ? remote_->notice(job.name) : fmt::format("this is its last known state: {}", kNoEngine);
+    if (!notice.empty()) out.notice = std::move(notice);
   }
   if (!job.error.empty()) out.error = job.error;
   out.exit_code = job.exit_code;
@@ -221,6 +220,8 @@ Result<WhyAnswer> Jobs::why(const std::string& name) {
   out.status = name_of(job.state);
   if (is_final(job.state)) {
     out.sentence = fmt::format("{} has ended: {}", name, out.status);
+  } else if (is_remote(job.compute) && job.state == State::queued) {
+    out.sentence = fmt::format("{}: {}", name, answer(job).waiting_for.value_or("it is about to start"));
   } else if (const auto why = compute_.why(name); why && job.state == State::queued) {
     out.sentence = fmt::format("{} {}", name, why->sentence(now()));
     if (why->place > 0) out.place = why->place;
@@ -251,7 +252,13 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
   json::Report report;
   LATHE_TRY(const auto asked, read_document(document, report));
   if (auto known = compute_.check_target(asked.compute); !known) return fail(Code::invalid, "compute: " + known.error().message);
+  if (!remote_ && is_remote(asked.compute)) return fail(Code::conflict, fmt::format("compute: {}", kNoEngine));
   LATHE_TRY(auto plan, make_plan(asked, resolvers_, caller, report));
+  if (plan.environment_recipe && is_remote(asked.compute)) {
+    plan.environment = "the default environment of the cluster's nodes (/usr/bin/python3)";
+    plan.environment_recipe.reset();
+    report.push_back({"environment", "substituted", "what is built here is not on the cluster's nodes: their own Python runs the job"});
+  }
   LATHE_CHECK(json::refuse_if_strict(report, strict));
   for (const auto& entry : report)
     if (strict && entry.verdict == "missing") return fail(Code::invalid, entry.field + ": " + entry.detail);
@@ -269,8 +276,9 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
   job.created_by = caller.who.user;
   job.created = now();
 
-  LATHE_CHECK(compute_.check_possible(job.compute, need_of(job, plan)));
-
+  const bool remote = is_remote(job.compute);
+  LATHE_CHECK(remote ? remote_->check(job.compute, plan) : compute_.check_possible(job.compute, need_of(job, plan)));
+  RemoteRow row;
   Waiting waiting;
   waiting.user_id = caller.who.user_id;
   LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
@@ -292,9 +300,17 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
         return fail(Code::conflict, fmt::format("name: there is a job or run named \"{}\" already: choose another name, or leave it out", job.name));
       return fail(made.error());
     }
-    LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
+    if (remote) {
+      LATHE_TRY(row, remote_->prepare(c, job.name, waiting.token));
+    } else {
+      LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
+    }
     return insert_job(c, job);
   }));
+  if (remote) {
+    remote_->submit(job, plan, waiting.user_id, row, waiting.token);
+    return answer(job);
+  }
   waiting.job = job;
   waiting.plan = std::move(plan);
   {
@@ -501,7 +517,8 @@ void Jobs::look_at(const std::string& name) {
     job.exit_code = *decisive->code;
   const bool lost = gang.cause && seen[*gang.cause].status == process::Status::lost;
   const bool gave_way = event != Event::succeeded && !job.winner.empty() && job.error.empty();
-  if (job.state != State::cancel_requested && (gave_way || (lost && job.losses < kMostLosses))) {
+  const bool here = !is_remote(job.compute);  // an engine's jobs were tried again before this was asked for
+  if (here && job.state != State::cancel_requested && (gave_way || (lost && job.losses < kMostLosses))) {
     clean_up(name, folders);
     queue_again(std::move(job), lost ? compute::Outcome::node_lost : compute::Outcome::preempted);
     return;
@@ -583,6 +600,7 @@ void Jobs::end_job(Job job, Event event) {
   if (done) log::info("job ended job={} state={} exit_code={}", job.name, name_of(*done), job.exit_code.value_or(-1));
   else log::error("a job's end could not be written; it will be at the next start job={} why={}", job.name, done.error().message);
   compute_.gone(job.name);
+  if (remote_) remote_->ended(job.name);
   changed(job.name);
 }
 
@@ -668,7 +686,9 @@ Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor
     return found;
   }));
   log::info("job cancelled job={} by={}", name, actor);
-  if (job.state == State::canceled) {
+  if (is_remote(job.compute)) {
+    if (remote_) remote_->cancel(name);
+  } else if (job.state == State::canceled) {
     {
       const std::lock_guard lock(mutex_);
       waiting_.erase(name);
@@ -719,6 +739,7 @@ Result<void> Jobs::start() {
     need.nodes = std::max<std::int64_t>(static_cast<std::int64_t>(job.nodes.size()), 1);
     compute_.ran(job.compute, need, *job.prepared, *job.ended);
   }
+  if (remote_) remote_->start();
   compute::Compute::Calls calls;
   calls.placed = [this](const std::string& job, const compute::Compute::Place& place) { placed(job, place); };
   calls.give_way = [this](const std::string& job, const std::string& winner) {
@@ -740,6 +761,7 @@ Result<void> Jobs::start() {
 }
 
 Result<void> Jobs::take_up(Job job) {
+  if (is_remote(job.compute)) return take_up_remote(job);
   auto plan = plan_of(job);
   const auto folders = launcher_.node_folders(job, plan.value_or(Plan{}));
   bool began = false;
@@ -800,6 +822,42 @@ Result<void> Jobs::take_up(Job job) {
   const std::lock_guard lock(mutex_);
   waiting_[waiting.job.name] = std::move(waiting);
   return {};
+}
+
+// --- jobs that an engine runs elsewhere ---
+
+RemoteJobs& Jobs::connect(compute::Engine& engine, RemoteOptions options) {
+  RemoteJobs::Hooks hooks;
+  hooks.changed = [this](const std::string& job) { changed(job); };
+  hooks.finish = [this](const std::string& job) { tasks_.add([this, job] { finish(job); }); };
+  hooks.end = [this](const std::string& job, Event event, const std::string& why) {
+    tasks_.add([this, job, event, why] { end_remote(job, event, why); });
+  };
+  remote_ = std::make_unique<RemoteJobs>(db_, auth_, engine, launcher_, std::move(options), std::move(hooks));
+  return *remote_;
+}
+
+bool Jobs::is_remote(const std::string& target) const { return compute_.is_remote(target); }
+
+Result<void> Jobs::take_up_remote(const Job& job) {
+  if (!remote_) {
+    log::warn("a job on the cluster is left as it is job={} why=\"{}\"", job.name, kNoEngine);
+    return {};
+  }
+  auto plan = plan_of(job);
+  if (!plan) {
+    end_remote(job.name, Event::broke, "what the job needs could not be read back: " + plan.error().message);
+    return {};
+  }
+  LATHE_TRY(const auto user_id, auth_.user_id(job.created_by));
+  return remote_->take_up(job, *plan, user_id);
+}
+
+void Jobs::end_remote(const std::string& name, Event event, const std::string& why) {
+  auto found = insist([&] { return db_.read([&](db::Connection& c) { return find_job(c, name); }); });
+  if (!found) return;
+  found->error = why;
+  end_job(std::move(*found), event);
 }
 
 // --- who wants to know ---

@@ -23,6 +23,10 @@
 #include "process/watch.h"
 #include "storage/storage.h"
 
+namespace lathe::compute {
+class Engine;
+}
+
 /// Jobs: a command with code, data and an environment, run on a compute target, each a run of an experiment.
 namespace lathe::jobs {
 
@@ -39,6 +43,7 @@ struct JobAnswer {
   std::optional<std::vector<std::string>> nodes;
   std::int64_t attempt = 1;
   std::optional<std::string> waiting_for;
+  std::optional<std::string> notice;
   std::optional<std::string> error;
   std::optional<std::int64_t> exit_code;
   json::Value document;
@@ -60,6 +65,8 @@ struct WhyAnswer {
   std::optional<std::string> basis;
   std::optional<std::string> remedy;
 };
+class RemoteJobs;
+struct RemoteOptions;
 
 /// All jobs, from submission to their end. Thread-safe; functions block on the store.
 ///
@@ -71,6 +78,9 @@ class Jobs {
   Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, environments::Environments& environments,
        DiskRoom disk, Resolvers resolvers, std::chrono::milliseconds usage_interval);
   ~Jobs();
+
+  /// Lets `engine`, which outlives this, run the jobs of its targets. Before `start`.
+  RemoteJobs& connect(compute::Engine& engine, RemoteOptions options);
 
   /// Takes up what an earlier server left, then lets the compute targets place jobs.
   Result<void> start();
@@ -132,6 +142,10 @@ class Jobs {
   void give_way(const std::string& name, const std::string& winner);
   void queue_again(Job job, compute::Outcome outcome);
   Result<void> take_up(Job job);
+  /// Whether an engine runs the target's jobs.
+  bool is_remote(const std::string& target) const;
+  Result<void> take_up_remote(const Job& job);
+  void end_remote(const std::string& name, Event event, const std::string& why);
   void changed(const std::string& name);
 
   db::Database& db_;
@@ -153,6 +167,7 @@ class Jobs {
   process::LogWatch logs_;
   std::unique_ptr<process::Watch> watch_;
   std::unique_ptr<Admission> admission_;
+  std::unique_ptr<RemoteJobs> remote_;  ///< none: there is no engine but this machine
 };
 
 /// `artifacts`: where what jobs logged lies.
@@ -177,6 +192,7 @@ struct Fields<jobs::JobAnswer> {
       field("nodes", &T::nodes, "all of them, of a job that has several"),
       field("attempt", &T::attempt, "2 and more: it was started again"),
       field("waiting_for", &T::waiting_for, "while it is queued"),
+      field("notice", &T::notice, "what is not known for certain of a job on a cluster, and why"),
       field("error", &T::error, "why it failed, with the evidence"),
       field("exit_code", &T::exit_code),
       field("document", &T::document, "as it was sent"),

@@ -178,7 +178,7 @@ Result<Launcher::Ready> Launcher::prepare(Launch launch) {
   }
   std::vector<process::Spec> specs;
   for (std::size_t node = 0; node < static_cast<std::size_t>(spread.nodes); ++node) {
-    LATHE_TRY(auto spec, spec_of(launch, node, meeting, base));
+    LATHE_TRY(auto spec, spec_of(launch, node, meeting, base, site_of(launch)));
     for (const auto& port : ports) spec.kept_open.push_back(port.lease.get());
     if (sandboxed) process::enter_sandbox(spec, sandbox_of(launch, node));
     specs.push_back(std::move(spec));
@@ -199,30 +199,36 @@ void Launcher::drop_empty_checkpoint(const std::string& job) {
   fs::remove(checkpoint_folder(job), not_empty);
 }
 
+Launcher::Site Launcher::site_of(const Launch& launch) const {
+  return {work_folder(launch.job.name), shared_folder(), fetched_folder(launch.user_id), options_.tracking_url};
+}
+
 Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, const Meeting& meeting,
-                                        const process::Spec& base) const {
-  const Places places{work_folder(launch.job.name)};
+                                        const process::Spec& base, const Site& site) const {
+  const Places places{site.work};
   const auto spread = launch.plan.spread();
   const auto number = static_cast<std::int64_t>(node);
   LATHE_TRY(auto command, fill_in(launch.plan.command, launch.plan, places));
-  if (spread.type == "mpi") command = mpi::script(spread, number, command, meeting.interface);
+  if (spread.type == "mpi")
+    command = site.one_home ? mpi::script(spread, number, command, meeting.interface) : mpi::slurm_script(spread, number, command);
 
   // A job's file names the inputs that have to be fetched; the job's own process does it, with the job's rights. Of
-  // several processes the first does it for all.
+  // several processes that share a home the first does it for all.
   std::string fetches;
   for (const auto& input : launch.plan.inputs)
     if (input.url)
       fetches += fmt::format("python3 -m lathe.fetch '{}' \"$LATHE_INPUT_URL_{}\" || exit 1\n",
                              places.input(input).string(), input.name);
+  const auto first = site.one_home ? 0 : rank_of(spread, number, 0);
   if (!fetches.empty() && !spread.single())
     fetches = fmt::format(
-        "if [ \"${{LATHE_RANK:-{}}}\" = 0 ]; then\n{}: > \"$HOME/inputs/.fetched\"\nfi\n"
+        "if [ \"${{LATHE_RANK:-{}}}\" = {} ]; then\n{}: > \"$HOME/inputs/.fetched\"\nfi\n"
         "until [ -e \"$HOME/inputs/.fetched\" ]; do sleep 0.1; done\n",
-        node, fetches);
+        site.one_home ? number : first, first, fetches);
 
   auto spec = base;
   spec.argv = {"/bin/bash", "-c", fetches + command};
-  spec.env = environment(launch, node);
+  spec.env = environment(launch, node, site);
   if (!spread.single())
     for (auto& variable : node_variables(spread, number, meeting)) spec.env.push_back(std::move(variable));
   for (const auto& [name, value] : launch.plan.variables) {
@@ -331,22 +337,22 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec, bool s
   return make_owned(work, 0700, spec.account);
 }
 
-Variables Launcher::environment(const Launch& launch, std::size_t node) const {
-  const auto work = work_folder(launch.job.name);
-  const auto shared = root_ / ".lathe";
+Variables Launcher::environment(const Launch& launch, std::size_t node, const Site& site) const {
+  const auto& work = site.work;
+  const auto& shared = site.shared;
   const auto user = "lathe-" + launch.job.created_by;
   const auto spread = launch.plan.spread();
   const auto& given = launch.job.nodes[node];
   std::vector<std::pair<std::string, std::string>> out = {
       {"PATH", (launch.environment.empty() ? "" : (launch.environment / "python/bin").string() + ":") + (shared / "bin").string() + ":/usr/local/bin:/usr/bin:/bin"},
       {"HOME", work.string()},
-      {"TMPDIR", (spread.nodes > 1 ? work / "tmp" / fmt::format("node-{}", node) : work / "tmp").string()},
+      {"TMPDIR", (spread.nodes > 1 && site.one_home ? work / "tmp" / fmt::format("node-{}", node) : work / "tmp").string()},
       {"USER", user},
       {"LOGNAME", user},
       {"LANG", "C.UTF-8"},
       {"PYTHONUNBUFFERED", "1"},
       {"PYTHONPATH", (shared / "python").string()},
-      {"MLFLOW_TRACKING_URI", options_.tracking_url},
+      {"MLFLOW_TRACKING_URI", site.url},
       {"MLFLOW_TRACKING_TOKEN", launch.token},
       {"MLFLOW_RUN_ID", launch.job.name},
       {"MLFLOW_EXPERIMENT_ID", std::to_string(launch.job.experiment_id)},
@@ -356,11 +362,11 @@ Variables Launcher::environment(const Launch& launch, std::size_t node) const {
       {"AZUREML_EXPERIMENT_ID", std::to_string(launch.job.experiment_id)},
       {"AZUREML_ARM_PROJECT_NAME", launch.job.experiment_name},
       {"AZUREML_CR_NODE_RANK", std::to_string(node)},
-      {"LATHE_URL", options_.tracking_url},
+      {"LATHE_URL", site.url},
       {"LATHE_JOB", launch.job.name},
-      {"LATHE_CHECKPOINT_DIR", checkpoint_folder(launch.job.name).string()},
       {"LATHE_NODE", given.name},
   };
+  if (site.one_home) out.emplace_back("LATHE_CHECKPOINT_DIR", checkpoint_folder(launch.job.name).string());
   if (!options_.certificate.empty()) {
     out.emplace_back("MLFLOW_TRACKING_SERVER_CERT_PATH", (shared / "certificate.pem").string());
     out.emplace_back("REQUESTS_CA_BUNDLE", (shared / "certificate.pem").string());
@@ -378,7 +384,7 @@ Variables Launcher::environment(const Launch& launch, std::size_t node) const {
     if (input.url) out.emplace_back("LATHE_INPUT_URL_" + input.name, *input.url);
     if (!input.literal) out.emplace_back("AZURE_ML_INPUT_" + input.name, Places{work}.input(input).string());
   }
-  out.emplace_back("LATHE_FETCHED", fetched_folder(launch.user_id).string());
+  out.emplace_back("LATHE_FETCHED", site.fetched.string());
   for (const auto& output : launch.plan.outputs) out.emplace_back("AZURE_ML_OUTPUT_" + output.name, Places{work}.output(output.name).string());
   return out;
 }

@@ -83,16 +83,38 @@ class Launcher {
   const std::filesystem::path& root() const { return root_; }
   const std::filesystem::path& data() const { return options_.data; }
   const process::Cgroups& groups() const { return groups_; }
+  /// What every job may read: our Python packages, the server's certificate.
+  std::filesystem::path shared_folder() const { return root_ / ".lathe"; }
+  const assets::BlobStore& blobs() const { return blobs_; }
+  std::uint64_t log_bytes() const { return options_.log_bytes; }
+
+  /// The spec of the same process on a machine elsewhere, where all that it needs was laid out in `folder`: "work" and
+  /// "shared". `url`: by which it reaches this server. The node's own limits are not known here: none are set.
+  struct Elsewhere {
+    std::filesystem::path folder;
+    std::string url;
+  };
+  Result<std::string> spec_elsewhere(const Launch& launch, std::size_t node, const Meeting& meeting, const Elsewhere& where) const;
 
  private:
   Launcher(Options options, const assets::BlobStore& blobs) : options_(std::move(options)), blobs_(blobs) {}
   Result<void> set_up_shared();
   Result<void> lay_out(const Launch& launch, process::Spec& spec, bool sandboxed);
   process::Sandbox sandbox_of(const Launch& launch, std::size_t node) const;
-  Result<process::Spec> spec_of(const Launch& launch, std::size_t node, const Meeting& meeting, const process::Spec& base) const;
+  /// Where a job's processes find what is its own, what all jobs share, what was fetched before, and this server.
+  struct Site {
+    std::filesystem::path work;
+    std::filesystem::path shared;
+    std::filesystem::path fetched;
+    std::string url;
+    bool one_home = true;  ///< all nodes have the same work folder
+  };
+  Site site_of(const Launch& launch) const;
+  Result<process::Spec> spec_of(const Launch& launch, std::size_t node, const Meeting& meeting, const process::Spec& base,
+                                const Site& site) const;
   std::filesystem::path gate(const Job& job) const { return attempt_folder(job.name, job.attempt) / "go"; }
   std::filesystem::path fetched_folder(std::int64_t user_id) const { return root_ / ".lathe/fetched" / std::to_string(user_id); }
-  Variables environment(const Launch& launch, std::size_t node) const;
+  Variables environment(const Launch& launch, std::size_t node, const Site& site) const;
 
   Options options_;
   const assets::BlobStore& blobs_;

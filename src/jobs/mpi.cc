@@ -42,6 +42,12 @@ constexpr std::string_view kAgent =
     "END\n"
     "chmod +x \"$TMPDIR/agent\"\n";
 
+std::string shell_word(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
+  return out + "'";
+}
+
 }  // namespace
 
 std::string script(const Distribution& distribution, std::int64_t node, const std::string& command,
@@ -65,6 +71,20 @@ std::string script(const Distribution& distribution, std::int64_t node, const st
       " --mca plm rsh --mca plm_rsh_agent \"$TMPDIR/agent\" --mca plm_rsh_no_tree_spawn 1{}"
       " --merge-stderr-to-stdout --output-filename \"$HOME/.mpi/log\" /bin/bash -c {} rank {}\n",
       kAgent, distribution.processes(), hosts, over, in_quotes(kRank), in_quotes(command));
+}
+
+std::string slurm_script(const Distribution& distribution, std::int64_t node, const std::string& command) {
+  if (node > 0) return "trap 'exit 0' TERM\nsleep infinity &\nwait\n";
+  // Each rank begins with the variables of this process, but is where its daemon is.
+  constexpr std::string_view kThere =
+      "export LATHE_NODE=$SLURMD_NODENAME AZUREML_CR_NODE_RANK=$SLURM_NODEID NODE_RANK=$SLURM_NODEID\nexec /bin/bash -c \"$1\"";
+  return fmt::format(
+      "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 SLURM_OVERLAP=1 SLURM_MPI_TYPE=none\n"
+      "unset SLURM_STEP_ID SLURM_STEPID SLURM_STEP_NODELIST SLURM_STEP_NUM_NODES SLURM_STEP_NUM_TASKS SLURM_STEP_TASKS_PER_NODE SLURM_PROCID"
+      " SLURM_LOCALID SLURM_NODEID\n"
+      "exec mpirun -np {} --map-by ppr:{}:node --bind-to none --oversubscribe --mca plm slurm --mca ras slurm"
+      " --mca plm_slurm_args --overlap /bin/bash -c {} rank {}\n",
+      distribution.processes(), distribution.processes_per_node, shell_word(kThere), shell_word(command));
 }
 
 std::optional<Failure> first_failure(const std::filesystem::path& work) {

@@ -15,6 +15,10 @@ namespace lathe::jobs::mpi {
 std::string script(const Distribution& distribution, std::int64_t node, const std::string& command,
                    const std::string& interface);
 
+/// The same where nodes share no folder and Slurm gave them: mpirun starts its daemons by srun, and the other nodes wait
+/// until they are stopped.
+std::string slurm_script(const Distribution& distribution, std::int64_t node, const std::string& command);
+
 /// The rank that failed first and its exit status, as the job's ranks noted it below its work folder.
 struct Failure {
   std::int64_t rank = 0;

@@ -15,7 +15,7 @@ enum class Event {
   succeeded,    ///< the process exited with 0
   broke,        ///< it exited with another status, was killed, ran out of time, could not start, or its node was lost
   stopped,      ///< it ended because it was cancelled
-  put_back      ///< it waits again: the server restarted before its process ran, its node was lost, or it gave way
+  put_back      ///< it waits again: the server restarted before its process ran, it lost its nodes, or it gave way
 };
 
 /// "Queued", "Preparing", "Running", "CancelRequested", "Completed", "Failed", "Canceled".

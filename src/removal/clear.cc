@@ -113,6 +113,7 @@ Result<bool> clear_run(db::Connection& c, const std::string& run_id, const Enoug
   LATHE_CHECK(db::run(c, "DELETE FROM logged_model_metric WHERE run_id = $1", run_id));
   LATHE_CHECK(db::run(c, "DELETE FROM token WHERE run = $1", run_id));
   LATHE_CHECK(db::run(c, "DELETE FROM job WHERE name = $1", run_id));
+  LATHE_CHECK(db::run(c, "DELETE FROM remote_job WHERE job = $1", run_id));
   LATHE_CHECK(db::run(c, "DELETE FROM imported WHERE kind = 'run' AND target = $1", run_id));
   LATHE_CHECK(db::run(c, "DELETE FROM run WHERE number = $1", *number));
   return true;

@@ -1,0 +1,222 @@
+#include "slurm/commands.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "process/command.h"
+#include "slurm/limits.h"
+#include "slurm/words.h"
+
+namespace lathe::slurm {
+namespace {
+
+// A separator that no field holds.
+constexpr char kBetween = '\x1f';
+constexpr std::string_view kComment = "lathe:";
+const std::string kEntryFormat = "%i\x1f%k\x1f%T\x1f%r\x1f%N\x1f%S";
+const std::string kNodeFormat = "%R\x1f%N\x1f%T\x1f%c\x1f%m\x1f%G\x1f%E\x1f%l\x1f%s";
+constexpr std::size_t kIdsAtOnce = 200;
+
+/// What the commands say when it is not the request that is wrong.
+bool is_away(std::string_view said) {
+  for (const std::string_view words :
+       {"Unable to contact slurm controller", "Socket timed out", "Connection refused", "Unable to connect",
+        "Connection timed out", "No route to host", "slurm_persist_conn", "Zero Bytes were transmitted",
+        "Communication connection failure", "Resource temporarily unavailable", "Protocol authentication error",
+        "Munge", "munge", "DNS SRV lookup failed", "try again later", "in standby mode", "Insane message length",
+        "Slurm backup controller"})
+    if (said.find(words) != std::string_view::npos) return true;
+  return false;
+}
+
+std::int64_t number(std::string_view text) {
+  return std::atoll(std::string(text).c_str());
+}
+
+std::string quoted(const std::string& argument) {
+  std::string out = "'";
+  for (const char c : argument) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+std::string ids_of(const std::vector<Commands::Asked>& jobs) {
+  std::string out;
+  for (const auto& job : jobs) out += (out.empty() ? "" : ",") + job.id;
+  return out;
+}
+
+}  // namespace
+
+Result<std::string> Commands::run(const std::vector<std::string>& command, std::string_view input) const {
+  auto argv = settings_.command;
+  // ssh makes one text of its arguments, for a shell.
+  const bool by_ssh = !argv.empty() && (argv[0] == "ssh" || argv[0].ends_with("/ssh"));
+  for (const auto& argument : command) argv.push_back(by_ssh ? quoted(argument) : argument);
+  auto done = process::run_command(argv, input, settings_.limit);
+  if (!done) return fail(Code::unavailable, done.error().message);
+  if (done->status == 0) return std::move(done->out);
+  auto said = std::string(trim(done->err.empty() ? done->out : done->err));
+  if (said.empty()) said = fmt::format("{} ended with status {}", command[0], done->status);
+  if (is_away(said) || (by_ssh && done->status == 255)) return fail(Code::unavailable, said);
+  if (said.find("Access/permission denied") != std::string::npos || said.find("Invalid user id") != std::string::npos)
+    return fail(Code::forbidden, said);
+  return fail(Code::invalid, said);
+}
+
+std::vector<std::string> sbatch_arguments(const Request& request) {
+  const auto& partition = request.partition;
+  std::vector<std::string> out = {"sbatch",
+                                  "--parsable",
+                                  "--no-requeue",
+                                  "--output=/dev/null",
+                                  "--chdir=/",
+                                  fmt::format("--comment={}{}:{}", kComment, request.attempt, request.user),
+                                  "--job-name=" + request.name,
+                                  fmt::format("--nodes={}", request.nodes),
+                                  "--ntasks-per-node=1"};
+  const auto add = [&](std::string_view flag, const std::string& value) {
+    if (!value.empty()) out.push_back(fmt::format("--{}={}", flag, value));
+  };
+  add("partition", partition.name);
+  add("account", partition.account);
+  add("qos", partition.qos);
+  if (partition.cores > 0)
+    out.push_back(fmt::format("--cpus-per-task={}", partition.cores));
+  else
+    out.emplace_back("--exclusive");
+  if (partition.memory_bytes > 0)
+    out.push_back(fmt::format("--mem={}M", partition.memory_bytes >> 20));
+  else if (partition.cores == 0)
+    out.emplace_back("--mem=0");
+  if (partition.gpus > 0) out.push_back(fmt::format("--gres=gpu:{}", partition.gpus));
+  if (request.minutes > 0) out.push_back(fmt::format("--time={}", request.minutes));
+  if (request.nice != 0) out.push_back(fmt::format("--nice={}", request.nice));
+  return out;
+}
+
+Result<std::string> Commands::submit(const Request& request) const {
+  auto arguments = sbatch_arguments(request);
+  const auto number_of = [](const std::string& said) { return std::string(trim(said.substr(0, said.find(';')))); };
+  if (settings_.as_user) {
+    std::vector<std::string> as = {"sudo", "-n", "-u", request.user, "--"};
+    as.insert(as.end(), arguments.begin(), arguments.end());
+    auto done = run(as, request.script);
+    // sudo's refusals begin with its name; sbatch's do not.
+    if (done) return number_of(*done);
+    if (done.error().code == Code::unavailable || !done.error().message.starts_with("sudo:")) return fail(done.error());
+  }
+  LATHE_TRY(const auto said, run(arguments, request.script));
+  return number_of(said);
+}
+
+std::vector<Entry> read_entries(std::string_view text) {
+  std::vector<Entry> out;
+  for (const auto line : split(text, '\n')) {
+    const auto fields = split(line, kBetween);
+    if (fields.size() != 6 || !fields[1].starts_with(kComment)) continue;
+    auto attempt = fields[1].substr(kComment.size());
+    attempt = attempt.substr(0, attempt.find(':'));
+    out.push_back({std::string(fields[0]), std::string(attempt), std::string(fields[2]), std::string(fields[3]),
+                   std::string(fields[4]), std::string(fields[5])});
+  }
+  return out;
+}
+
+std::vector<Entry> read_accounted(std::string_view text, const std::vector<Commands::Asked>& asked) {
+  std::vector<Entry> out;
+  for (const auto line : split(text, '\n')) {
+    const auto fields = split(line, kBetween);
+    if (fields.size() != 4) continue;
+    const auto one = std::find_if(asked.begin(), asked.end(), [&](const Commands::Asked& job) {
+      return job.id == fields[0] && job.job == fields[1];
+    });
+    const auto state = fields[2].substr(0, fields[2].find(' '));  // "CANCELLED by 1000"
+    if (one != asked.end() && is_over(state))
+      out.push_back({one->id, one->attempt, std::string(state), "", std::string(fields[3]), ""});
+  }
+  return out;
+}
+
+std::vector<Node> read_nodes(std::string_view text) {
+  std::vector<Node> out;
+  for (const auto line : split(text, '\n')) {
+    const auto fields = split(line, kBetween);
+    if (fields.size() != 9) continue;
+    const auto size = fields[8].substr(fields[8].find('-') + 1);  // "1-infinite", "1-4", "4"
+    out.push_back({std::string(fields[0]), std::string(fields[1]), std::string(fields[2]), number(fields[3]),
+                   number(fields[4]) << 20, fields[5] == "(null)" ? "" : std::string(fields[5]),
+                   fields[6] == "none" ? "" : std::string(fields[6]), minutes_in(fields[7]),
+                   size.find_first_not_of("0123456789") == std::string_view::npos ? number(size) : 0});
+  }
+  return out;
+}
+
+Result<std::vector<Entry>> Commands::queue() const {
+  LATHE_TRY(const auto said, run({"squeue", "--noheader", "--all", "-o", kEntryFormat}));
+  return read_entries(said);
+}
+
+Result<std::vector<Entry>> Commands::remembered(const std::vector<Asked>& jobs) const {
+  std::vector<Entry> out;
+  for (std::size_t at = 0; at < jobs.size(); at += kIdsAtOnce) {
+    std::vector<Asked> some(jobs.begin() + static_cast<std::ptrdiff_t>(at),
+                            jobs.begin() + static_cast<std::ptrdiff_t>(std::min(jobs.size(), at + kIdsAtOnce)));
+    auto said = run({"squeue", "--noheader", "--all", "--states=all", "--jobs=" + ids_of(some), "-o", kEntryFormat});
+    // A single number that is unknown is an error; of several the unknown ones are left out.
+    if (!said && said.error().code == Code::unavailable) return fail(said.error());
+    auto entries = read_entries(said.value_or(""));
+    std::erase_if(some, [&](const Asked& one) {
+      return std::any_of(entries.begin(), entries.end(),
+                         [&](const Entry& entry) { return entry.attempt == one.attempt; });
+    });
+    out.insert(out.end(), entries.begin(), entries.end());
+    const auto more = accounted(some);
+    out.insert(out.end(), more.begin(), more.end());
+  }
+  return out;
+}
+
+std::vector<Entry> Commands::accounted(const std::vector<Asked>& jobs) const {
+  if (jobs.empty() || no_accounting_) return {};
+  const auto said = run({"sacct", "--noheader", "--allocations", "--allusers", "--parsable2", "--delimiter=\x1f",
+                         "--format=JobIDRaw,JobName,State,NodeList", "--jobs=" + ids_of(jobs)});
+  if (said) return read_accounted(*said, jobs);
+  if (said.error().code != Code::unavailable) {
+    no_accounting_ = true;
+    log::info("how jobs ended that Slurm has forgotten is not known: it keeps no accounting why=\"{}\"",
+              said.error().message);
+  }
+  return {};
+}
+
+Result<void> Commands::cancel(const std::vector<std::string>& ids) const {
+  std::vector<std::string> command = {"scancel"};
+  command.insert(command.end(), ids.begin(), ids.end());
+  LATHE_CHECK(run(command));
+  return {};
+}
+
+Result<void> Commands::wake(const std::string& id, bool several_nodes) const {
+  std::vector<std::string> command = {"scancel", "--signal=TERM"};
+  if (!several_nodes) command.emplace_back("--batch");
+  command.push_back(id);
+  LATHE_CHECK(run(command));
+  return {};
+}
+
+Result<std::vector<Node>> Commands::nodes() const {
+  LATHE_TRY(const auto said, run({"sinfo", "--noheader", "--all", "--Node", "-o", kNodeFormat}));
+  return read_nodes(said);
+}
+
+Result<void> Commands::power_up(const std::vector<std::string>& nodes) const {
+  LATHE_CHECK(run({"scontrol", "update", fmt::format("nodename={}", fmt::join(nodes, ",")), "state=power_up"}));
+  return {};
+}
+
+}  // namespace lathe::slurm

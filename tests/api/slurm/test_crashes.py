@@ -1,0 +1,159 @@
+"""What breaks on a cluster loses no job and runs none twice. Each job appends to a file on its node that outlives it."""
+
+import pytest
+
+from job_helpers import ended, log_of, show, submit, until, until_log
+from lathe_server import wait_for
+
+
+@pytest.fixture
+def slurm(fresh_slurm):
+    return fresh_slurm
+
+
+def wait_at(file):
+    return f"until [ -e /tmp/{file} ]; do sleep 0.1; done"
+
+
+def go(slurm, name, node=None):
+    """Lets a job that waits for /tmp/NAME go on."""
+    slurm.cluster.on_node(node or show(slurm, name)["node"], "touch", f"/tmp/{name}")
+
+
+def held(slurm, name, command="echo up", after="echo done", **document):
+    """Submits a job that prints "up", waits until `go`, and prints "done"."""
+    return submit(slurm, f"{command}; {wait_at(name)}; {after}", name=name, compute="main", **document)["name"]
+
+
+def test_a_job_goes_on_while_the_server_is_away(slurm):
+    name = held(slurm, "away", after="echo done; exit 5")
+    until_log(slurm, name, "up")
+    slurm.kill9()
+    slurm.restart()
+    assert show(slurm, name)["status"] == "Running"
+    go(slurm, name)
+    job = ended(slurm, name)
+    assert (job["status"], job["exit_code"], log_of(slurm, name)) == ("Failed", 5, "up\ndone\n")
+
+
+def test_a_job_that_ended_while_the_server_was_away_is_told_of_later(slurm):
+    name = held(slurm, "ended-away", after="echo done; touch /tmp/over")
+    until_log(slurm, name, "up")
+    node = show(slurm, name)["node"]
+    slurm.kill9()
+    go(slurm, name, node)
+    wait_for(lambda: "over" in slurm.cluster.on_node(node, "ls", "/tmp"), what="the job's end")
+    slurm.restart()
+    assert (ended(slurm, name)["status"], log_of(slurm, name)) == ("Completed", "up\ndone\n")
+
+
+def test_a_server_without_slurm_leaves_its_jobs_there_as_they_are(slurm):
+    name = held(slurm, "left")
+    until_log(slurm, name, "up")
+    node = show(slurm, name)["node"]
+    connected = slurm.flags
+    slurm.kill9()
+    slurm.flags = connected[2:]
+    slurm.restart()
+    job = show(slurm, name)
+    assert job["status"] == "Running" and "not connected to Slurm" in job["notice"]
+    assert "not connected" in submit(slurm, "true", expect=409, compute="main")["detail"]
+    assert slurm.delete("/api/v1/compute/main").status_code == 409
+    slurm.kill9()
+    slurm.flags = connected
+    slurm.restart()
+    go(slurm, name, node)
+    assert (ended(slurm, name)["status"], log_of(slurm, name)) == ("Completed", "up\ndone\n")
+
+
+def test_a_server_killed_while_it_submits_submits_once(slurm):
+    """The kill comes at every moment around sbatch; each job runs once."""
+    names = []
+    for number in range(6):
+        name = f"once-{number}"
+        answer = submit(slurm, "hostname; sleep 0.2", name=name, compute="main")
+        names.append(answer["name"])
+        slurm.kill9()
+        slurm.restart()
+    for name in names:
+        assert ended(slurm, name, limit_s=60)["status"] == "Completed"
+        assert len(log_of(slurm, name).splitlines()) == 1
+    wait_for(lambda: not slurm.cluster.queue(), 30, "an empty queue")
+
+
+def test_a_broken_connection_is_taken_up_again(slurm):
+    name = submit(slurm, "for i in $(seq 60); do echo line $i; sleep 0.05; done", compute="main")["name"]
+    until_log(slurm, name, "line 5\n")
+    for mark in ("line 20\n", "line 40\n"):
+        slurm.bridge.cut()
+        until_log(slurm, name, mark)
+    assert ended(slurm, name)["status"] == "Completed"
+    assert log_of(slurm, name) == "".join(f"line {i}\n" for i in range(1, 61))
+
+
+def test_slurmctld_killed_right_after_a_submission_loses_no_job(slurm):
+    names = []
+    try:
+        for number in range(3):
+            names.append(submit(slurm, "hostname; sleep 0.5", name=f"ctld-{number}", compute="main")["name"])
+            wait_for(lambda: f"submitted job=ctld-{number} " in slurm.log.read_text(), what="sbatch's answer")
+            slurm.cluster.verb("ctld-kill")
+            slurm.cluster.verb("ctld-on")
+    finally:
+        slurm.cluster.verb("ctld-on", check=False)
+    for name in names:
+        assert ended(slurm, name, limit_s=90)["status"] == "Completed", slurm.log_tail()
+        assert len(log_of(slurm, name).splitlines()) == 1
+
+
+def test_while_slurm_is_away_jobs_keep_their_last_known_state(slurm):
+    running = held(slurm, "kept")
+    until_log(slurm, running, "up")
+    slurm.cluster.verb("ctld-kill")
+    try:
+        waiting = submit(slurm, "echo later", compute="main")["name"]
+        wait_for(lambda: "cannot be reached" in (show(slurm, waiting).get("waiting_for") or ""), 60, "the trouble being said")
+        assert show(slurm, running)["status"] == "Running"
+        assert "cannot be reached" in show(slurm, running)["notice"]
+        go(slurm, running)
+        assert ended(slurm, running)["status"] == "Completed"  # its own word for it is enough
+    finally:
+        slurm.cluster.verb("ctld-on")
+    assert ended(slurm, waiting, limit_s=60)["status"] == "Completed"
+    assert log_of(slurm, waiting) == "later\n"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_a_node_that_loses_its_power_gets_its_job_a_second_attempt(slurm):
+    name = held(slurm, "power")
+    until_log(slurm, name, "up")
+    node = show(slurm, name)["node"]
+    slurm.cluster.verb("node-off", node)
+    try:
+        again = wait_for(lambda: (job := show(slurm, name))["status"] == "Running" and job["node"] != node and job, 120, "another node")
+        until_log(slurm, name, "up")
+        go(slurm, name, again["node"])
+        assert ended(slurm, name)["status"] == "Completed"
+        assert log_of(slurm, name) == "up\ndone\n"
+    finally:
+        slurm.cluster.verb("node-on", node)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_a_node_cut_off_and_back_again_reports_nothing_that_counts(slurm):
+    name = held(slurm, "cut", command="echo up on $(hostname)")
+    until_log(slurm, name, "up on")
+    node = show(slurm, name)["node"]
+    slurm.cluster.verb("net-cut", node)
+    try:
+        again = wait_for(lambda: (job := show(slurm, name))["status"] == "Running" and job["node"] != node and job, 120, "another node")
+    finally:
+        slurm.cluster.verb("net-mend", node)
+    go(slurm, name, node)  # the first attempt goes on, too
+    wait_for(lambda: "lathe-remote" not in slurm.cluster.on_node(node, "ps", "-eo", "args"), 60, "the first attempt's end")
+    assert show(slurm, name)["status"] == "Running"
+    go(slurm, name, again["node"])
+    assert ended(slurm, name)["status"] == "Completed"
+    assert log_of(slurm, name) == f"up on {again['node']}\ndone\n"

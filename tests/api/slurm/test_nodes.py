@@ -1,0 +1,80 @@
+"""Jobs over several nodes of a Slurm cluster: all start or none, one failure ends all."""
+
+import pathlib
+import re
+
+import pytest
+
+from job_helpers import ended, run, show, submit
+from lathe_server import wait_for
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples"
+
+
+def spread(kind=None, count=2, **fields):
+    out = {"resources": {"instance_count": count}}
+    if kind:
+        out["distribution"] = {"type": kind, **fields}
+    return out
+
+
+def log_of_rank(server, name, rank):
+    answer = server.get(f"/api/v1/jobs/{name}/log", params={"rank": rank})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_every_process_knows_its_place_and_the_master(slurm):
+    command = "echo $RANK $LOCAL_RANK $NODE_RANK $WORLD_SIZE $LATHE_NODE $(hostname) $MASTER_ADDR:$MASTER_PORT"
+    job, _ = run(slurm, command, compute="main", **spread("pytorch", process_count_per_instance=2))
+    assert job["status"] == "Completed", job
+    seen = [log_of_rank(slurm, job["name"], rank).split() for rank in range(4)]
+    first, second = job["nodes"]
+    assert [each[:4] for each in seen] == [["0", "0", "0", "4"], ["1", "1", "0", "4"], ["2", "0", "1", "4"], ["3", "1", "1", "4"]]
+    assert [each[4] for each in seen] == [each[5] for each in seen] == [first, first, second, second]
+    [master] = {each[6] for each in seen}
+    assert master.startswith(f"10.77.0.{10 + int(first[1:])}:")
+
+
+def test_one_nodes_failure_ends_the_others_and_the_verdict_says_whose(slurm):
+    command = "if [ $AZUREML_CR_NODE_RANK = 1 ]; then sleep 1; exit 9; fi; trap 'exit 1' TERM; while :; do sleep 0.1; done"
+    job, _ = run(slurm, command, compute="main", **spread())
+    assert (job["status"], job["exit_code"]) == ("Failed", 9)
+    assert job["nodes"][1] in job["error"]
+    wait_for(lambda: not slurm.cluster.queue(), 30, "an empty queue")
+
+
+def test_cancelling_ends_all_nodes(slurm):
+    name = submit(slurm, "echo up; sleep 300", compute="main", **spread(count=3))["name"]
+    wait_for(lambda: all("up" in log_of_rank(slurm, name, rank) for rank in range(3)) if show(slurm, name)["status"] == "Running" else None,
+             30, "all nodes running")  # fmt: skip
+    slurm.post(f"/api/v1/jobs/{name}/cancel")
+    assert ended(slurm, name, limit_s=40)["status"] == "Canceled"
+    wait_for(lambda: not slurm.cluster.queue(), 30, "an empty queue")
+
+
+@pytest.mark.long
+def test_torch_trains_over_two_nodes_as_on_one(slurm):
+    losses = []
+    for count in (1, 2):
+        document = spread("pytorch", count=count, process_count_per_instance=1)
+        job, log = run_long(slurm, "/usr/bin/python3 train.py", EXAMPLES / "nodes-torch" / "src", **document)
+        assert job["status"] == "Completed", job
+        losses.append([line for line in log.splitlines() if line.startswith("loss ")])
+    assert losses[0] == losses[1] != []
+
+
+@pytest.mark.long
+def test_open_mpi_runs_over_two_nodes(slurm):
+    document = spread("mpi", process_count_per_instance=2)
+    job, log = run_long(slurm, "/usr/bin/python3 pi.py", EXAMPLES / "nodes-mpi" / "src", **document)
+    assert job["status"] == "Completed", job
+    assert "pi is 3.14159265" in log
+    # Ranks may print into each other's lines.
+    assert sorted(re.findall(r" on (n\d)", log)) == sorted([*job["nodes"]] * 2)
+
+
+def run_long(slurm, command, code, **document):
+    name = submit(slurm, command, code=str(code), compute="main", **document)["name"]
+    job = ended(slurm, name, limit_s=150)
+    return job, log_of_rank(slurm, name, 0)
