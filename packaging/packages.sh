@@ -11,11 +11,12 @@ set -euo pipefail
 declare -A packages=(
   [build]="g++ cmake ninja-build ccache
     libssl-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
-    libexpected-dev libsimdjson-dev libpugixml-dev libmbedtls-dev libprotobuf-dev zlib1g-dev libxgboost-dev libarchive-dev libzstd-dev
+    libexpected-dev libsimdjson-dev libpugixml-dev libmbedtls-dev libprotobuf-dev protobuf-compiler libnghttp2-dev
+    zlib1g-dev libxgboost-dev libarchive-dev libzstd-dev
     libgtest-dev"
   [run]="tzdata python3 python3-venv bubblewrap python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"
   [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl
-    python3-pandas python3-torch python3-onnx postgresql zstd openmpi-bin python3-mpi4py
+    python3-grpcio python3-protobuf python3-pandas python3-torch python3-onnx postgresql zstd openmpi-bin python3-mpi4py
     slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge iproute2 util-linux procps"
   [bench]="libbenchmark-dev wrk"
   [npm]="npm"

@@ -150,7 +150,7 @@ class App {
     }
     LATHE_CHECK(announce(data, about));
     note_last_data(data, [](const char* name) { return static_cast<const char*>(std::getenv(name)); });
-    fmt::print("ready {} infer {}\n", server_->url(), infer);
+    fmt::print("ready {} infer {} grpc {}\n", server_->url(), infer, serving_->data_plane().grpc());
     std::fflush(stdout);
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
     log::info("serving url={} data={} version={} start_ms={}", server_->url(), data.string(), version(), took.count());
@@ -171,7 +171,8 @@ class App {
     const bool open = is_loopback(host) || config_.flag("behind_proxy");
     std::error_code ignored;
     const auto own = std::filesystem::read_symlink("/proc/self/exe", ignored);
-    return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port")};
+    return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port"),
+            config_.port("grpc_port")};
   }
 
   /// Which jobs run in a sandbox, and whether there may be several users.

@@ -25,7 +25,7 @@ struct Deployment {
   std::string name;
   DesiredDeployment desired;
   std::shared_ptr<const Model> model;
-  std::string reply_header;              ///< azureml-model-deployment
+  std::string reply_header;  ///< azureml-model-deployment
   /// The indexes of what MLflow's and Azure's protocols answer: the output "predict", or all where there is none.
   std::vector<std::size_t> predictions;
   std::shared_ptr<Stats> stats;
@@ -35,11 +35,19 @@ struct Deployment {
 
 using KeyDigest = std::array<unsigned char, 32>;
 
+/// A deployment that answers nothing (yet).
+struct Unready {
+  std::string name;
+  std::string version;
+  std::string error;  ///< empty while its model loads
+};
+
 struct Endpoint {
   std::string name;
   std::vector<KeyDigest> keys;
   std::vector<std::shared_ptr<const Deployment>> deployments;  ///< the ready ones
   std::shared_ptr<TrafficSplit> split;                         ///< over `deployments`
+  std::vector<Unready> others;
 
   const std::shared_ptr<const Deployment>* find(std::string_view deployment) const;
 };

@@ -116,6 +116,7 @@ std::string print(const Reported& reported) {
   return json::print(json::Object{{"generation", reported.generation},
                                   {"pid", ::getpid()},
                                   {"rest", text(reported.rest)},
+                                  {"grpc", text(reported.grpc)},
                                   {"error", text(reported.error)},
                                   {"deployments", std::move(deployments)}});
 }

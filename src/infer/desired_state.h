@@ -66,6 +66,7 @@ struct ReportedDeployment {
 struct Reported {
   std::int64_t generation = 0;  ///< the newest one of which every deployment is ready or failed
   std::string rest;             ///< the URL
+  std::string grpc;             ///< HOST:PORT
   std::string error;            ///< why the newest desired state cannot be read
   std::vector<ReportedDeployment> deployments;
 };

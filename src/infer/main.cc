@@ -39,12 +39,13 @@ Result<void> serve(const Options& options) {
   Service service(catalog, std::max(2, options.server.threads));
   LATHE_TRY(const auto server, http::Server::listen(options.server, service));
   const auto& host = options.server.host;
-  const auto url = "http://" + (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":" +
-                   std::to_string(server->port());
-  Reconciler reconciler(options.folder, url, catalog);
+  const auto place = (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":";
+  const auto url = "http://" + place + std::to_string(server->port());
+  const auto grpc = place + std::to_string(server->grpc_port());
+  Reconciler reconciler(options.folder, url, grpc, catalog);
   LATHE_CHECK(reconciler.start());
   server->start();
-  std::printf("ready %s\n", url.c_str());
+  std::printf("ready %s grpc %s\n", url.c_str(), grpc.c_str());
   std::fflush(stdout);
 
   int signal = 0;
@@ -58,16 +59,19 @@ Result<void> serve(const Options& options) {
 int run(int argc, char** argv) {
   Options options;
   options.server.port = 8081;
+  options.server.grpc_port = 8082;
   options.server.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   CLI::App app(
       "lathe-infer " + std::string(version()) +
       ": answers predictions.\n\nLoads the models that FOLDER/desired.json names, says in FOLDER/reported.json "
-      "what it has reached, and\nspeaks the Open Inference Protocol v2 (/v2/models/ENDPOINT/infer), MLflow's "
+      "what it has reached, and\nspeaks the Open Inference Protocol v2 (/v2/models/ENDPOINT/infer, and gRPC), MLflow's "
       "/invocations and Azure ML's\n/score (both also below /endpoints/ENDPOINT). 'lathe serve' starts it by "
       "itself.");
   app.add_option("--folder", options.folder, "where desired.json and reported.json are")->required();
   app.add_option("--host", options.server.host, "address to listen on")->capture_default_str();
   app.add_option("--port", options.server.port, "port to listen on; 0 picks one")->capture_default_str();
+  app.add_option("--grpc-port", options.server.grpc_port, "port to listen on for gRPC; 0 picks one")
+      ->capture_default_str();
   app.add_option("--threads", options.server.threads, "threads that answer")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));

@@ -1,9 +1,11 @@
 #include "infer/predict.h"
 
 #include <charconv>
+#include <utility>
 
 #include "base/log.h"
 #include "infer/protocols/open_inference.h"
+#include "infer/protocols/open_inference_grpc.h"
 #include "infer/protocols/scoring.h"
 
 namespace lathe::infer {
@@ -22,6 +24,14 @@ int status_of(Code code) {
   switch (code) {
     case Code::invalid:
       return 400;
+    case Code::unauthenticated:
+      return 401;
+    case Code::forbidden:
+      return 403;
+    case Code::not_found:
+      return 404;
+    case Code::timeout:
+      return 504;
     case Code::unsupported_media:
       return 415;
     case Code::exhausted:
@@ -40,7 +50,27 @@ std::string_view media_type(const http::Request& request) {
   return type;
 }
 
-Result<void> infer(const http::Request& request, const Deployment& deployment, Scratch& scratch, http::Reply& reply) {
+/// Measures the phases of one request.
+class Watch {
+ public:
+  Watch() : last_(Lane::Clock::now()) {}
+  std::chrono::nanoseconds lap() {
+    const auto now = Lane::Clock::now();
+    return now - std::exchange(last_, now);
+  }
+
+ private:
+  Lane::Clock::time_point last_;
+};
+
+std::size_t rows_of(const std::vector<Tensor>& inputs) {
+  const bool batch = !inputs.empty() && !inputs.front().shape.empty();
+  return batch ? static_cast<std::size_t>(inputs.front().shape.front()) : 1;
+}
+
+/// What each protocol makes of a body, and of the outputs.
+Result<void> read_infer(const http::Request& request, const Model& model, Scratch& scratch) {
+  if (request.grpc) return read_infer_message(request.body, model, scratch.request);
   std::optional<std::size_t> json_bytes;
   if (const auto text = request.header("inference-header-content-length"); !text.empty()) {
     std::size_t value = 0;
@@ -49,71 +79,107 @@ Result<void> infer(const http::Request& request, const Deployment& deployment, S
       return fail(Code::invalid, "Inference-Header-Content-Length is not a number");
     json_bytes = value;
   }
+  return read_infer_request(scratch.parser, request.body, json_bytes, model, scratch.request);
+}
+
+void write_infer(const http::Request& request, const Deployment& deployment, const Scratch& scratch,
+                 http::Reply& reply) {
+  const auto& version = deployment.desired.model.version;
+  if (request.grpc)
+    return append_infer_message(reply.body, deployment.endpoint, version, scratch.request, scratch.outputs);
+  const auto json_size =
+      append_infer_response(reply.body, deployment.endpoint, version, scratch.request, scratch.outputs);
+  if (!json_size) return;
+  reply.content_type = "application/octet-stream";
+  reply.headers += "Inference-Header-Content-Length: " + std::to_string(*json_size) + "\r\n";
+}
+
+Result<void> infer(const http::Request& request, const Deployment& deployment, Scratch& scratch, Timing& timing,
+                   http::Reply& reply) {
+  Watch watch;
   const auto& model = *deployment.model;
-  LATHE_CHECK(read_infer_request(scratch.parser, request.body, json_bytes, model, scratch.request));
-  LATHE_CHECK(model.run(scratch.request.inputs, scratch.request.wanted, scratch.outputs));
-  const auto json_size = append_infer_response(reply.body, deployment.endpoint, deployment.desired.model.version,
-                                               scratch.request, scratch.outputs);
-  if (json_size) {
-    reply.content_type = "application/octet-stream";
-    reply.headers += "Inference-Header-Content-Length: " + std::to_string(*json_size) + "\r\n";
-  }
+  auto& asked = scratch.request;
+  LATHE_CHECK(read_infer(request, model, scratch));
+  timing.parse = watch.lap();
+  LATHE_CHECK(model.run(asked.inputs, asked.wanted, scratch.outputs));
+  timing.compute = watch.lap();
+  for (std::size_t i = 0; i < asked.classes.size(); ++i)
+    if (asked.classes[i] > 0) {
+      LATHE_TRY(scratch.outputs[i], classify(scratch.outputs[i], asked.classes[i]));
+    }
+  write_infer(request, deployment, scratch, reply);
+  timing.write = watch.lap();
   return {};
+}
+
+Result<std::vector<Tensor>> read_score(ScoringStyle style, const http::Request& request, const Model& model,
+                                       Scratch& scratch) {
+  const auto type = media_type(request);
+  if (http::equal_ignoring_case(type, "text/csv")) return read_scoring_csv(request.body, model);
+  if (type.empty() || http::equal_ignoring_case(type, "application/json"))
+    return read_scoring_json(scratch.parser, request.body, style, model);
+  return fail(Code::unsupported_media,
+              "the Content-Type must be application/json or text/csv, got " + std::string(type));
 }
 
 Result<void> score(Operation operation, const http::Request& request, const Deployment& deployment, Scratch& scratch,
-                   http::Reply& reply) {
+                   Timing& timing, http::Reply& reply) {
+  Watch watch;
   const auto& model = *deployment.model;
   const auto style = operation == Operation::score ? ScoringStyle::azure : ScoringStyle::mlflow;
-  const auto type = media_type(request);
-  std::vector<Tensor> inputs;
-  if (http::equal_ignoring_case(type, "text/csv")) {
-    LATHE_TRY(inputs, read_scoring_csv(request.body, model));
-  } else if (type.empty() || http::equal_ignoring_case(type, "application/json")) {
-    LATHE_TRY(inputs, read_scoring_json(scratch.parser, request.body, style, model));
-  } else {
-    return fail(Code::unsupported_media,
-                "the Content-Type must be application/json or text/csv, got " + std::string(type));
-  }
-  LATHE_CHECK(model.run(inputs, deployment.predictions, scratch.outputs));
+  LATHE_TRY(scratch.request.inputs, read_score(style, request, model, scratch));
+  timing.parse = watch.lap();
+  LATHE_CHECK(model.run(scratch.request.inputs, deployment.predictions, scratch.outputs));
+  timing.compute = watch.lap();
   append_predictions(reply.body, style, scratch.outputs);
+  timing.write = watch.lap();
   return {};
 }
 
-Result<void> run(Operation operation, const http::Request& request, const Deployment& deployment, http::Reply& reply) {
+/// Answers, and counts what was done.
+Result<void> run(Operation operation, const http::Request& request, const Deployment& deployment, Timing& timing,
+                 std::size_t& rows, http::Reply& reply) {
   thread_local auto scratch = std::make_unique<Scratch>();
-  auto done = operation == Operation::infer ? infer(request, deployment, *scratch, reply)
-                                            : score(operation, request, deployment, *scratch, reply);
+  const bool infers = operation == Operation::infer || operation == Operation::stream_infer;
+  auto done = infers ? infer(request, deployment, *scratch, timing, reply)
+                     : score(operation, request, deployment, *scratch, timing, reply);
+  rows = rows_of(scratch->request.inputs);
   if (request.body.size() > kKeptBytes || reply.body.size() > kKeptBytes) scratch = std::make_unique<Scratch>();
   return done;
 }
 
 }  // namespace
 
-void refuse(http::Reply& reply, int status, std::string_view message) {
-  reply.status = status;
+void refuse(http::Reply& reply, Error error) {
+  reply.status = status_of(error.code);
   reply.content_type = "application/json";
   reply.body = "{\"error\":";
-  append_text(reply.body, message);
+  append_text(reply.body, error.message);
   reply.body += '}';
+  if (error.code == Code::unauthenticated) reply.headers += "WWW-Authenticate: Bearer\r\n";
+  if (reply.status == 503) reply.headers += "Retry-After: 1\r\n";
+  reply.error = std::move(error);
 }
 
-void predict_now(Operation operation, const http::Request& request, const Deployment& deployment, http::Reply& reply) {
+void predict_now(Operation operation, const http::Request& request, const Deployment& deployment,
+                 std::chrono::nanoseconds queued, http::Reply& reply) {
   const auto begin = Lane::Clock::now();
+  Timing timing;
+  timing.queue = queued;
+  std::size_t rows = 0;
   reply.headers += deployment.reply_header;
   try {
-    if (const auto done = run(operation, request, deployment, reply); !done)
-      refuse(reply, status_of(done.error().code), done.error().message);
+    if (auto done = run(operation, request, deployment, timing, rows, reply); !done) refuse(reply, done.error());
   } catch (const std::bad_alloc&) {
-    refuse(reply, 503, "there is not enough memory for this request; send fewer rows at once");
+    refuse(reply, Code::exhausted, "there is not enough memory for this request; send fewer rows at once");
   } catch (const std::exception& error) {
     log::error("a request failed endpoint={} deployment={} error=\"{}\"", deployment.endpoint, deployment.name,
                error.what());
-    refuse(reply, 500, "the request failed; the server's log says why");
+    refuse(reply, Code::internal, "the request failed; the server's log says why");
   }
-  const auto took = Lane::Clock::now() - begin;
-  if (reply.status == 200) deployment.cost.add(took, request.body.size());
-  deployment.stats->add(reply.status, took);
+  if (reply.error) timing = {queued, Lane::Clock::now() - begin, {}, {}};
+  if (!reply.error) deployment.cost.add(timing.work(), request.body.size());
+  deployment.stats->add(reply.status, timing, rows);
 }
 
 }  // namespace lathe::infer

@@ -34,8 +34,8 @@ std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const En
 
 }  // namespace
 
-Reconciler::Reconciler(std::filesystem::path folder, std::string rest, CatalogHolder& catalog)
-    : folder_(std::move(folder)), rest_(std::move(rest)), catalog_(catalog) {}
+Reconciler::Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog)
+    : folder_(std::move(folder)), rest_(std::move(rest)), grpc_(std::move(grpc)), catalog_(catalog) {}
 
 Reconciler::~Reconciler() {
   if (!thread_.joinable()) return;
@@ -48,12 +48,14 @@ Result<void> Reconciler::start() {
   LATHE_CHECK(make_folder(folder_));
   inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   stop_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!inotify_ || !stop_ || ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE) < 0)
+  if (!inotify_ || !stop_ ||
+      ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE) < 0)
     return fail(errno_error("cannot watch " + folder_.string()));
   read_desired();
   publish();
   Reported begun;
   begun.rest = rest_;
+  begun.grpc = grpc_;
   LATHE_CHECK(write_file(folder_ / "reported.json", print(begun)));
   thread_ = std::thread([this] { follow(); });
   return {};
@@ -172,7 +174,11 @@ void Reconciler::publish() {
     }
     for (const auto& deployment : wanted.deployments) {
       const auto found = current_.find({wanted.name, deployment.name});
-      if (found == current_.end() || !found->second.serving) continue;
+      if (found == current_.end() || !found->second.serving) {
+        const bool failed = found != current_.end() && found->second.tried == deployment.model;
+        endpoint.others.push_back({deployment.name, deployment.model.version, failed ? found->second.error : ""});
+        continue;
+      }
       auto& serving = found->second.serving;
       const auto& limits = serving->desired;
       if (limits.instances != deployment.instances || limits.max_queue != deployment.max_queue ||
@@ -190,7 +196,7 @@ void Reconciler::publish() {
 }
 
 void Reconciler::report(const Name* loading) {
-  Reported reported{reached_, rest_, error_, {}};
+  Reported reported{reached_, rest_, grpc_, error_, {}};
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
       const Name name{endpoint.name, wanted.name};

@@ -16,8 +16,8 @@ namespace lathe::infer {
 /// goes on with the old one. Knows nothing but these files, so a restart begins where the last process was.
 class Reconciler {
  public:
-  /// `rest`: the URL to report.
-  Reconciler(std::filesystem::path folder, std::string rest, CatalogHolder& catalog);
+  /// `rest`, `grpc`: the URL and the HOST:PORT to report.
+  Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog);
   /// Stops, after the model that is being loaded.
   ~Reconciler();
   Reconciler(const Reconciler&) = delete;
@@ -50,6 +50,7 @@ class Reconciler {
 
   std::filesystem::path folder_;
   std::string rest_;
+  std::string grpc_;
   CatalogHolder& catalog_;
   Fd inotify_;
   Fd stop_;

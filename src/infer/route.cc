@@ -17,7 +17,38 @@ constexpr std::pair<std::string_view, Operation> kPlainPaths[] = {
     {"/health", Operation::ping},
     {"/version", Operation::version},
     {"/metrics", Operation::metrics},
+    {"/v2/models/stats", Operation::every_statistics},
+    {"/v2/repository/index", Operation::repository_index},
 };
+
+/// What follows the model's name.
+constexpr std::pair<std::string_view, Operation> kModelPaths[] = {
+    {"/infer", Operation::infer},         {"/ready", Operation::model_ready},      {"", Operation::model_metadata},
+    {"/config", Operation::model_config}, {"/stats", Operation::model_statistics},
+};
+
+constexpr std::pair<std::string_view, Operation> kGrpcPaths[] = {
+    {"/inference.GRPCInferenceService/ModelInfer", Operation::infer},
+    {"/inference.GRPCInferenceService/ModelStreamInfer", Operation::stream_infer},
+    {"/inference.GRPCInferenceService/ServerLive", Operation::live},
+    {"/inference.GRPCInferenceService/ServerReady", Operation::ready},
+    {"/inference.GRPCInferenceService/ModelReady", Operation::model_ready},
+    {"/inference.GRPCInferenceService/ServerMetadata", Operation::server_metadata},
+    {"/inference.GRPCInferenceService/ModelMetadata", Operation::model_metadata},
+    {"/inference.GRPCInferenceService/ModelConfig", Operation::model_config},
+    {"/inference.GRPCInferenceService/ModelStatistics", Operation::model_statistics},
+    {"/inference.GRPCInferenceService/RepositoryIndex", Operation::repository_index},
+    {"/grpc.health.v1.Health/Check", Operation::health_check},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operation::reflection},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Operation::reflection},
+};
+
+template <class Table>
+std::optional<Operation> look_up(const Table& table, std::string_view path) {
+  for (const auto& [known, operation] : table)
+    if (path == known) return operation;
+  return std::nullopt;
+}
 
 /// Takes the text up to the next slash off the front of `rest`.
 std::string_view take_segment(std::string_view& rest) {
@@ -41,6 +72,10 @@ std::optional<Route> parse_route(std::string_view path) {
     route.endpoint = take_segment(path);
     if (route.endpoint.empty()) return std::nullopt;
   }
+  if (const auto plain = look_up(kPlainPaths, path)) {
+    route.operation = *plain;
+    return route;
+  }
   if (take_prefix(path, "/v2/models/")) {
     route.model = take_segment(path);
     if (route.model.empty()) return std::nullopt;
@@ -48,22 +83,20 @@ std::optional<Route> parse_route(std::string_view path) {
       route.version = take_segment(path);
       if (route.version.empty()) return std::nullopt;
     }
-    if (path == "/infer")
-      route.operation = Operation::infer;
-    else if (path == "/ready")
-      route.operation = Operation::model_ready;
-    else if (path.empty())
-      route.operation = Operation::model_metadata;
-    else
-      return std::nullopt;
-    return route;
-  }
-  for (const auto& [plain, operation] : kPlainPaths)
-    if (path == plain) {
-      route.operation = operation;
+    if (const auto operation = look_up(kModelPaths, path)) {
+      route.operation = *operation;
       return route;
     }
+  }
   return std::nullopt;
+}
+
+std::optional<Route> parse_grpc_route(std::string_view path) {
+  const auto operation = look_up(kGrpcPaths, path);
+  if (!operation) return std::nullopt;
+  Route route;
+  route.operation = *operation;
+  return route;
 }
 
 }  // namespace lathe::infer

@@ -11,10 +11,17 @@ enum class Operation {
   server_metadata,
   ping,
   version,
-  metrics,  // open to everybody
+  metrics,
+  health_check,
+  reflection,  // open to everybody
+  every_statistics,
+  repository_index,  // tell of the endpoints whose key is given
   model_metadata,
   model_ready,
+  model_config,
+  model_statistics,
   infer,
+  stream_infer,
   invocations,
   score  // need an endpoint's key
 };
@@ -26,12 +33,17 @@ struct Route {
   std::string_view model;     ///< of /v2/models/NAME: an endpoint, or endpoint.deployment
   std::string_view version;   ///< of /versions/VERSION
 
-  bool needs_key() const { return operation >= Operation::model_metadata; }
+  bool needs_key() const { return operation >= Operation::every_statistics; }
+  /// It is not about one endpoint.
+  bool lists() const { return needs_key() && operation < Operation::model_metadata; }
+  bool predicts() const { return operation >= Operation::infer; }
   /// The one method that it takes ("GET" stands for HEAD too).
-  std::string_view method() const { return operation >= Operation::infer ? "POST" : "GET"; }
+  std::string_view method() const { return predicts() || operation == Operation::repository_index ? "POST" : "GET"; }
 };
 
 /// `path` is percent-decoded.
 std::optional<Route> parse_route(std::string_view path);
+/// The same of gRPC's "/SERVICE/METHOD". Which model is asked for stands in the message.
+std::optional<Route> parse_grpc_route(std::string_view path);
 
 }  // namespace lathe::infer

@@ -14,12 +14,16 @@ TEST(Route, FindsModelVersionAndOperation) {
   EXPECT_EQ(route->version, "3");
   EXPECT_EQ(parse_route("/v2/models/m")->operation, Operation::model_metadata);
   EXPECT_EQ(parse_route("/v2/models/m/ready")->operation, Operation::model_ready);
+  EXPECT_EQ(parse_route("/v2/models/m/config")->operation, Operation::model_config);
+  EXPECT_EQ(parse_route("/v2/models/m/versions/3/stats")->operation, Operation::model_statistics);
+  EXPECT_EQ(parse_route("/v2/models/stats")->operation, Operation::every_statistics);
   EXPECT_EQ(parse_route("/v2")->operation, Operation::server_metadata);
   EXPECT_EQ(parse_route("/endpoints/e/score")->operation, Operation::score);
 }
 
 TEST(Route, OnlyTheServersOwnPathsAreOpen) {
-  for (const char* path : {"/v2/models/m", "/v2/models/m/ready", "/v2/models/m/infer", "/invocations", "/score"})
+  for (const char* path : {"/v2/models/stats", "/v2/repository/index", "/v2/models/m", "/v2/models/m/ready",
+                           "/v2/models/m/infer", "/invocations", "/score"})
     EXPECT_TRUE(parse_route(path)->needs_key()) << path;
   for (const char* path : {"/v2", "/v2/health/live", "/v2/health/ready", "/ping", "/health", "/version", "/metrics"})
     EXPECT_FALSE(parse_route(path)->needs_key()) << path;

@@ -1,17 +1,25 @@
 #include "infer/service.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 
 #include "base/text.h"
 #include "base/version.h"
+#include "infer/grpc/reflection.h"
+#include "infer/grpc/status.h"
+#include "infer/grpc/wire.h"
 #include "infer/predict.h"
 #include "infer/protocols/open_inference.h"
+#include "infer/protocols/open_inference_grpc.h"
+#include "infer/protocols/reports.h"
 
 namespace lathe::infer {
 namespace {
 
 /// A request that is expected to take longer leaves the I/O thread.
 constexpr std::chrono::milliseconds kQuick{1};
+constexpr std::string_view kInferenceService = "inference.GRPCInferenceService";
+constexpr std::string_view kStreamInfer = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// The key of "Bearer KEY", or an empty text.
 std::string_view bearer_key(std::string_view header) {
@@ -25,19 +33,36 @@ std::string in_quotes(std::string_view name) {
   return "\"" + std::string(name) + "\"";
 }
 
-std::string metrics_text(const Catalog& catalog) {
-  std::vector<std::pair<std::string, const Stats*>> rows;
-  for (const auto& [name, endpoint] : catalog.endpoints)
-    for (const auto& deployment : endpoint.deployments)
-      rows.emplace_back("endpoint=\"" + name + "\",deployment=\"" + deployment->name + "\"", deployment->stats.get());
-  std::string out =
-      "# HELP lathe_infer_requests_total Predictions asked for, by HTTP status.\n"
-      "# TYPE lathe_infer_requests_total counter\n";
-  for (const auto& [labels, stats] : rows) stats->append_requests(out, labels);
-  out +=
-      "# HELP lathe_infer_request_duration_seconds Time to decode, run and encode, without waiting.\n"
-      "# TYPE lathe_infer_request_duration_seconds histogram\n";
-  for (const auto& [labels, stats] : rows) stats->append_durations(out, labels);
+bool is_stream(std::string_view path) {
+  const auto route = parse_grpc_route(path);
+  return route && (route->operation == Operation::stream_infer || route->operation == Operation::reflection);
+}
+
+/// A stream of inferences goes on after an error: it is one of its messages.
+void wrap_reply(http::Reply& reply) {
+  if (reply.error)
+    reply.body = stream_error(reply.error->message);
+  else
+    wrap_in_stream(reply.body);
+  reply.error.reset();
+}
+
+bool is_right_method(const http::Request& request, const Route& route) {
+  return request.grpc || request.method == route.method() || (request.method == "HEAD" && route.method() == "GET");
+}
+
+/// `allowed`: the path's method, where another one was used.
+void refuse_at_door(std::string_view allowed, Error error, http::Reply& reply) {
+  refuse(reply, std::move(error));
+  if (allowed.empty()) return;
+  reply.status = 405;
+  reply.headers += "Allow: " + std::string(allowed) + "\r\n";
+}
+
+/// A message whose field 1 is this number.
+std::string one_number(std::uint64_t value) {
+  std::string out;
+  wire::put_number(out, 1, value);
   return out;
 }
 
@@ -48,72 +73,109 @@ Service::Service(const CatalogHolder& catalog, int pool_threads)
       pool_(static_cast<std::size_t>(pool_threads)),
       post_([this](std::function<void()> work) { boost::asio::post(pool_, std::move(work)); }) {}
 
-bool Service::admit(const http::Request& head, http::Reply& refusal) {
-  Call call;
-  return enter(head, call, refusal);
+bool Service::streams(std::string_view path) const {
+  return is_stream(path);
 }
 
-bool Service::enter(const http::Request& request, Call& call, http::Reply& reply) const {
+bool Service::admit(const http::Request& head, http::Reply& refusal) {
+  Call call;
+  auto entered = head.grpc ? check_head(head) : enter(head, call);
+  if (!entered) refuse_at_door(call.wrong_method ? call.route.method() : std::string_view{}, entered.error(), refusal);
+  return entered.has_value();
+}
+
+Result<void> Service::check_head(const http::Request& head) const {
+  const auto route = parse_grpc_route(head.path);
+  if (!route)
+    return fail(Error{Code::not_found, "there is no method " + printable(head.path) + " here",
+                      std::string(grpc::kUnimplemented)});
+  if (!route->needs_key()) return {};
+  const auto key = bearer_key(head.header("authorization"));
+  if (key.empty())
+    return fail(Code::unauthenticated,
+                "this needs a key of an endpoint: send the metadata 'authorization: Bearer KEY' "
+                "('lathe online-endpoint get-credentials' prints it)");
+  const auto catalog = catalog_.load(std::memory_order_acquire);
+  for (const auto& [name, endpoint] : catalog->endpoints)
+    if (knows_key(endpoint.keys, key)) return {};
+  return fail(Code::forbidden,
+              "this is not a key of any endpoint here; 'lathe online-endpoint get-credentials' prints them");
+}
+
+Result<void> Service::find_route(const http::Request& request, Call& call) const {
+  if (request.grpc) {
+    call.route = *parse_grpc_route(request.path);  // seen by check_head
+    if (!call.route.needs_key() || call.route.lists()) return {};
+    LATHE_TRY(const auto named, read_model_name(request.body));
+    call.route.model = named.name;
+    call.route.version = named.version;
+    if (call.route.operation == Operation::model_statistics && named.name.empty())
+      call.route.operation = Operation::every_statistics;
+    return {};
+  }
   auto path = request.path;
   if (path.find('%') != std::string_view::npos) {
     call.decoded_path = url_decode(path);
     path = call.decoded_path;
   }
   const auto route = parse_route(path);
-  if (!route) {
-    refuse(reply, 404,
-           "there is nothing at " + printable(path) +
-               "; predictions are at /v2/models/ENDPOINT/infer and "
-               "/endpoints/ENDPOINT/invocations");
-    return false;
-  }
+  if (!route)
+    return fail(Code::not_found, "there is nothing at " + printable(path) +
+                                     "; predictions are at /v2/models/ENDPOINT/infer and "
+                                     "/endpoints/ENDPOINT/invocations");
   call.route = *route;
-  if (request.method != route->method() && !(request.method == "HEAD" && route->method() == "GET")) {
-    refuse(
-        reply, 405,
-        std::string(request.path) + " takes " + std::string(route->method()) + ", not " + std::string(request.method));
-    reply.headers += "Allow: " + std::string(route->method()) + "\r\n";
-    return false;
-  }
-  call.catalog = catalog_.load(std::memory_order_acquire);
-  if (!route->needs_key()) return true;
-  if (!find_endpoint(request, call, reply)) return false;
-
-  const auto key = bearer_key(request.header("authorization"));
-  if (key.empty()) {
-    refuse(reply, 401,
-           "endpoint " + in_quotes(call.endpoint->name) +
-               " needs one of its keys: send the header "
-               "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
-    reply.headers += "WWW-Authenticate: Bearer\r\n";
-    return false;
-  }
-  if (!knows_key(call.endpoint->keys, key)) {
-    refuse(reply, 403,
-           "this is not one of the keys of endpoint " + in_quotes(call.endpoint->name) +
-               "; 'lathe online-endpoint get-credentials' prints them");
-    return false;
-  }
-  return true;
+  return {};
 }
 
-bool Service::find_endpoint(const http::Request& request, Call& call, http::Reply& reply) const {
+Result<void> Service::enter(const http::Request& request, Call& call) const {
+  LATHE_CHECK(find_route(request, call));
+  call.wrong_method = !is_right_method(request, call.route);
+  if (call.wrong_method)
+    return fail(Code::invalid, std::string(request.path) + " takes " + std::string(call.route.method()) + ", not " +
+                                   std::string(request.method));
+  call.catalog = catalog_.load(std::memory_order_acquire);
+  if (!call.route.needs_key()) return {};
+  if (!call.route.lists()) LATHE_CHECK(find_endpoint(request, call));
+  return check_key(request, call);
+}
+
+Result<void> Service::check_key(const http::Request& request, Call& call) const {
+  const auto key = bearer_key(request.header("authorization"));
+  if (key.empty())
+    return fail(Code::unauthenticated,
+                (call.endpoint != nullptr ? "endpoint " + in_quotes(call.endpoint->name) : std::string("this")) +
+                    " needs one of its keys: send the header "
+                    "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
+  if (call.endpoint != nullptr) {
+    if (knows_key(call.endpoint->keys, key)) return {};
+    return fail(Code::forbidden, "this is not one of the keys of endpoint " + in_quotes(call.endpoint->name) +
+                                     "; 'lathe online-endpoint get-credentials' prints them");
+  }
+  for (const auto& [name, endpoint] : call.catalog->endpoints)
+    if ((call.route.endpoint.empty() || call.route.endpoint == name) && knows_key(endpoint.keys, key))
+      call.endpoints.push_back(&endpoint);
+  if (!call.endpoints.empty()) return {};
+  return fail(Code::forbidden,
+              "this is not a key of any endpoint here; 'lathe online-endpoint get-credentials' prints them");
+}
+
+Result<void> Service::find_endpoint(const http::Request& request, Call& call) const {
   const auto& catalog = *call.catalog;
   auto name = call.route.endpoint;
   if (name.empty()) name = call.route.model;
   if (name.empty()) name = request.header("x-lathe-endpoint");
   if (name.empty()) {
-    if (catalog.endpoints.size() != 1) {
-      refuse(reply, catalog.endpoints.empty() ? 404 : 400,
-             catalog.endpoints.empty() ? "there is no endpoint here yet"
-                                       : "there are several endpoints here: use /endpoints/NAME" +
-                                             std::string(request.path) + ", or the header x-lathe-endpoint");
-      return false;
-    }
+    if (catalog.endpoints.empty()) return fail(Code::not_found, "there is no endpoint here yet");
+    if (catalog.endpoints.size() > 1)
+      return fail(Code::invalid, request.grpc
+                                     ? "there are several endpoints here: name one as the model, or in the metadata "
+                                       "x-lathe-endpoint"
+                                     : "there are several endpoints here: use /endpoints/NAME" +
+                                           std::string(request.path) + ", or the header x-lathe-endpoint");
     call.endpoint = &catalog.endpoints.begin()->second;
   } else {
     call.endpoint = catalog.find(name);
-    // The model of the path may name one deployment: endpoint.deployment
+    // The model may name one deployment: endpoint.deployment
     const auto model = call.route.model;
     const auto dot = model.rfind('.');
     if (!model.empty() && dot != std::string_view::npos && (call.endpoint == nullptr || name != model)) {
@@ -125,60 +187,115 @@ bool Service::find_endpoint(const http::Request& request, Call& call, http::Repl
     }
     const bool other =
         call.endpoint != nullptr && !model.empty() && call.deployment.empty() && model != call.endpoint->name;
-    if (call.endpoint == nullptr || other) {
-      refuse(reply, 404, "there is no endpoint named " + in_quotes(printable(other ? model : name)) + " here");
-      return false;
-    }
+    if (call.endpoint == nullptr || other)
+      return fail(Code::not_found,
+                  "there is no endpoint named " + in_quotes(printable(other ? model : name)) + " here");
   }
   if (const auto named = request.header("azureml-model-deployment"); !named.empty()) call.deployment = named;
-  return true;
+  return {};
 }
 
 bool Service::handle(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off) {
-  Call call;
-  if (!enter(request, call, reply)) return true;
-  if (!call.route.needs_key()) {
-    answer_open(call, reply);
-    return true;
-  }
-  const bool predicts = call.route.operation >= Operation::infer;
-  const auto* const picked = pick(call, predicts, reply);
-  if (picked == nullptr) {
-    if (call.route.operation == Operation::model_ready && reply.status == 503)
-      reply.status = 400;  // as the protocol says
-    return true;
-  }
-  const auto& deployment = **picked;
-  if (const auto wanted = call.route.version; !wanted.empty() && wanted != deployment.desired.model.version) {
-    refuse(reply, 404,
-           "deployment " + in_quotes(deployment.name) + " of endpoint " + in_quotes(deployment.endpoint) +
-               " serves version " + deployment.desired.model.version + ", not " + printable(wanted));
-    return true;
-  }
-  if (predicts) return predict(request, call, *picked, reply, put_off);
-  const auto name = call.route.model;
-  if (call.route.operation == Operation::model_ready) {
-    reply.body = "{\"name\":";
-    append_text(reply.body, name);
-    reply.body += ",\"ready\":true}";
-  } else {
-    reply.body = model_metadata(name, {deployment.desired.model.version}, *deployment.model);
-  }
+  if (!request.grpc || request.path != kStreamInfer) return handle_call(request, reply, put_off);
+  const auto put_off_wrapped = [&put_off]() -> http::Answer {
+    return [answer = put_off()](http::Reply given) {
+      wrap_reply(given);
+      answer(std::move(given));
+    };
+  };
+  if (!handle_call(request, reply, put_off_wrapped)) return false;
+  wrap_reply(reply);
   return true;
 }
 
-void Service::answer_open(const Call& call, http::Reply& reply) const {
+bool Service::handle_call(const http::Request& request, http::Reply& reply,
+                          const std::function<http::Answer()>& put_off) {
+  Call call;
+  if (auto entered = enter(request, call); !entered) {
+    refuse_at_door(call.wrong_method ? call.route.method() : std::string_view{}, entered.error(), reply);
+    return true;
+  }
+  if (!call.route.needs_key()) {
+    if (auto answered = answer_open(request, call, reply); !answered) refuse(reply, answered.error());
+    return true;
+  }
+  if (call.route.lists()) {
+    answer_list(request, call, reply);
+    return true;
+  }
+  auto picked = pick(call, call.route.predicts());
+  if (!picked) {
+    const bool asks_ready = call.route.operation == Operation::model_ready && picked.error().code == Code::unavailable;
+    if (asks_ready && request.grpc) return true;  // an empty message: ready = false
+    refuse(reply, picked.error());
+    if (asks_ready) reply.status = 400;  // as the protocol says
+    return true;
+  }
+  const auto& deployment = **picked;
+  if (const auto wanted = call.route.version; !wanted.empty() && wanted != deployment->desired.model.version) {
+    refuse(reply, Code::not_found,
+           "deployment " + in_quotes(deployment->name) + " of endpoint " + in_quotes(deployment->endpoint) +
+               " serves version " + deployment->desired.model.version + ", not " + printable(wanted));
+    return true;
+  }
+  if (call.route.predicts()) return predict(request, call, deployment, reply, put_off);
+  describe(request, call, *deployment, reply);
+  return true;
+}
+
+void Service::describe(const http::Request& request, const Call& call, const Deployment& deployment,
+                       http::Reply& reply) const {
+  const auto name = call.route.model.empty() ? std::string_view(deployment.endpoint) : call.route.model;
+  const auto& version = deployment.desired.model.version;
+  switch (call.route.operation) {
+    case Operation::model_ready:
+      if (request.grpc) {
+        reply.body = one_number(1);
+        break;
+      }
+      reply.body = "{\"name\":";
+      append_text(reply.body, name);
+      reply.body += ",\"ready\":true}";
+      break;
+    case Operation::model_config:
+      reply.body = request.grpc ? config_message(name, deployment) : config_json(name, deployment);
+      break;
+    case Operation::model_statistics:
+      reply.body = request.grpc ? statistics_message({&deployment}) : statistics_json({&deployment});
+      break;
+    default:
+      reply.body = request.grpc ? metadata_message(name, version, *deployment.model)
+                                : model_metadata(name, {version}, *deployment.model);
+  }
+}
+
+void Service::answer_list(const http::Request& request, const Call& call, http::Reply& reply) const {
+  if (call.route.operation == Operation::every_statistics) {
+    std::vector<const Deployment*> deployments;
+    for (const auto* const endpoint : call.endpoints)
+      for (const auto& each : endpoint->deployments) deployments.push_back(each.get());
+    reply.body = request.grpc ? statistics_message(deployments) : statistics_json(deployments);
+    return;
+  }
+  auto ready_only = request.grpc ? wants_ready_message(request.body) : wants_ready_json(request.body);
+  if (!ready_only)
+    refuse(reply, ready_only.error());
+  else
+    reply.body = request.grpc ? index_message(call.endpoints, *ready_only) : index_json(call.endpoints, *ready_only);
+}
+
+Result<void> Service::answer_open(const http::Request& request, const Call& call, http::Reply& reply) const {
+  const bool settled = call.catalog->settled;
   switch (call.route.operation) {
     case Operation::live:
-      reply.body = R"({"live":true})";
+      reply.body = request.grpc ? one_number(1) : R"({"live":true})";
       break;
     case Operation::ready:
-      reply.body = call.catalog->settled ? R"({"ready":true})" : R"({"ready":false})";
-      if (!call.catalog->settled) reply.status = 400;
+      reply.body = request.grpc ? one_number(settled ? 1 : 0) : settled ? R"({"ready":true})" : R"({"ready":false})";
+      if (!settled) reply.status = 400;
       break;
     case Operation::server_metadata:
-      reply.body =
-          std::string(R"({"name":"lathe-infer","version":")") + version() + R"(","extensions":["binary_tensor_data"]})";
+      reply.body = request.grpc ? server_message() : server_json();
       break;
     case Operation::version:
       reply.body = std::string(R"({"version":")") + version() + "\"}";
@@ -187,65 +304,78 @@ void Service::answer_open(const Call& call, http::Reply& reply) const {
       reply.content_type = "text/plain; version=0.0.4";
       reply.body = metrics_text(*call.catalog);
       break;
+    case Operation::health_check: {
+      constexpr std::uint64_t kServing = 1;
+      constexpr std::uint64_t kNotServing = 2;
+      LATHE_TRY(const auto asked, read_model_name(request.body));
+      if (!asked.name.empty() && asked.name != kInferenceService)
+        return fail(Code::not_found, "there is no service " + printable(asked.name) + " here");
+      reply.body = one_number(settled ? kServing : kNotServing);
+      break;
+    }
+    case Operation::reflection: {
+      LATHE_TRY(reply.body, grpc::reflect(request.body));
+      break;
+    }
     default:
       reply.body = R"({"status":"ok"})";
   }
+  return {};
 }
 
-const std::shared_ptr<const Deployment>* Service::pick(const Call& call, bool counts, http::Reply& reply) const {
+Result<const Service::DeploymentPtr*> Service::pick(const Call& call, bool counts) const {
   const auto& endpoint = *call.endpoint;
   if (!call.deployment.empty()) {
     const auto* const found = endpoint.find(call.deployment);
     if (found == nullptr)
-      refuse(reply, 404,
-             "endpoint " + in_quotes(endpoint.name) + " has no deployment " + in_quotes(printable(call.deployment)) +
-                 " that is ready");
+      return fail(Code::not_found, "endpoint " + in_quotes(endpoint.name) + " has no deployment " +
+                                       in_quotes(printable(call.deployment)) + " that is ready");
     return found;
   }
-  if (endpoint.split->empty()) {
-    refuse(reply, 503,
-           endpoint.deployments.empty()
-               ? "endpoint " + in_quotes(endpoint.name) +
-                     " has no deployment that is ready; 'lathe online-deployment list -e " + endpoint.name +
-                     "' says what they wait for"
-               : "no deployment of endpoint " + in_quotes(endpoint.name) +
-                     " takes traffic; give it to one: lathe online-endpoint update -n " + endpoint.name +
-                     " --traffic \"" + endpoint.deployments.front()->name + "=100\"");
-    reply.headers += "Retry-After: 1\r\n";
-    return nullptr;
-  }
+  if (endpoint.split->empty())
+    return fail(Code::unavailable, endpoint.deployments.empty()
+                                       ? "endpoint " + in_quotes(endpoint.name) +
+                                             " has no deployment that is ready; 'lathe online-deployment list -e " +
+                                             endpoint.name + "' says what they wait for"
+                                       : "no deployment of endpoint " + in_quotes(endpoint.name) +
+                                             " takes traffic; give it to one: lathe online-endpoint update -n " +
+                                             endpoint.name + " --traffic \"" + endpoint.deployments.front()->name +
+                                             "=100\"");
   return &endpoint.deployments[counts ? endpoint.split->pick() : endpoint.split->main()];
 }
 
-bool Service::predict(const http::Request& request, const Call& call,
-                      const std::shared_ptr<const Deployment>& deployment, http::Reply& reply,
-                      const std::function<http::Answer()>& put_off) {
+bool Service::predict(const http::Request& request, const Call& call, const DeploymentPtr& deployment,
+                      http::Reply& reply, const std::function<http::Answer()>& put_off) {
   const auto operation = call.route.operation;
   if (deployment->cost.of(request.body.size()) < kQuick) {
-    predict_now(operation, request, *deployment, reply);
+    predict_now(operation, request, *deployment, {}, reply);
     return true;
   }
-  const auto limit = std::chrono::milliseconds(deployment->desired.request_timeout_ms);
+  using std::chrono::duration_cast;
+  using std::chrono::milliseconds;
+  const std::chrono::nanoseconds own = milliseconds(deployment->desired.request_timeout_ms);
+  const auto limit = std::min(own, request.timeout.value_or(own));
+  const auto begin = Lane::Clock::now();
   const auto answer = std::make_shared<http::Answer>(put_off());
-  auto job = [operation, &request, deployment, answer, limit](bool late) {
+  auto job = [operation, &request, deployment, answer, limit, begin](bool late) {
     http::Reply out;
+    const auto queued = Lane::Clock::now() - begin;
     if (late) {
-      refuse(out, 504,
-             "the request waited longer than " + std::to_string(limit.count()) +
+      refuse(out, Code::timeout,
+             "the request waited longer than " + std::to_string(duration_cast<milliseconds>(limit).count()) +
                  " ms for its turn; raise the deployment's instances or request_settings.request_timeout_ms");
-      deployment->stats->add(504, limit);
+      deployment->stats->add(out.status, {queued, {}, {}, {}}, 0);
     } else {
-      predict_now(operation, request, *deployment, out);
+      predict_now(operation, request, *deployment, queued, out);
     }
     (*answer)(std::move(out));
   };
-  if (deployment->lane.submit(post_, Lane::Clock::now() + limit, std::move(job))) return false;
+  if (deployment->lane.submit(post_, begin + limit, std::move(job))) return false;
   http::Reply full;
-  refuse(full, 503,
+  refuse(full, Code::exhausted,
          "the queue of deployment " + in_quotes(deployment->name) + " is full (" +
              std::to_string(deployment->desired.max_queue) + " requests wait); try again later");
-  full.headers += "Retry-After: 1\r\n";
-  deployment->stats->add(503, {});
+  deployment->stats->add(full.status, {}, 0);
   (*answer)(std::move(full));
   return false;
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "infer/catalog.h"
 #include "infer/http/server.h"
@@ -21,25 +22,36 @@ class Service : public http::Handler {
 
   bool handle(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off) override;
   bool admit(const http::Request& head, http::Reply& refusal) override;
+  bool streams(std::string_view path) const override;
 
  private:
   /// A request that has passed the door.
   struct Call {
     std::string decoded_path;  ///< what the route points into, when the path was percent-encoded
     Route route;
+    bool wrong_method = false;
     std::shared_ptr<const Catalog> catalog;
-    const Endpoint* endpoint = nullptr;
-    std::string_view deployment;  ///< empty: the traffic split decides
+    const Endpoint* endpoint = nullptr;      ///< null for what is not about one
+    std::string_view deployment;             ///< empty: the traffic split decides
+    std::vector<const Endpoint*> endpoints;  ///< of what lists: those whose key is given
   };
+  using DeploymentPtr = std::shared_ptr<const Deployment>;
 
-  /// Finds route and endpoint and checks the key. False: `reply` says why not.
-  bool enter(const http::Request& request, Call& call, http::Reply& reply) const;
-  bool find_endpoint(const http::Request& request, Call& call, http::Reply& reply) const;
-  void answer_open(const Call& call, http::Reply& reply) const;
-  /// Null when there is none to pick; `reply` says why. `counts`: the split's turn moves on.
-  const std::shared_ptr<const Deployment>* pick(const Call& call, bool counts, http::Reply& reply) const;
-  bool predict(const http::Request& request, const Call& call, const std::shared_ptr<const Deployment>& deployment,
-               http::Reply& reply, const std::function<http::Answer()>& put_off);
+  /// Finds route and endpoint and checks the key. Errors: why not.
+  Result<void> enter(const http::Request& request, Call& call) const;
+  Result<void> find_route(const http::Request& request, Call& call) const;
+  Result<void> find_endpoint(const http::Request& request, Call& call) const;
+  Result<void> check_key(const http::Request& request, Call& call) const;
+  /// Of a gRPC call whose message, which names the endpoint, is still to come: whether its key is anybody's.
+  Result<void> check_head(const http::Request& head) const;
+  bool handle_call(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off);
+  Result<void> answer_open(const http::Request& request, const Call& call, http::Reply& reply) const;
+  void answer_list(const http::Request& request, const Call& call, http::Reply& reply) const;
+  void describe(const http::Request& request, const Call& call, const Deployment& deployment, http::Reply& reply) const;
+  /// `counts`: the split's turn moves on. Errors: there is none to pick.
+  Result<const DeploymentPtr*> pick(const Call& call, bool counts) const;
+  bool predict(const http::Request& request, const Call& call, const DeploymentPtr& deployment, http::Reply& reply,
+               const std::function<http::Answer()>& put_off);
 
   const CatalogHolder& catalog_;
   boost::asio::thread_pool pool_;

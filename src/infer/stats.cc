@@ -6,18 +6,66 @@
 #include <iterator>
 
 namespace lathe::infer {
+namespace {
 
-void Stats::add(int status, std::chrono::nanoseconds took) {
-  const auto place = std::find(kStatuses.begin(), kStatuses.end(), status) - kStatuses.begin();
-  by_status_[static_cast<std::size_t>(place)].fetch_add(1, std::memory_order_relaxed);
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+}  // namespace
+
+void Stats::Histogram::add(std::chrono::nanoseconds took) {
   const auto bound = std::lower_bound(kBounds.begin(), kBounds.end(), (took.count() + 999) / 1000) - kBounds.begin();
-  by_duration_[static_cast<std::size_t>(bound)].fetch_add(1, std::memory_order_relaxed);
-  nanoseconds_.fetch_add(static_cast<std::uint64_t>(took.count()), std::memory_order_relaxed);
+  counts_[static_cast<std::size_t>(bound)].fetch_add(1, kRelaxed);
+  sum_ns_.fetch_add(static_cast<std::uint64_t>(took.count()), kRelaxed);
+}
+
+void Stats::Histogram::append(std::string& out, std::string_view name, const std::string& labels) const {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < counts_.size(); ++i) {
+    sum += counts_[i].load(kRelaxed);
+    const auto bound = i < kBounds.size() ? fmt::format("{}", static_cast<double>(kBounds[i]) / 1e6) : "+Inf";
+    fmt::format_to(std::back_inserter(out), "{}_bucket{{{},le=\"{}\"}} {}\n", name, labels, bound, sum);
+  }
+  fmt::format_to(std::back_inserter(out), "{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name, labels,
+                 static_cast<double>(sum_ns()) / 1e9, name, labels, sum);
+}
+
+void Stats::add(int status, const Timing& timing, std::size_t rows) {
+  const auto place = std::find(kStatuses.begin(), kStatuses.end(), status) - kStatuses.begin();
+  by_status_[static_cast<std::size_t>(place)].fetch_add(1, kRelaxed);
+  work_.add(timing.work());
+  if (status != 200) {
+    failed_.fetch_add(1, kRelaxed);
+    failed_ns_.fetch_add(static_cast<std::uint64_t>((timing.queue + timing.work()).count()), kRelaxed);
+    return;
+  }
+  phases_[0].add(timing.queue);
+  phases_[1].add(timing.parse);
+  phases_[2].add(timing.compute);
+  phases_[3].add(timing.write);
+  rows_.fetch_add(rows, kRelaxed);
+  const auto now =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+  last_ms_.store(static_cast<std::uint64_t>(now.count()), kRelaxed);
+}
+
+Totals Stats::totals() const {
+  Totals out;
+  out.succeeded = by_status_[0].load(kRelaxed);
+  out.failed = failed_.load(kRelaxed);
+  out.failed_ns = failed_ns_.load(kRelaxed);
+  for (std::size_t i = 0; i < phases_.size(); ++i) {
+    out.phase_ns[i] = phases_[i].sum_ns();
+    out.succeeded_ns += out.phase_ns[i];
+  }
+  out.rows = rows_.load(kRelaxed);
+  out.runs = out.succeeded;
+  out.last_ms = last_ms_.load(kRelaxed);
+  return out;
 }
 
 void Stats::append_requests(std::string& out, const std::string& labels) const {
   for (std::size_t i = 0; i < by_status_.size(); ++i) {
-    const auto count = by_status_[i].load(std::memory_order_relaxed);
+    const auto count = by_status_[i].load(kRelaxed);
     if (count == 0 && i != 0) continue;
     const auto code = i < kStatuses.size() ? std::to_string(kStatuses[i]) : "other";
     fmt::format_to(std::back_inserter(out), "lathe_infer_requests_total{{{},code=\"{}\"}} {}\n", labels, code, count);
@@ -25,15 +73,12 @@ void Stats::append_requests(std::string& out, const std::string& labels) const {
 }
 
 void Stats::append_durations(std::string& out, const std::string& labels) const {
-  static constexpr auto kName = "lathe_infer_request_duration_seconds";
-  std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < by_duration_.size(); ++i) {
-    sum += by_duration_[i].load(std::memory_order_relaxed);
-    const auto bound = i < kBounds.size() ? fmt::format("{}", static_cast<double>(kBounds[i]) / 1e6) : "+Inf";
-    fmt::format_to(std::back_inserter(out), "{}_bucket{{{},le=\"{}\"}} {}\n", kName, labels, bound, sum);
-  }
-  fmt::format_to(std::back_inserter(out), "{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", kName, labels,
-                 static_cast<double>(nanoseconds_.load(std::memory_order_relaxed)) / 1e9, kName, labels, sum);
+  work_.append(out, "lathe_infer_request_duration_seconds", labels);
+}
+
+void Stats::append_phases(std::string& out, const std::string& labels) const {
+  for (std::size_t i = 0; i < phases_.size(); ++i)
+    phases_[i].append(out, "lathe_infer_phase_duration_seconds", labels + ",phase=\"" + std::string(kPhases[i]) + "\"");
 }
 
 }  // namespace lathe::infer

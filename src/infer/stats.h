@@ -5,25 +5,74 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace lathe::infer {
+
+/// Where the time of one request went.
+struct Timing {
+  std::chrono::nanoseconds queue{};    ///< waiting for its turn
+  std::chrono::nanoseconds parse{};    ///< body -> tensors
+  std::chrono::nanoseconds compute{};  ///< tensors -> tensors
+  std::chrono::nanoseconds write{};    ///< tensors -> body
+
+  std::chrono::nanoseconds work() const { return parse + compute + write; }
+};
+
+/// Sums since the process started.
+struct Totals {
+  std::uint64_t succeeded = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t succeeded_ns = 0;  ///< with waiting
+  std::uint64_t failed_ns = 0;
+  std::array<std::uint64_t, 4> phase_ns{};  ///< of those that succeeded: queue, parse, compute, write
+  std::uint64_t rows = 0;
+  std::uint64_t runs = 0;     ///< of the model
+  std::uint64_t last_ms = 0;  ///< when it last succeeded, since 1970; 0: never
+};
 
 /// Counters of one deployment since the process started. Thread-safe.
 class Stats {
  public:
-  void add(int status, std::chrono::nanoseconds took);
+  static constexpr std::array<std::string_view, 4> kPhases{"queue", "parse", "compute", "write"};
+
+  /// A request that was answered with this HTTP status.
+  void add(int status, const Timing& timing, std::size_t rows);
+  Totals totals() const;
+
+  /// Lines of Prometheus' text form.
   void append_requests(std::string& out, const std::string& labels) const;
   void append_durations(std::string& out, const std::string& labels) const;
+  void append_phases(std::string& out, const std::string& labels) const;
 
  private:
-  static constexpr std::array<int, 7> kStatuses{200, 400, 413, 415, 500, 503, 504};
-  /// Upper bounds of the histogram, in microseconds.
-  static constexpr std::array<std::int64_t, 14> kBounds{10,   25,   50,     100,    250,     500,       1000,
-                                                        2500, 5000, 10'000, 50'000, 250'000, 1'000'000, 5'000'000};
+  using Counter = std::atomic<std::uint64_t>;
 
-  std::array<std::atomic<std::uint64_t>, kStatuses.size() + 1> by_status_{};
-  std::array<std::atomic<std::uint64_t>, kBounds.size() + 1> by_duration_{};
-  std::atomic<std::uint64_t> nanoseconds_{0};
+  /// How many took how long.
+  class Histogram {
+   public:
+    void add(std::chrono::nanoseconds took);
+    void append(std::string& out, std::string_view name, const std::string& labels) const;
+    std::uint64_t sum_ns() const { return sum_ns_.load(std::memory_order_relaxed); }
+
+   private:
+    /// Upper bounds, in microseconds.
+    static constexpr std::array<std::int64_t, 16> kBounds{
+        1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10'000, 50'000, 250'000, 1'000'000, 5'000'000};
+
+    std::array<Counter, kBounds.size() + 1> counts_{};
+    Counter sum_ns_{0};
+  };
+
+  static constexpr std::array<int, 7> kStatuses{200, 400, 413, 415, 500, 503, 504};
+
+  std::array<Counter, kStatuses.size() + 1> by_status_{};
+  Histogram work_;
+  std::array<Histogram, kPhases.size()> phases_;  ///< of those that succeeded
+  Counter failed_{0};
+  Counter failed_ns_{0};
+  Counter rows_{0};
+  Counter last_ms_{0};
 };
 
 }  // namespace lathe::infer

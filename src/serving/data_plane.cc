@@ -102,6 +102,8 @@ Result<Reported> parse_reported(std::string_view text) {
   out.generation = generation.value_or(0);
   LATHE_TRY(const auto rest, json::get_string(document, "rest"));
   out.rest = rest.value_or("");
+  LATHE_TRY(const auto grpc, json::get_string(document, "grpc"));
+  out.grpc = grpc.value_or("");
   LATHE_TRY(const auto* deployments, json::get_array(document, "deployments"));
   if (deployments == nullptr) return out;
   for (const auto& item : *deployments) {
@@ -163,20 +165,17 @@ Result<void> DataPlane::start() {
   return {};
 }
 
-Result<std::uint16_t> DataPlane::choose_port() const {
-  if (options_.port != 0) {
-    LATHE_TRY(const auto port, try_port(options_.host, options_.port));
+Result<std::uint16_t> DataPlane::choose_port(std::uint16_t wanted, const std::string& before, const char* flag) const {
+  if (wanted != 0) {
+    LATHE_TRY(const auto port, try_port(options_.host, wanted));
     if (port != 0) return port;
-    return fail(Code::conflict, "port " + std::to_string(options_.port) + " on " + options_.host +
+    return fail(Code::conflict, "port " + std::to_string(wanted) + " on " + options_.host +
                                     ", on which predictions would be answered, is taken by another program: stop it, or "
-                                    "choose another with --infer-port");
+                                    "choose another with " + flag);
   }
-  if (const auto before = read_file(folder_ / "reported.json")) {
-    const auto parsed = parse_reported(*before);
-    if (parsed && port_of(parsed->rest) != 0) {
-      LATHE_TRY(const auto port, try_port(options_.host, port_of(parsed->rest)));
-      if (port != 0) return port;
-    }
+  if (port_of(before) != 0) {
+    LATHE_TRY(const auto port, try_port(options_.host, port_of(before)));
+    if (port != 0) return port;
   }
   LATHE_TRY(const auto port, try_port(options_.host, 0));
   if (port == 0) return fail(Code::exhausted, "no port is free on " + options_.host);
@@ -189,7 +188,11 @@ Result<fs::path> DataPlane::launch() {
     const auto seen = process::observe(*before);
     if (seen && seen->status == process::Status::lost) (void)process::kill_now(*before);
   }
-  LATHE_TRY(const auto port, choose_port());
+  Reported before;
+  if (const auto text = read_file(folder_ / "reported.json"))
+    if (auto parsed = parse_reported(*text)) before = std::move(*parsed);
+  LATHE_TRY(const auto port, choose_port(options_.port, before.rest, "--infer-port"));
+  LATHE_TRY(const auto grpc_port, choose_port(options_.grpc_port, before.grpc, "--grpc-port"));
   std::error_code ignored;
   fs::remove(folder_ / "reported.json", ignored);
   const auto run = folder_ / ("run-" + random_hex(8));
@@ -197,7 +200,8 @@ Result<fs::path> DataPlane::launch() {
   LATHE_CHECK(write_file(current_file(folder_), run.filename().string()));
 
   process::Spec spec;
-  spec.argv = {options_.program.string(), "--folder", folder_.string(), "--host", options_.host, "--port", std::to_string(port)};
+  spec.argv = {options_.program.string(), "--folder", folder_.string(), "--host", options_.host, "--port", std::to_string(port),
+               "--grpc-port", std::to_string(grpc_port)};
   spec.env = environment();
   spec.log_bytes = kLogBytes;
   spec.grace = kStopGrace;
@@ -301,6 +305,11 @@ Reported DataPlane::reported() const {
 std::string DataPlane::url() const {
   const std::lock_guard lock(mutex_);
   return reported_.rest;
+}
+
+std::string DataPlane::grpc() const {
+  const std::lock_guard lock(mutex_);
+  return reported_.grpc;
 }
 
 std::uint64_t DataPlane::reports() const {

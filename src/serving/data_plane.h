@@ -33,6 +33,7 @@ struct ReportedDeployment {
 struct Reported {
   std::int64_t generation = 0;  ///< of the desired state that it has reached: everything in it is ready or failed
   std::string rest;             ///< its URL; empty before it runs
+  std::string grpc;             ///< HOST:PORT of the same by gRPC
   std::vector<ReportedDeployment> deployments;
 
   const ReportedDeployment* find(std::string_view endpoint, std::string_view deployment) const;
@@ -44,7 +45,8 @@ struct DataPlaneOptions {
   std::filesystem::path data;
   std::filesystem::path program;  ///< lathe-infer
   std::string host = "127.0.0.1";
-  std::uint16_t port = 0;  ///< 0: the one it had before, else any
+  std::uint16_t port = 0;       ///< 0: the one it had before, else any
+  std::uint16_t grpc_port = 0;  ///< the same
 };
 
 /// Thread-safe.
@@ -70,6 +72,8 @@ class DataPlane {
   Reported reported() const;
   /// "http://127.0.0.1:8081"; empty before `start`.
   std::string url() const;
+  /// "127.0.0.1:8082"
+  std::string grpc() const;
 
   /// Counts reports. `wait_past` returns when there is a newer one than `seen`, or at the deadline.
   std::uint64_t reports() const;
@@ -78,7 +82,8 @@ class DataPlane {
  private:
   /// Starts the program under a shim; the folder of that run.
   Result<std::filesystem::path> launch();
-  Result<std::uint16_t> choose_port() const;
+  /// `wanted`: what the configuration says, by `flag`; `before`: where the last one answered.
+  Result<std::uint16_t> choose_port(std::uint16_t wanted, const std::string& before, const char* flag) const;
   Result<void> await_first_report(const std::filesystem::path& run);
   void follow();
   bool take_report();

@@ -168,6 +168,7 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   const auto url = plane_.url();
   out.scoring_uri = url + "/v2/models/" + endpoint.name + "/infer";
   out.invocations_uri = url + "/endpoints/" + endpoint.name + "/invocations";
+  out.grpc_uri = plane_.grpc();
   out.deployments = names_of(deployments);
   out.creation_context = {endpoint.created_by, to_iso8601(from_micros(endpoint.created_us))};
   return out;

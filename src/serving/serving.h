@@ -28,6 +28,7 @@ struct EndpointView {
   Traffic traffic;
   std::string scoring_uri;
   std::string invocations_uri;
+  std::string grpc_uri;
   std::string provisioning_state = "Succeeded";
   std::vector<std::string> deployments;
   assets::CreationContext creation_context;
@@ -144,6 +145,7 @@ struct Fields<serving::EndpointView> {
       field("traffic", &serving::EndpointView::traffic, "percent by deployment"),
       field("scoring_uri", &serving::EndpointView::scoring_uri, "Open Inference Protocol v2"),
       field("invocations_uri", &serving::EndpointView::invocations_uri, "MLflow's forms of a request"),
+      field("grpc_uri", &serving::EndpointView::grpc_uri, "HOST:PORT of the Open Inference Protocol v2 by gRPC"),
       field("provisioning_state", &serving::EndpointView::provisioning_state),
       field("deployments", &serving::EndpointView::deployments, "their names"),
       field("creation_context", &serving::EndpointView::creation_context),

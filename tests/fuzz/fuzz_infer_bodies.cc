@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "infer/grpc/reflection.h"
 #include "infer/protocols/open_inference.h"
+#include "infer/protocols/open_inference_grpc.h"
 #include "infer/protocols/scoring.h"
 
 namespace {
@@ -46,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ondemand::parser parser;
   InferRequest request;
   std::vector<Tensor> inputs;
-  switch (data[0] >> 1 & 3) {
+  switch (data[0] >> 1 & 7) {
     case 0:
       if (read_infer_request(parser, body, std::nullopt, model, request)) inputs = request.inputs;
       break;
@@ -55,6 +57,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 2:
       if (auto read = read_scoring_json(parser, body, ScoringStyle::azure, model)) inputs = std::move(*read);
+      break;
+    case 3:
+      if (read_infer_message(body, model, request)) {
+        inputs = request.inputs;
+        std::string answer;
+        append_infer_message(answer, "m", "1", request, inputs);
+      }
+      break;
+    case 4:
+      if (read_infer_request(parser, body, std::size_t{0}, model, request)) inputs = request.inputs;
+      break;
+    case 5:
+      (void)grpc::reflect(body);
       break;
     default:
       if (auto read = read_scoring_csv(body, model)) inputs = std::move(*read);

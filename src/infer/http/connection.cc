@@ -9,6 +9,8 @@
 #include <cstring>
 #include <limits>
 
+#include "infer/http/inflate.h"
+
 namespace lathe::infer::http {
 namespace {
 
@@ -62,21 +64,12 @@ const char* reason(int status) {
 
 }  // namespace
 
-Connection::Connection(Socket socket, ConnectionHost& host)
-    : host_(host),
+Connection::Connection(Socket socket, PeerHost& host)
+    : Peer(host),
       socket_(std::move(socket)),
       parser_(host.options.limits),
       in_(kFirstRoom),
-      deadline_s_(host.now_s + host.options.idle_limit.count()) {
-  next = host_.first;
-  if (next != nullptr) next->previous = this;
-  host_.first = this;
-}
-
-Connection::~Connection() {
-  if (next != nullptr) next->previous = previous;
-  (previous != nullptr ? previous->next : host_.first) = next;
-}
+      deadline_s_(host.now_s + host.options.idle_limit.count()) {}
 
 void Connection::close() {
   boost::system::error_code ignored;
@@ -154,6 +147,11 @@ Connection::Next Connection::take_requests() {
       if (parser_.expects_continue()) out_ += "HTTP/1.1 100 Continue\r\n\r\n";
       return Next::read;
     }
+    const auto* asked = &parser_.request();
+    if (const auto encoding = asked->header("content-encoding"); !encoding.empty() && encoding != "identity") {
+      if (!unpack(encoding)) return Next::close;
+      asked = &packed_;
+    }
     const auto put_off = [this]() -> Answer {
       waiting_ = true;
       return [self = shared_from_this()](Reply reply) mutable {
@@ -163,12 +161,30 @@ Connection::Next Connection::take_requests() {
                    [own = std::move(self), given = std::move(reply)]() mutable { own->answer(std::move(given)); });
       };
     };
-    if (!host_.handler.handle(parser_.request(), reply_, put_off)) return Next::answer_later;
+    if (!host_.handler.handle(*asked, reply_, put_off)) return Next::answer_later;
     const bool keep = parser_.request().keep_alive && !host_.draining;
     write_reply(keep);
     if (!keep) return Next::close;
     if (out_.size() >= kFlushBytes) return Next::flush;
   }
+}
+
+/// False: refused.
+bool Connection::unpack(std::string_view encoding) {
+  packed_ = parser_.request();
+  auto plain = inflate(encoding, packed_.body, host_.options.limits.body_bytes);
+  if (!plain) {
+    const auto code = plain.error().code;
+    reply_.status = code == Code::unsupported_media ? 415 : code == Code::exhausted ? 413 : 400;
+    reply_.body = fmt::format("{{\"error\":\"{}\"}}", plain.error().message);
+    write_reply(false);
+    return false;
+  }
+  unpacked_ = std::move(*plain);
+  const auto size = unpacked_.size();
+  unpacked_.resize(size + kPadding);
+  packed_.body = std::string_view(unpacked_).substr(0, size);
+  return true;
 }
 
 void Connection::refuse_broken() {
@@ -203,6 +219,8 @@ void Connection::write_reply(bool keep) {
   reply_.content_type = "application/json";
   reply_.headers.clear();
   reply_.body.clear();
+  reply_.error.reset();
+  if (!unpacked_.empty()) unpacked_ = {};
   begin_ += parser_.consumed();
   parser_.reset();
   admitted_ = false;

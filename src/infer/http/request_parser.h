@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -11,7 +13,7 @@ struct Header {
   std::string_view value;
 };
 
-/// One HTTP/1.1 request. The views point into the buffer that was parsed.
+/// One HTTP/1.1 request, or one message of a gRPC call. The views point into the buffer that was parsed.
 struct Request {
   std::string_view method;
   std::string_view path;   ///< as sent, percent-encoded, without the query
@@ -19,6 +21,8 @@ struct Request {
   std::vector<Header> headers;
   std::string_view body;
   bool keep_alive = true;
+  bool grpc = false;                                ///< `path` is /SERVICE/METHOD, `body` a protobuf message
+  std::optional<std::chrono::nanoseconds> timeout;  ///< how long the client waits, as far as the head says so
 
   /// The first header of this name (any case), or an empty text.
   std::string_view header(std::string_view name) const;

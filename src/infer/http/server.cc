@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "infer/grpc/connection.h"
 #include "infer/http/connection.h"
 
 namespace lathe::infer::http {
@@ -22,15 +23,13 @@ std::int64_t seconds_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// One thread with its listening socket and its connections.
-class Worker {
+/// Accepts the connections of one port on one thread.
+class Listener {
  public:
-  Worker(const ServerOptions& options, Handler& handler)
-      : host_{options, handler, seconds_now()},
-        context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),  // sockets stay on the thread; only `post` comes from others
-        acceptor_(context_),
-        retry_(context_),
-        tick_(context_) {}
+  using Make = std::shared_ptr<Peer> (*)(Socket, PeerHost&);
+
+  Listener(asio::io_context& context, PeerHost& host, Make make)
+      : context_(context), host_(host), make_(make), acceptor_(context), retry_(context) {}
 
   error_code listen(const tcp::endpoint& endpoint) {
     error_code error;
@@ -44,8 +43,72 @@ class Worker {
 
   std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
 
+  void accept() {
+    acceptor_.async_accept([this](const error_code& error, Socket socket) {
+      if (!acceptor_.is_open()) return;
+      if (error) return accept_after_pause(error);
+      take(std::move(socket));
+      accept();
+    });
+  }
+
+  /// Takes those who have connected already: closing the listening socket would reset them.
+  void close() {
+    error_code error;
+    acceptor_.non_blocking(true, error);
+    while (!error) {
+      Socket socket(context_);
+      acceptor_.accept(socket, error);
+      if (!error) take(std::move(socket));
+    }
+    error_code ignored;
+    acceptor_.close(ignored);
+    retry_.cancel();
+  }
+
+ private:
+  void take(Socket socket) {
+    error_code ignored;
+    socket.set_option(tcp::no_delay(true), ignored);
+    make_(std::move(socket), host_)->start();
+  }
+
+  /// No descriptors are left, for example: others close soon.
+  void accept_after_pause(const error_code& error) {
+    log::warn("cannot accept a connection error=\"{}\"", error.message());
+    retry_.expires_after(std::chrono::milliseconds(200));
+    retry_.async_wait([this](const error_code& cancelled) {
+      if (!cancelled) accept();
+    });
+  }
+
+  asio::io_context& context_;
+  PeerHost& host_;
+  Make make_;
+  asio::basic_socket_acceptor<tcp, asio::io_context::executor_type> acceptor_;
+  asio::steady_timer retry_;
+};
+
+std::shared_ptr<Peer> make_http_connection(Socket socket, PeerHost& host) {
+  return std::make_shared<Connection>(std::move(socket), host);
+}
+
+/// One thread with its listening sockets and its connections.
+class Worker {
+ public:
+  Worker(const ServerOptions& options, Handler& handler)
+      : host_{options, handler, seconds_now()},
+        context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),  // sockets stay on the thread; only `post` comes from others
+        http_(context_, host_, make_http_connection),
+        grpc_(context_, host_, grpc::make_connection),
+        tick_(context_) {}
+
+  Listener& http() { return http_; }
+  Listener& grpc() { return grpc_; }
+
   void start() {
-    accept();
+    http_.accept();
+    grpc_.accept();
     tick();
     thread_ = std::thread([this] { context_.run(); });
   }
@@ -53,10 +116,8 @@ class Worker {
   void drain() {
     asio::post(context_, [this] {
       host_.draining = true;
-      accept_waiting();
-      error_code ignored;
-      acceptor_.close(ignored);
-      retry_.cancel();
+      http_.close();
+      grpc_.close();
       tick_.cancel();
       for (auto* each = host_.first; each != nullptr; each = each->next) each->drain();
       tick();  // from now on: until no connection is left
@@ -70,37 +131,6 @@ class Worker {
   }
 
  private:
-  void accept() {
-    acceptor_.async_accept([this](const error_code& error, Socket socket) {
-      if (!acceptor_.is_open()) return;
-      if (error) return accept_after_pause(error);
-      error_code ignored;
-      socket.set_option(tcp::no_delay(true), ignored);
-      std::make_shared<Connection>(std::move(socket), host_)->start();
-      accept();
-    });
-  }
-
-  /// Takes those who have connected already: closing the listening socket would reset them.
-  void accept_waiting() {
-    error_code error;
-    acceptor_.non_blocking(true, error);
-    while (!error) {
-      Socket socket(context_);
-      acceptor_.accept(socket, error);
-      if (!error) std::make_shared<Connection>(std::move(socket), host_)->start();
-    }
-  }
-
-  /// No descriptors are left, for example: others close soon.
-  void accept_after_pause(const error_code& error) {
-    log::warn("cannot accept a connection error=\"{}\"", error.message());
-    retry_.expires_after(std::chrono::milliseconds(200));
-    retry_.async_wait([this](const error_code& cancelled) {
-      if (!cancelled) accept();
-    });
-  }
-
   void tick() {
     host_.now_s = seconds_now();
     for (auto* each = host_.first; each != nullptr; each = each->next) each->check_time();
@@ -111,10 +141,10 @@ class Worker {
     });
   }
 
-  ConnectionHost host_;  // outlives the connections that the context holds
+  PeerHost host_;  // outlives the connections that the context holds
   asio::io_context context_;
-  asio::basic_socket_acceptor<tcp, asio::io_context::executor_type> acceptor_;
-  asio::steady_timer retry_;
+  Listener http_;
+  Listener grpc_;
   asio::steady_timer tick_;
   std::thread thread_;
 };
@@ -131,32 +161,16 @@ class ThreadedServer : public Server {
   }
 
   Result<void> listen() {
-    error_code error;
-    const auto address = asio::ip::make_address(options_.host == "localhost" ? "127.0.0.1" : options_.host, error);
-    if (error) return fail(Code::invalid, "--host " + options_.host + " is not an IP address");
-    tcp::endpoint endpoint(address, options_.port);
-    // With SO_REUSEPORT a second server would silently share the port: ask for it alone first.
-    if (options_.port != 0) {
-      asio::io_context context;
-      tcp::acceptor probe(context);
-      probe.open(endpoint.protocol(), error);
-      if (!error) probe.set_option(tcp::acceptor::reuse_address(true), error);
-      if (!error) probe.bind(endpoint, error);
-      if (error) return refused(endpoint, error);
-    }
-    for (auto& worker : workers_) {
-      error = worker.listen(endpoint);
-      if (error) return refused(endpoint, error);
-      endpoint.port(worker.port());
-    }
-    return {};
+    LATHE_CHECK(listen_on(options_.port, "--port", &Worker::http));
+    return listen_on(options_.grpc_port, "--grpc-port", &Worker::grpc);
   }
 
   void start() override {
     for (auto& worker : workers_) worker.start();
   }
 
-  std::uint16_t port() const override { return workers_.front().port(); }
+  std::uint16_t port() const override { return options_.port; }
+  std::uint16_t grpc_port() const override { return options_.grpc_port; }
 
   void drain(std::chrono::seconds grace) override {
     for (auto& worker : workers_) worker.drain();
@@ -173,12 +187,37 @@ class ThreadedServer : public Server {
   }
 
  private:
-  Result<void> refused(const tcp::endpoint& endpoint, const error_code& error) const {
+  /// `port` becomes the one that was picked when it is 0. `flag` chooses it.
+  Result<void> listen_on(std::uint16_t& port, const char* flag, Listener& (Worker::*which)()) {
+    error_code error;
+    const auto address = asio::ip::make_address(options_.host == "localhost" ? "127.0.0.1" : options_.host, error);
+    if (error) return fail(Code::invalid, "--host " + options_.host + " is not an IP address");
+    tcp::endpoint endpoint(address, port);
+    // With SO_REUSEPORT a second server would silently share the port: ask for it alone first.
+    if (port != 0) {
+      asio::io_context context;
+      tcp::acceptor probe(context);
+      probe.open(endpoint.protocol(), error);
+      if (!error) probe.set_option(tcp::acceptor::reuse_address(true), error);
+      if (!error) probe.bind(endpoint, error);
+      if (error) return refused(port, flag, error);
+    }
+    for (auto& worker : workers_) {
+      auto& listener = (worker.*which)();
+      error = listener.listen(endpoint);
+      if (error) return refused(port, flag, error);
+      port = listener.port();
+      endpoint.port(port);
+    }
+    return {};
+  }
+
+  Result<void> refused(std::uint16_t port, const char* flag, const error_code& error) const {
     if (error == asio::error::address_in_use)
-      return fail(Code::conflict, "port " + std::to_string(endpoint.port()) +
-                                      " is taken by another program; stop it or choose another with --port");
+      return fail(Code::conflict, "port " + std::to_string(port) +
+                                      " is taken by another program; stop it or choose another with " + flag);
     return fail(Code::invalid,
-                "cannot listen on " + options_.host + ":" + std::to_string(endpoint.port()) + ": " + error.message());
+                "cannot listen on " + options_.host + ":" + std::to_string(port) + ": " + error.message());
   }
 
   ServerOptions options_;
@@ -186,6 +225,16 @@ class ThreadedServer : public Server {
 };
 
 }  // namespace
+
+Peer::Peer(PeerHost& host) : next(host.first), host_(host) {
+  if (next != nullptr) next->previous = this;
+  host_.first = this;
+}
+
+Peer::~Peer() {
+  if (next != nullptr) next->previous = previous;
+  (previous != nullptr ? previous->next : host_.first) = next;
+}
 
 Result<std::unique_ptr<Server>> Server::listen(const ServerOptions& options, Handler& handler) {
   auto server = std::make_unique<ThreadedServer>(options, handler);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -17,6 +18,7 @@ struct Reply {
   const char* content_type = "application/json";
   std::string headers;
   std::string body;
+  std::optional<Error> error = {};  ///< set when it is one: what gRPC tells in place of status and body
 };
 
 /// Sends the reply of a request that was put off. Call once, from any thread.
@@ -32,11 +34,15 @@ class Handler {
 
   /// Called when the head is there but a body is still to come. False refuses the request without reading the body.
   virtual bool admit(const Request& head, Reply& refusal) = 0;
+
+  /// Whether a call of this gRPC method is a stream of messages, each of which is handled as a request.
+  virtual bool streams(std::string_view path) const = 0;
 };
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  std::uint16_t port = 0;  ///< 0 picks one
+  std::uint16_t port = 0;       ///< of HTTP/1.1; 0 picks one
+  std::uint16_t grpc_port = 0;  ///< the same for gRPC
   int threads = 1;
   Limits limits = {};
   std::chrono::seconds idle_limit{75};  ///< a connection without a request
@@ -44,9 +50,9 @@ struct ServerOptions {
   std::chrono::seconds body_limit{30};  ///< without a byte read or written
 };
 
-/// A small HTTP/1.1 server: one io_context and one listening socket (SO_REUSEPORT) per thread. A connection stays on
-/// its thread. Requests on one connection are answered in their order; the next is read when the one before is
-/// answered.
+/// A small server of HTTP/1.1 and gRPC: one io_context and one listening socket (SO_REUSEPORT) of each per thread. A
+/// connection stays on its thread. HTTP/1.1 requests on one connection are answered in their order; the next is read
+/// when the one before is answered.
 class Server {
  public:
   /// Listens. Errors: `conflict` — the port is taken; `invalid` — not an address of this machine.
@@ -57,6 +63,7 @@ class Server {
   /// Begins to answer. Returns at once.
   virtual void start() = 0;
   virtual std::uint16_t port() const = 0;
+  virtual std::uint16_t grpc_port() const = 0;
   /// Stops listening, lets the requests in flight end, at most `grace`, and returns when all threads have ended.
   virtual void drain(std::chrono::seconds grace) = 0;
 };

@@ -1,12 +1,16 @@
 #include "infer/protocols/open_inference.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "base/text.h"
 
 namespace lathe::infer {
 namespace {
 
 using simdjson::SUCCESS;
+
+constexpr std::string_view kNoSharedMemory =
+    "shared memory is not served here; send and take the tensor's bytes with the request";
 
 /// Hands out the bytes after the JSON.
 struct BinarySection {
@@ -80,36 +84,6 @@ Result<void> read_shape(ondemand::object& input, Tensor& tensor, const std::stri
   return {};
 }
 
-/// Texts in the binary section: each after its length in four bytes, little-endian.
-Result<void> split_texts(std::string_view bytes, std::size_t count, Tensor& tensor, const std::string& where) {
-  tensor.texts.clear();
-  while (!bytes.empty()) {
-    std::uint32_t size = 0;
-    if (bytes.size() >= sizeof size) std::memcpy(&size, bytes.data(), sizeof size);
-    if (bytes.size() < sizeof size || size > bytes.size() - sizeof size)
-      return fail(Code::invalid, where + "a text reaches past the tensor's bytes");
-    tensor.texts.emplace_back(bytes.substr(sizeof size, size));
-    bytes.remove_prefix(sizeof size + size);
-  }
-  if (tensor.texts.size() != count)
-    return fail(Code::invalid, where + "expected " + std::to_string(count) + " texts for shape " + print(tensor.shape) +
-                                   ", got " + std::to_string(tensor.texts.size()));
-  return {};
-}
-
-Result<void> take_bytes(Tensor& tensor, std::string_view bytes, const std::string& where) {
-  LATHE_TRY(const auto count, element_count(tensor.shape, std::max<std::size_t>(bytes.size(), 1)));
-  if (tensor.type == DataType::bytes) return split_texts(bytes, count, tensor, where);
-  if (count * size_of(tensor.type) != bytes.size())
-    return fail(Code::invalid, where + "expected " + std::to_string(count * size_of(tensor.type)) +
-                                   " bytes for shape " + print(tensor.shape) + " of " +
-                                   std::string(name_of(tensor.type)) + ", got " + std::to_string(bytes.size()));
-  tensor.data.assign(bytes.begin(), bytes.end());
-  if (tensor.type == DataType::boolean)
-    for (auto& truth : tensor.data) truth = truth != 0 ? 1 : 0;
-  return {};
-}
-
 /// One of the request's inputs. The members are asked for in the order in which clients write them, so that the JSON is
 /// walked once.
 Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinarySection* binary, Tensor& tensor) {
@@ -131,50 +105,13 @@ Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinaryS
     }
   }
   LATHE_TRY(const auto data, member(input, "data"));
+  if (!data) {
+    LATHE_TRY(const auto region, parameter_of<std::string_view>(input, "shared_memory_region", where));
+    if (region) return fail(Code::invalid, where + std::string(kNoSharedMemory));
+  }
   if (!data) return fail(Code::invalid, where + "\"data\" is missing");
   return read_elements(*data, tensor, body_bytes);
 }
-
-std::size_t index_of(const std::vector<TensorInfo>& infos, std::string_view name) {
-  return static_cast<std::size_t>(
-      std::find_if(infos.begin(), infos.end(), [&](const auto& info) { return info.name == name; }) - infos.begin());
-}
-
-std::string names_of(const std::vector<TensorInfo>& infos) {
-  std::string out;
-  for (const auto& info : infos) out += (out.empty() ? "\"" : ", \"") + info.name + "\"";
-  return out;
-}
-
-/// Brings the inputs into the model's order.
-Result<void> match_inputs(const Model& model, std::vector<Tensor>& inputs) {
-  const auto& wanted = model.inputs();
-  if (inputs.size() != wanted.size())
-    return fail(Code::invalid, "expected " + std::to_string(wanted.size()) + " inputs (" + names_of(wanted) +
-                                   "), got " + std::to_string(inputs.size()));
-  const bool any_name = wanted.size() == 1 && model.converts_numbers();
-  for (std::size_t i = 0; i < inputs.size() && !any_name;) {
-    const auto place = index_of(wanted, inputs[i].name);
-    if (place == wanted.size())
-      return fail(Code::invalid,
-                  "input \"" + inputs[i].name + "\": the model has no such input; expected " + names_of(wanted));
-    if (place == i) {
-      ++i;
-    } else {
-      if (inputs[place].name == inputs[i].name)
-        return fail(Code::invalid, "input \"" + inputs[i].name + "\" is given twice");
-      std::swap(inputs[place], inputs[i]);
-    }
-  }
-  for (std::size_t i = 0; i < inputs.size(); ++i) LATHE_CHECK(fit(inputs[i], wanted[i], model.converts_numbers()));
-  return {};
-}
-
-/// Which outputs are asked for. `binary` is set for those that say so themselves.
-struct WantedOutput {
-  std::size_t index;
-  std::optional<bool> binary;
-};
 
 Result<std::vector<WantedOutput>> read_outputs(ondemand::value value, const Model& model) {
   std::vector<WantedOutput> wanted;
@@ -185,30 +122,80 @@ Result<std::vector<WantedOutput>> read_outputs(ondemand::value value, const Mode
     ondemand::object output;
     if (item.get_object().get(output) != SUCCESS) return fail(Code::invalid, "\"outputs\" must hold objects");
     LATHE_TRY(const auto name, text_member(output, "name", "an output: "));
-    const auto place = index_of(model.outputs(), name);
-    if (place == model.outputs().size())
-      return fail(Code::invalid, "output \"" + std::string(name) + "\": the model has no such output; it has " +
-                                     names_of(model.outputs()));
-    if (std::any_of(wanted.begin(), wanted.end(), [&](const auto& one) { return one.index == place; }))
-      return fail(Code::invalid, "output \"" + std::string(name) + "\" is asked for twice");
-    LATHE_TRY(const auto binary, parameter_of<bool>(output, "binary_data", "an output: "));
-    wanted.push_back({place, binary});
+    LATHE_TRY(auto* const added, add_output(wanted, name, model));
+    const auto where = "output \"" + std::string(name) + "\": ";
+    LATHE_TRY(added->binary, parameter_of<bool>(output, "binary_data", where));
+    LATHE_TRY(const auto classes, parameter_of<std::uint64_t>(output, "classification", where));
+    added->classes = classes.value_or(0);
+    LATHE_TRY(const auto region, parameter_of<std::string_view>(output, "shared_memory_region", where));
+    if (region) return fail(Code::invalid, where + std::string(kNoSharedMemory));
   }
   return wanted;
 }
 
-/// All outputs when none is named.
-void choose_outputs(const std::vector<WantedOutput>& named, const Model& model, bool all_binary, InferRequest& out) {
-  out.wanted.clear();
-  out.binary.clear();
-  for (const auto& [index, binary] : named) {
-    out.wanted.push_back(index);
-    out.binary.push_back(binary.value_or(all_binary));
+/// The request's own "parameters": `all_binary` when they ask for it; what is no order is kept to be echoed.
+Result<void> read_parameters(ondemand::value value, bool& all_binary, std::string& echoed) {
+  if (is_null(value)) return {};
+  ondemand::object object;
+  if (value.get_object().get(object) != SUCCESS) return fail(Code::invalid, "\"parameters\" must be an object");
+  for (auto field : object) {
+    std::string_view key;
+    ondemand::value item;
+    if (const auto error = field.unescaped_key().get(key)) return fail(Code::invalid, json_trouble(error));
+    if (const auto error = field.value().get(item)) return fail(Code::invalid, json_trouble(error));
+    if (key == "binary_data_output") {
+      if (item.get_bool().get(all_binary) != SUCCESS)
+        return fail(Code::invalid, "\"parameters.binary_data_output\" is not of the right type: true or false");
+      continue;
+    }
+    if (is_order(key)) continue;
+    std::string name;
+    append_text(name, key);
+    std::string_view text;
+    double number = 0;
+    bool truth = false;
+    const auto token = trim(item.raw_json_token());
+    if (item.get_string().get(text) == SUCCESS) {
+      echoed += (echoed.empty() ? "" : ",") + name + ":";
+      append_text(echoed, text);
+    } else if (item.get_bool().get(truth) == SUCCESS || item.get_double().get(number) == SUCCESS || is_null(item)) {
+      echoed += (echoed.empty() ? "" : ",") + name + ":" + std::string(token);
+    } else {
+      return fail(Code::invalid, "\"parameters\": " + name + " must be a text, a number, true or false");
+    }
   }
-  for (std::size_t i = 0; named.empty() && i < model.outputs().size(); ++i) {
-    out.wanted.push_back(i);
-    out.binary.push_back(all_binary);
-  }
+  return {};
+}
+
+/// The whole body as the elements of the model's one input, whose shape follows from their number.
+Result<void> read_raw(std::string_view body, const Model& model, InferRequest& out) {
+  if (model.inputs().size() != 1)
+    return fail(Code::invalid,
+                "a raw request (Inference-Header-Content-Length: 0) is for models with one input; this one has " +
+                    names_of(model.inputs()));
+  const auto& wanted = model.inputs().front();
+  out.inputs.resize(1);
+  auto& tensor = out.inputs.front();
+  tensor.name = wanted.name;
+  tensor.type = wanted.type;
+  tensor.shape = wanted.shape;
+  tensor.data.clear();
+  tensor.texts.clear();
+  auto& shape = tensor.shape;
+  if (std::count(shape.begin(), shape.end(), -1) > 1) *std::find(shape.begin(), shape.end(), -1) = 1;  // the batch
+  const auto where = "input \"" + wanted.name + "\": ";
+  std::size_t known = 1;
+  for (const auto size : shape) known *= static_cast<std::size_t>(std::max<std::int64_t>(size, 1));
+  const auto unknown = std::count(shape.begin(), shape.end(), -1);
+  if (unknown > 1)
+    return fail(Code::invalid, where + "its shape " + print(wanted.shape) + " does not follow from a raw request");
+  const auto count = tensor.type == DataType::bytes ? 1 : body.size() / size_of(tensor.type);
+  if (unknown == 1) *std::find(shape.begin(), shape.end(), -1) = static_cast<std::int64_t>(count / known);
+  if (tensor.type != DataType::bytes) return take_bytes(tensor, body, where);
+  if (known != 1)
+    return fail(Code::invalid, where + "a raw request holds one text, but its shape is " + print(wanted.shape));
+  tensor.texts.emplace_back(body);
+  return {};
 }
 
 Result<void> read_inputs(ondemand::value value, std::size_t body_bytes, BinarySection* binary, const Model& model,
@@ -232,29 +219,18 @@ Result<void> read_inputs(ondemand::value value, std::size_t body_bytes, BinarySe
   return {};
 }
 
-void append_bytes(std::string& out, const Tensor& tensor) {
-  if (tensor.type != DataType::bytes) {
-    out.append(tensor.data.data(), tensor.data.size());
-    return;
-  }
-  for (const auto& text : tensor.texts) {
-    const auto size = static_cast<std::uint32_t>(text.size());
-    out.append(reinterpret_cast<const char*>(&size), sizeof size);
-    out += text;
-  }
-}
-
-std::size_t bytes_of(const Tensor& tensor) {
-  std::size_t size = tensor.data.size();
-  for (const auto& text : tensor.texts) size += sizeof(std::uint32_t) + text.size();
-  return size;
-}
-
 }  // namespace
 
 Result<void> read_infer_request(ondemand::parser& parser, std::string_view body, std::optional<std::size_t> json_bytes,
                                 const Model& model, InferRequest& out) {
   BinarySection binary;
+  out.id.reset();
+  out.parameters.clear();
+  if (json_bytes == 0) {
+    LATHE_CHECK(read_raw(body, model, out));
+    choose_outputs({}, model, true, out);
+    return match_inputs(model, out.inputs);
+  }
   if (json_bytes) {
     if (*json_bytes > body.size())
       return fail(Code::invalid, "Inference-Header-Content-Length is " + std::to_string(*json_bytes) +
@@ -266,7 +242,6 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
   ondemand::object object;
   if (const auto error = document.get_object().get(object)) return fail(Code::invalid, json_trouble(error));
 
-  out.id.reset();
   bool has_inputs = false;
   bool all_binary = false;
   std::vector<WantedOutput> outputs;
@@ -286,8 +261,7 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
       if (value.get_string().get(text) != SUCCESS) return fail(Code::invalid, "\"id\" must be a text");
       out.id = text;
     } else if (key == "parameters") {
-      LATHE_TRY(const auto binary_output, parameter<bool>(value, "binary_data_output", ""));
-      all_binary = binary_output.value_or(false);
+      LATHE_CHECK(read_parameters(value, all_binary, out.parameters));
     } else if (key == "outputs") {
       LATHE_TRY(outputs, read_outputs(value, model));
     }
@@ -311,6 +285,7 @@ std::optional<std::size_t> append_infer_response(std::string& out, std::string_v
     out += ",\"id\":";
     append_text(out, *request.id);
   }
+  if (!request.parameters.empty()) out += ",\"parameters\":{" + request.parameters + "}";
   out += ",\"outputs\":[";
   bool any_binary = false;
   for (std::size_t i = 0; i < outputs.size(); ++i) {

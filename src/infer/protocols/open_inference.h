@@ -5,17 +5,11 @@
 #include <string_view>
 #include <vector>
 
+#include "infer/protocols/infer_request.h"
 #include "infer/protocols/tensor_json.h"
 
 /// The Open Inference Protocol's JSON, with Triton's extension for binary tensors.
 namespace lathe::infer {
-
-struct InferRequest {
-  std::optional<std::string> id;
-  std::vector<Tensor> inputs;       ///< in the order of the model's inputs, fitting them
-  std::vector<std::size_t> wanted;  ///< indexes of the model's outputs
-  std::vector<bool> binary;         ///< for each wanted output: as bytes after the JSON
-};
 
 /// Reads a request for `model` into `out`, whose memory is used again.
 /// `json_bytes`: the value of Inference-Header-Content-Length when the client sent it: binary tensors follow the JSON.

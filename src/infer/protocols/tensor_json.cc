@@ -108,6 +108,7 @@ class ElementReader {
         break;
       case DataType::fp64:
       case DataType::fp16:
+      case DataType::bf16:
         good = read_other_float(value);
         break;
       case DataType::boolean:
@@ -150,8 +151,11 @@ class ElementReader {
       tensor_.as<double>()[at_] = number;
       return true;
     }
-    if (std::abs(number) >= 65520) return false;
-    tensor_.as<std::uint16_t>()[at_] = float_to_half(static_cast<float>(number));
+    if (std::abs(number) > static_cast<double>(std::numeric_limits<float>::max())) return false;
+    const auto single = static_cast<float>(number);
+    const bool half = tensor_.type == DataType::fp16;
+    if (half ? std::abs(number) >= 65520 : std::isinf(bfloat_to_float(float_to_bfloat(single)))) return false;
+    tensor_.as<std::uint16_t>()[at_] = half ? float_to_half(single) : float_to_bfloat(single);
     return true;
   }
 
@@ -253,6 +257,8 @@ void append_elements(std::string& out, const Tensor& tensor, std::size_t from, s
         out += values[i] != 0 ? "true" : "false";
       else if (tensor.type == DataType::fp16)
         append_float(out, half_to_float(static_cast<std::uint16_t>(values[i])));
+      else if (tensor.type == DataType::bf16)
+        append_float(out, bfloat_to_float(static_cast<std::uint16_t>(values[i])));
       else if constexpr (sizeof(T) == 1)
         append_chars(out, static_cast<int>(values[i]));
       else
@@ -359,6 +365,7 @@ Result<Tensor> to_tensor(Nested nested, const TensorInfo& wanted) {
                                    nested.texts.front() + "\"");
   out.data.resize(nested.numbers.size() * size_of(wanted.type));
   const bool half = wanted.type == DataType::fp16;
+  const bool bfloat = wanted.type == DataType::bf16;
   const bool boolean = wanted.type == DataType::boolean;
   bool good = true;
   double bad = 0;
@@ -370,6 +377,8 @@ Result<Tensor> to_tensor(Nested nested, const TensorInfo& wanted) {
         *to++ = static_cast<T>(number);
       } else if (half) {
         *to++ = static_cast<T>(float_to_half(static_cast<float>(number)));
+      } else if (bfloat) {
+        *to++ = static_cast<T>(float_to_bfloat(static_cast<float>(number)));
       } else {
         const double least = static_cast<double>(std::numeric_limits<T>::min());
         const double end = std::ldexp(1.0, std::numeric_limits<T>::digits);  // one past the greatest

@@ -18,7 +18,7 @@ constexpr TypePair kTypePairs[] = {
     {DataType::boolean, kBool},  {DataType::uint8, kUint8},  {DataType::uint16, kUint16}, {DataType::uint32, kUint32},
     {DataType::uint64, kUint64}, {DataType::int8, kInt8},    {DataType::int16, kInt16},   {DataType::int32, kInt32},
     {DataType::int64, kInt64},   {DataType::fp16, kFloat16}, {DataType::fp32, kFloat},    {DataType::fp64, kDouble},
-    {DataType::bytes, kString},
+    {DataType::bf16, kBfloat16}, {DataType::bytes, kString},
 };
 
 int to_theirs(DataType type) {
@@ -151,7 +151,11 @@ class OnnxModel : public Model {
           api.create_tensor(runtime()->allocator, tensor.shape.data(), tensor.shape.size(), kString, &value)));
       ValuePtr owned(value);
       std::vector<const char*> texts;
-      for (const auto& text : tensor.texts) texts.push_back(text.c_str());
+      for (const auto& text : tensor.texts) {
+        if (text.find('\0') != std::string::npos)
+          return fail(Code::invalid, "input \"" + tensor.name + "\": ONNX Runtime takes no texts with a NUL in them");
+        texts.push_back(text.c_str());
+      }
       LATHE_CHECK(api.check(api.fill_strings(value, texts.data(), texts.size())));
       return owned;
     }

@@ -35,7 +35,8 @@ enum ElementType {
   kFloat16 = 10,
   kDouble = 11,
   kUint32 = 12,
-  kUint64 = 13
+  kUint64 = 13,
+  kBfloat16 = 16
 };
 
 /// Every call that can fail gives null, or a Status that must be released.

@@ -13,7 +13,7 @@ struct TypeRow {
 };
 
 /// In the order of `DataType`.
-constexpr std::array<TypeRow, 13> kTypes{{{"BOOL", 1},
+constexpr std::array<TypeRow, 14> kTypes{{{"BOOL", 1},
                                           {"UINT8", 1},
                                           {"UINT16", 2},
                                           {"UINT32", 4},
@@ -23,6 +23,7 @@ constexpr std::array<TypeRow, 13> kTypes{{{"BOOL", 1},
                                           {"INT32", 4},
                                           {"INT64", 8},
                                           {"FP16", 2},
+                                          {"BF16", 2},
                                           {"FP32", 4},
                                           {"FP64", 8},
                                           {"BYTES", 0}}};
@@ -38,7 +39,7 @@ std::size_t size_of(DataType type) {
 }
 
 bool is_floating(DataType type) {
-  return type == DataType::fp16 || type == DataType::fp32 || type == DataType::fp64;
+  return type == DataType::fp16 || type == DataType::bf16 || type == DataType::fp32 || type == DataType::fp64;
 }
 
 std::optional<DataType> parse_data_type(std::string_view name) {
@@ -99,6 +100,16 @@ std::uint16_t float_to_half(float value) {
   return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000U) >> 13));
 }
 
+float bfloat_to_float(std::uint16_t value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
+}
+
+std::uint16_t float_to_bfloat(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40U);
+  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);  // to nearest, ties to even
+}
+
 namespace {
 
 template <class To>
@@ -106,13 +117,15 @@ std::vector<char> converted(const Tensor& tensor) {
   const auto count = tensor.count();
   std::vector<char> bytes(count * sizeof(To));
   auto* out = reinterpret_cast<To*>(bytes.data());
-  const bool half = tensor.type == DataType::fp16;
+  const auto type = tensor.type;
   with_element_type(tensor.type, [&](auto zero) {
     using T = decltype(zero);
     const auto* in = tensor.as<T>();
     for (std::size_t i = 0; i < count; ++i) {
       if constexpr (std::is_same_v<T, std::uint16_t>)
-        out[i] = half ? static_cast<To>(half_to_float(in[i])) : static_cast<To>(in[i]);
+        out[i] = static_cast<To>(type == DataType::fp16   ? half_to_float(in[i])
+                                 : type == DataType::bf16 ? bfloat_to_float(in[i])
+                                                          : static_cast<float>(in[i]));
       else
         out[i] = static_cast<To>(in[i]);
     }

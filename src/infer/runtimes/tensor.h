@@ -23,6 +23,7 @@ enum class DataType : std::uint8_t {
   int32,
   int64,
   fp16,
+  bf16,
   fp32,
   fp64,
   bytes
@@ -72,8 +73,12 @@ struct TensorInfo {
 /// IEEE half precision.
 float half_to_float(std::uint16_t half);
 std::uint16_t float_to_half(float value);
+/// The upper half of single precision.
+float bfloat_to_float(std::uint16_t value);
+std::uint16_t float_to_bfloat(float value);
 
-/// Calls `f` with a value of the C++ type of `type` (bool as std::uint8_t, FP16 as std::uint16_t); not for `bytes`.
+/// Calls `f` with a value of the C++ type of `type` (bool as std::uint8_t, FP16 and BF16 as std::uint16_t); not for
+/// `bytes`.
 template <class F>
 decltype(auto) with_element_type(DataType type, F&& f) {
   switch (type) {
@@ -82,6 +87,7 @@ decltype(auto) with_element_type(DataType type, F&& f) {
       return f(std::uint8_t{});
     case DataType::uint16:
     case DataType::fp16:
+    case DataType::bf16:
       return f(std::uint16_t{});
     case DataType::uint32:
       return f(std::uint32_t{});

@@ -42,6 +42,14 @@ TEST(Tensor, HalfRoundsToNearestEven) {
   EXPECT_TRUE(std::isinf(half_to_float(float_to_half(65520.0F))));
 }
 
+TEST(Tensor, BrainFloatsAreTheUpperHalfOfSinglePrecision) {
+  EXPECT_EQ(float_to_bfloat(1.0F), 0x3f80);
+  EXPECT_EQ(bfloat_to_float(0xc000), -2.0F);
+  EXPECT_EQ(bfloat_to_float(float_to_bfloat(1.0F + 0x1p-8F)), 1.0F);  // to even
+  EXPECT_EQ(bfloat_to_float(float_to_bfloat(1.0F + 0x3p-8F)), 1.0F + 0x1p-6F);
+  EXPECT_TRUE(std::isnan(bfloat_to_float(float_to_bfloat(std::nanf("")))));
+}
+
 TEST(Tensor, ConvertsNumbersToFloat) {
   Tensor tensor{"t", DataType::int16, {2}, std::vector<char>(4), {}};
   tensor.as<std::int16_t>()[0] = -5;

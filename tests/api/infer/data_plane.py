@@ -67,14 +67,15 @@ class DataPlane:
         if kind is None:
             assert status == 0, f"lathe-infer ended with {status}\n{log}"
 
-    def start(self, port=0):
+    def start(self, port=0, grpc_port=0):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [bin_folder() / "lathe-infer", "--folder", self.folder, "--port", str(port), *self.flags],
+                [bin_folder() / "lathe-infer", "--folder", self.folder, "--port", str(port),
+                 "--grpc-port", str(grpc_port), *self.flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True)  # fmt: skip
         ready = self.process.stdout.readline().split()
         assert ready[:1] == ["ready"], f"no ready line but {ready}\n{self.log_tail()}"
-        self.url = ready[1]
+        self.url, self.grpc = ready[1], ready[3]
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {KEY}"
 

@@ -25,7 +25,7 @@ def test_a_second_server_on_the_same_data_folder_is_refused(server):
 
 
 def test_a_port_that_is_taken_is_named(server, tmp_path):
-    command = [bin_folder() / "lathe", "serve", "--data", tmp_path / "data", "--port", str(server.port), "--infer-port", "0"]
+    command = [bin_folder() / "lathe", "serve", "--data", tmp_path / "data", "--port", str(server.port), "--infer-port", "0", "--grpc-port", "0"]
     second = subprocess.run(command,
                             env=server.env, capture_output=True, text=True, timeout=60)  # fmt: skip
     assert second.returncode != 0

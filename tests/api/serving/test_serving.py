@@ -11,6 +11,7 @@ import pytest
 import requests
 import xgboost
 from endpoint_helpers import ENDPOINTS, deploy, make_endpoint, primary_key, register
+from grpc_client import Client, infer_request, tensor
 from lathe_server import Server, cmdline, wait_for
 
 ROWS = numpy.random.default_rng(7).normal(size=(200, 5)).astype(numpy.float32)
@@ -60,6 +61,11 @@ def test_a_deployed_model_predicts_as_the_library_does(server, models):
     mlflow = requests.post(endpoint["invocations_uri"], json={"instances": ROWS[:8].tolist()}, timeout=30,
                            headers={"Authorization": f"Bearer {key}"})  # fmt: skip
     assert mlflow.status_code == 200, mlflow.text
+    assert endpoint["grpc_uri"] == server.grpc
+    with Client(endpoint["grpc_uri"], key) as client:
+        asked = infer_request("exact", [tensor("input", "FP32", [8, 5])], [ROWS[:8].tobytes()])
+        by_grpc = client.call("ModelInfer", asked).raw_output_contents[0]
+    assert numpy.abs(numpy.frombuffer(by_grpc, "f4") - models[0][1]).max() <= 1e-6
 
 
 def test_the_server_passes_requests_on_and_answers_what_the_endpoint_answers(server, models):
@@ -288,6 +294,9 @@ def test_a_killed_data_plane_comes_back_with_its_models(fresh_server, tmp_path):
             return False
 
     wait_for(answers, limit_s=20, what="the data plane")
+    with Client(server.grpc, key) as client:  # on the ports that it had
+        asked = infer_request("back", [tensor("input", "FP32", [1, 5])], [ROWS[:1].tobytes()])
+        assert client.call("ModelInfer", asked).raw_output_contents
 
 
 def test_a_taken_port_is_one_sentence(fresh_server):

@@ -38,7 +38,8 @@ def postgres():
 def refused(*flags, env=None, folder=None):
     """What a `lathe serve` that cannot start says."""
     folder = folder or "/nonexistent-data"
-    done = subprocess.run([bin_folder() / "lathe", "serve", "--data", folder, "--port", "0", "--infer-port", "0", *flags], env=env,
+    done = subprocess.run([bin_folder() / "lathe", "serve", "--data", folder, "--port", "0", "--infer-port", "0",
+                           "--grpc-port", "0", *flags], env=env,
                           capture_output=True, text=True, timeout=60)  # fmt: skip
     assert done.returncode != 0 and "ready" not in done.stdout
     assert len(done.stderr.splitlines()) == 1, done.stderr

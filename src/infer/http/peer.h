@@ -1,0 +1,49 @@
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <cstdint>
+#include <memory>
+
+#include "infer/http/server.h"
+
+namespace lathe::infer::http {
+
+namespace asio = boost::asio;
+using tcp = asio::ip::tcp;
+/// Bound to one io_context by its type, which spares the indirections of a general executor.
+using Socket = asio::basic_stream_socket<tcp, asio::io_context::executor_type>;
+
+class Peer;
+
+/// What the connections of one thread share. Used on that thread only.
+struct PeerHost {
+  const ServerOptions& options;
+  Handler& handler;
+  std::int64_t now_s = 0;  ///< a clock that ticks about once a second
+  bool draining = false;
+  Peer* first = nullptr;  ///< all connections, as a list through `Peer::next`
+};
+
+/// One client. Lives while an operation on its socket is under way or an answer is awaited.
+class Peer {
+ public:
+  explicit Peer(PeerHost& host);
+  virtual ~Peer();
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  virtual void start() = 0;
+  /// Closes it when its time is over. Called about once a second.
+  virtual void check_time() = 0;
+  /// Closes it when no request is under way; else after that one.
+  virtual void drain() = 0;
+
+  Peer* next = nullptr;
+  Peer* previous = nullptr;
+
+ protected:
+  PeerHost& host_;
+};
+
+}  // namespace lathe::infer::http

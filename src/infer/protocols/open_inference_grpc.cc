@@ -1,0 +1,373 @@
+#include "infer/protocols/open_inference_grpc.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "base/utf8.h"
+#include "infer/grpc/wire.h"
+
+namespace lathe::infer {
+namespace {
+
+using wire::Field;
+using wire::Reader;
+using wire::Type;
+
+tl::unexpected<Error> malformed(std::string_view what) {
+  return fail(Code::invalid, std::string(what) + " is not a message of the protocol");
+}
+
+/// The field of InferTensorContents that holds elements of this type; 0: none does.
+std::uint32_t contents_field(DataType type) {
+  switch (type) {
+    case DataType::boolean:
+      return 1;
+    case DataType::int8:
+    case DataType::int16:
+    case DataType::int32:
+      return 2;
+    case DataType::int64:
+      return 3;
+    case DataType::uint8:
+    case DataType::uint16:
+    case DataType::uint32:
+      return 4;
+    case DataType::uint64:
+      return 5;
+    case DataType::fp32:
+      return 6;
+    case DataType::fp64:
+      return 7;
+    case DataType::bytes:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+std::string_view contents_name(std::uint32_t field) {
+  static constexpr std::string_view kNames[] = {"no field",       "bool_contents", "int_contents",
+                                                "int64_contents", "uint_contents", "uint64_contents",
+                                                "fp32_contents",  "fp64_contents", "bytes_contents"};
+  return kNames[field < std::size(kNames) ? field : 0];
+}
+
+/// One element at the end of the tensor. False: out of its type's range.
+bool add_element(Tensor& tensor, std::uint64_t value) {
+  return with_element_type(tensor.type, [&](auto zero) {
+    using T = decltype(zero);
+    T element{};
+    if constexpr (std::is_floating_point_v<T>) {
+      std::memcpy(&element, &value, sizeof element);  // as it stood there, in the low bytes
+    } else if constexpr (std::is_signed_v<T>) {
+      if (!std::in_range<T>(static_cast<std::int64_t>(value))) return false;
+      element = static_cast<T>(value);
+    } else {
+      if (tensor.type == DataType::boolean) value = value != 0 ? 1 : 0;
+      if (!std::in_range<T>(value)) return false;
+      element = static_cast<T>(value);
+    }
+    const auto* const bytes = reinterpret_cast<const char*>(&element);
+    tensor.data.insert(tensor.data.end(), bytes, bytes + sizeof element);
+    return true;
+  });
+}
+
+/// Numbers that stand in one field, one after the other.
+Result<void> add_packed(Tensor& tensor, std::string_view bytes, const std::string& where) {
+  if (tensor.type == DataType::fp32 || tensor.type == DataType::fp64) {
+    if (bytes.size() % size_of(tensor.type) != 0) return malformed(where + "its contents");
+    tensor.data.insert(tensor.data.end(), bytes.begin(), bytes.end());
+    return {};
+  }
+  Reader values(bytes);
+  while (!values.at_end()) {
+    std::uint64_t value = 0;
+    if (!values.varint(value)) return malformed(where + "its contents");
+    if (!add_element(tensor, value))
+      return fail(Code::invalid, where + "an element is out of the range of " + std::string(name_of(tensor.type)));
+  }
+  return {};
+}
+
+Result<void> read_contents(std::string_view contents, Tensor& tensor, const std::string& where) {
+  const auto expected = contents_field(tensor.type);
+  if (expected == 0)
+    return fail(Code::invalid, where + std::string(name_of(tensor.type)) + " goes in raw_input_contents only");
+  tensor.data.clear();
+  tensor.texts.clear();
+  Reader reader(contents);
+  Field field;
+  while (reader.next(field)) {
+    if (field.number != expected)
+      return fail(Code::invalid, where + "expected its elements in " + std::string(contents_name(expected)) + " for " +
+                                     std::string(name_of(tensor.type)) + ", got " +
+                                     std::string(contents_name(field.number)));
+    if (tensor.type == DataType::bytes) {
+      if (field.type != Type::bytes) return malformed(where + "its contents");
+      tensor.texts.emplace_back(field.bytes);
+    } else if (field.type == Type::bytes) {
+      LATHE_CHECK(add_packed(tensor, field.bytes, where));
+    } else if (!add_element(tensor, field.value)) {
+      return fail(Code::invalid, where + "an element is out of the range of " + std::string(name_of(tensor.type)));
+    }
+  }
+  if (!reader.good()) return malformed(where + "its contents");
+  const auto got = tensor.count();
+  const auto count = element_count(tensor.shape, std::max<std::size_t>(got, 1));
+  if (!count || *count != got)
+    return fail(Code::invalid, where + "expected the elements of shape " + print(tensor.shape) + " in " +
+                                   std::string(contents_name(expected)) + ", got " + std::to_string(got));
+  return {};
+}
+
+/// A parameter: its name and what it is.
+struct Parameter {
+  std::string_view name;
+  Field value;
+};
+
+Result<Parameter> read_parameter(std::string_view entry) {
+  Parameter out;
+  Reader reader(entry);
+  Field field;
+  while (reader.next(field)) {
+    if (field.number == 1) out.name = field.bytes;
+    if (field.number != 2) continue;
+    Reader choice(field.bytes);
+    while (choice.next(out.value)) {
+    }
+    if (!choice.good()) return malformed("a parameter");
+  }
+  if (!reader.good()) return malformed("a parameter");
+  return out;
+}
+
+Result<void> refuse_shared_memory(const Parameter& parameter, const std::string& where) {
+  if (parameter.name.starts_with("shared_memory_"))
+    return fail(Code::invalid,
+                where + "shared memory is not served here; send and take the tensor's bytes with the request");
+  return {};
+}
+
+Result<void> add_sizes(const Field& field, Shape& shape, const std::string& where) {
+  const auto add = [&](std::uint64_t size) -> Result<void> {
+    if (static_cast<std::int64_t>(size) < 0) return fail(Code::invalid, where + "\"shape\" holds a negative size");
+    if (shape.size() == 16) return fail(Code::invalid, where + "\"shape\" has more than 16 dimensions");
+    shape.push_back(static_cast<std::int64_t>(size));
+    return {};
+  };
+  if (field.type != Type::bytes) return add(field.value);
+  Reader sizes(field.bytes);
+  while (!sizes.at_end()) {
+    std::uint64_t size = 0;
+    if (!sizes.varint(size)) return malformed(where + "its shape");
+    LATHE_CHECK(add(size));
+  }
+  return {};
+}
+
+/// One input. `raw`: its elements, when they come apart.
+Result<void> read_input(std::string_view message, const std::string_view* raw, Tensor& tensor) {
+  tensor.name.clear();
+  tensor.shape.clear();
+  std::string_view type_name;
+  std::optional<std::string_view> contents;
+  Reader reader(message);
+  Field field;
+  while (reader.next(field)) {  // the name stands first, and errors may need it
+    const auto where = [&] { return "input \"" + printable(tensor.name) + "\": "; };
+    if (field.number == 1) {
+      tensor.name = field.bytes;
+    } else if (field.number == 2) {
+      type_name = field.bytes;
+    } else if (field.number == 3) {
+      LATHE_CHECK(add_sizes(field, tensor.shape, where()));
+    } else if (field.number == 4) {
+      LATHE_TRY(const auto parameter, read_parameter(field.bytes));
+      LATHE_CHECK(refuse_shared_memory(parameter, where()));
+    } else if (field.number == 5) {
+      contents = field.bytes;
+    }
+  }
+  if (!reader.good()) return malformed("an input");
+  const auto where = "input \"" + printable(tensor.name) + "\": ";
+  const auto type = parse_data_type(type_name);
+  if (!type)
+    return fail(Code::invalid, where + "expected a datatype of the protocol (FP32, INT64, BYTES, ...), got \"" +
+                                   printable(type_name) + "\"");
+  tensor.type = *type;
+  if (raw == nullptr) return read_contents(contents.value_or(std::string_view{}), tensor, where);
+  if (contents && !contents->empty())
+    return fail(Code::invalid, where + "\"contents\" must be empty when the request has raw_input_contents");
+  tensor.data.clear();
+  tensor.texts.clear();
+  return take_bytes(tensor, *raw, where);
+}
+
+Result<void> read_output(std::string_view message, const Model& model, std::vector<WantedOutput>& named) {
+  std::string_view name;
+  std::vector<Parameter> parameters;
+  Reader reader(message);
+  Field field;
+  while (reader.next(field)) {
+    if (field.number == 1) name = field.bytes;
+    if (field.number != 2) continue;
+    LATHE_TRY(const auto parameter, read_parameter(field.bytes));
+    parameters.push_back(parameter);
+  }
+  if (!reader.good()) return malformed("a requested output");
+  LATHE_TRY(auto* const added, add_output(named, printable(name), model));
+  for (const auto& parameter : parameters) {
+    const auto where = "output \"" + std::string(name) + "\": ";
+    LATHE_CHECK(refuse_shared_memory(parameter, where));
+    if (parameter.name != "classification") continue;
+    if ((parameter.value.number != 2 && parameter.value.number != 5) || parameter.value.integer() < 0)
+      return fail(Code::invalid, where + "the parameter classification must be a whole number");
+    added->classes = parameter.value.value;
+  }
+  return {};
+}
+
+void put_shape(std::string& out, std::uint32_t number, const Shape& shape) {
+  if (shape.empty()) return;
+  std::string sizes;
+  for (const auto size : shape) wire::put_varint(sizes, static_cast<std::uint64_t>(size));
+  wire::put_bytes(out, number, sizes);
+}
+
+void put_contents(std::string& out, const Tensor& tensor) {
+  std::string contents;
+  const auto field = contents_field(tensor.type);
+  if (tensor.type == DataType::bytes) {
+    for (const auto& text : tensor.texts) wire::put_bytes(contents, field, text);
+  } else if (tensor.type == DataType::fp32 || tensor.type == DataType::fp64 || tensor.type == DataType::boolean) {
+    wire::put_bytes(contents, field, {tensor.data.data(), tensor.data.size()});  // as the wire has them
+  } else {
+    std::string values;
+    with_element_type(tensor.type, [&](auto zero) {
+      using T = decltype(zero);
+      if constexpr (std::is_integral_v<T>) {
+        const auto* const elements = tensor.as<T>();
+        for (std::size_t i = 0; i < tensor.count(); ++i)
+          wire::put_varint(values, static_cast<std::uint64_t>(static_cast<std::int64_t>(elements[i])));
+      }
+    });
+    wire::put_bytes(contents, field, values);
+  }
+  wire::put_bytes(out, 5, contents);
+}
+
+void put_infos(std::string& out, std::uint32_t number, const std::vector<TensorInfo>& infos) {
+  for (const auto& info : infos) {
+    std::string tensor;
+    wire::put_text(tensor, 1, info.name);
+    wire::put_text(tensor, 2, name_of(info.type));
+    put_shape(tensor, 3, info.shape);
+    wire::put_bytes(out, number, tensor);
+  }
+}
+
+}  // namespace
+
+Result<ModelName> read_model_name(std::string_view message) {
+  ModelName out;
+  Reader reader(message);
+  Field field;
+  while (reader.next(field)) {
+    if (field.number == 1) out.name = field.bytes;
+    if (field.number == 2) out.version = field.bytes;
+  }
+  if (!reader.good()) return malformed("the request");
+  return out;
+}
+
+Result<void> read_infer_message(std::string_view message, const Model& model, InferRequest& out) {
+  out.id.reset();
+  out.parameters.clear();
+  std::vector<std::string_view> inputs;
+  std::vector<std::string_view> raw;
+  std::vector<WantedOutput> outputs;
+  Reader reader(message);
+  Field field;
+  while (reader.next(field)) {
+    if (field.number == 3) {
+      if (!is_utf8(field.bytes)) return fail(Code::invalid, "\"id\" is not UTF-8");
+      out.id = field.bytes;
+    } else if (field.number == 4) {
+      LATHE_TRY(const auto parameter, read_parameter(field.bytes));
+      if (!is_order(parameter.name)) wire::put_bytes(out.parameters, 4, field.bytes);
+    } else if (field.number == 5) {
+      inputs.push_back(field.bytes);
+    } else if (field.number == 6) {
+      LATHE_CHECK(read_output(field.bytes, model, outputs));
+    } else if (field.number == 7) {
+      raw.push_back(field.bytes);
+    }
+  }
+  if (!reader.good()) return malformed("the request");
+  if (!raw.empty() && raw.size() != inputs.size())
+    return fail(Code::invalid, "raw_input_contents: expected one for each of the " + std::to_string(inputs.size()) +
+                                   " inputs, got " + std::to_string(raw.size()));
+  if (inputs.size() > model.inputs().size())
+    return fail(Code::invalid, "expected " + std::to_string(model.inputs().size()) + " inputs (" +
+                                   names_of(model.inputs()) + "), got " + std::to_string(inputs.size()));
+  out.inputs.resize(inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    LATHE_CHECK(read_input(inputs[i], raw.empty() ? nullptr : &raw[i], out.inputs[i]));
+  choose_outputs(outputs, model, !raw.empty(), out);
+  return match_inputs(model, out.inputs);
+}
+
+void append_infer_message(std::string& out, std::string_view model_name, std::string_view model_version,
+                          const InferRequest& request, const std::vector<Tensor>& outputs) {
+  // All in one form: what has no contents of its own makes all of them raw.
+  const bool raw =
+      (!request.binary.empty() && request.binary.front()) ||
+      std::any_of(outputs.begin(), outputs.end(), [](const Tensor& each) { return contents_field(each.type) == 0; });
+  wire::put_text(out, 1, model_name);
+  wire::put_text(out, 2, model_version);
+  if (request.id) wire::put_text(out, 3, *request.id);
+  out += request.parameters;
+  std::string one;
+  for (const auto& tensor : outputs) {
+    one.clear();
+    wire::put_text(one, 1, tensor.name);
+    wire::put_text(one, 2, name_of(tensor.type));
+    put_shape(one, 3, tensor.shape);
+    if (!raw) put_contents(one, tensor);
+    wire::put_bytes(out, 5, one);
+  }
+  for (const auto& tensor : outputs) {
+    if (!raw) break;
+    wire::put_tag(out, 6, Type::bytes);
+    wire::put_varint(out, bytes_of(tensor));
+    append_bytes(out, tensor);
+  }
+}
+
+void wrap_in_stream(std::string& out) {
+  std::string head;
+  wire::put_tag(head, 2, Type::bytes);
+  wire::put_varint(head, out.size());
+  out.insert(0, head);
+}
+
+std::string stream_error(std::string_view message) {
+  std::string out;
+  wire::put_text(out, 1, is_utf8(message) ? message : std::string_view("the request is not valid"));
+  return out;
+}
+
+std::string metadata_message(std::string_view model_name, std::string_view version, const Model& model) {
+  std::string out;
+  wire::put_text(out, 1, model_name);
+  wire::put_bytes(out, 2, version);
+  wire::put_text(out, 3, model.platform());
+  put_infos(out, 4, model.inputs());
+  put_infos(out, 5, model.outputs());
+  return out;
+}
+
+}  // namespace lathe::infer

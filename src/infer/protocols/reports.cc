@@ -1,0 +1,323 @@
+#include "infer/protocols/reports.h"
+
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "base/text.h"
+#include "base/version.h"
+#include "infer/grpc/wire.h"
+#include "infer/protocols/tensor_json.h"
+#include "json/json.h"
+
+namespace lathe::infer {
+namespace {
+
+constexpr std::array<std::string_view, 5> kExtensions{"binary_tensor_data", "classification", "model_configuration",
+                                                      "model_repository", "statistics"};
+
+std::string full_name(const Deployment& deployment) {
+  return deployment.endpoint + "." + deployment.name;
+}
+
+/// A number and how long they took together, under the name that Triton gives it.
+struct Duration {
+  const char* name;
+  std::uint32_t field;
+  std::uint64_t count;
+  std::uint64_t ns;
+};
+
+std::array<Duration, 6> durations_of(const Totals& totals) {
+  const auto done = totals.succeeded;
+  return {{{"success", 1, done, totals.succeeded_ns},
+           {"fail", 2, totals.failed, totals.failed_ns},
+           {"queue", 3, done, totals.phase_ns[0]},
+           {"compute_input", 4, done, totals.phase_ns[1]},
+           {"compute_infer", 5, done, totals.phase_ns[2]},
+           {"compute_output", 6, done, totals.phase_ns[3]}}};
+}
+
+/// The name and number of Triton's enumeration.
+struct ConfigType {
+  std::string name;
+  std::uint64_t number;
+};
+
+ConfigType config_type(DataType type) {
+  switch (type) {
+    case DataType::boolean:
+      return {"TYPE_BOOL", 1};
+    case DataType::uint8:
+      return {"TYPE_UINT8", 2};
+    case DataType::uint16:
+      return {"TYPE_UINT16", 3};
+    case DataType::uint32:
+      return {"TYPE_UINT32", 4};
+    case DataType::uint64:
+      return {"TYPE_UINT64", 5};
+    case DataType::int8:
+      return {"TYPE_INT8", 6};
+    case DataType::int16:
+      return {"TYPE_INT16", 7};
+    case DataType::int32:
+      return {"TYPE_INT32", 8};
+    case DataType::int64:
+      return {"TYPE_INT64", 9};
+    case DataType::fp16:
+      return {"TYPE_FP16", 10};
+    case DataType::fp32:
+      return {"TYPE_FP32", 11};
+    case DataType::fp64:
+      return {"TYPE_FP64", 12};
+    case DataType::bytes:
+      return {"TYPE_STRING", 13};
+    default:
+      return {"TYPE_BF16", 14};
+  }
+}
+
+void append_config_tensors(std::string& out, const char* key, const std::vector<TensorInfo>& infos) {
+  out += fmt::format(",\"{}\":[", key);
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    out += i > 0 ? ",{\"name\":" : "{\"name\":";
+    append_text(out, infos[i].name);
+    out += ",\"data_type\":\"" + config_type(infos[i].type).name + "\",\"dims\":";
+    append_shape(out, infos[i].shape);
+    out += '}';
+  }
+  out += ']';
+}
+
+void put_config_tensors(std::string& out, std::uint32_t number, std::uint32_t dims_number,
+                        const std::vector<TensorInfo>& infos) {
+  for (const auto& info : infos) {
+    std::string tensor;
+    wire::put_text(tensor, 1, info.name);
+    wire::put_number(tensor, 2, config_type(info.type).number);
+    std::string dims;
+    for (const auto size : info.shape) wire::put_varint(dims, static_cast<std::uint64_t>(size));
+    wire::put_text(tensor, dims_number, dims);
+    wire::put_bytes(out, number, tensor);
+  }
+}
+
+struct IndexEntry {
+  std::string name;
+  std::string version;
+  std::string state;
+  std::string reason;
+};
+
+std::vector<IndexEntry> index_of(const std::vector<const Endpoint*>& endpoints, bool ready_only) {
+  std::vector<IndexEntry> out;
+  for (const auto* const endpoint : endpoints) {
+    if (!endpoint->split->empty())
+      out.push_back(
+          {endpoint->name, endpoint->deployments[endpoint->split->main()]->desired.model.version, "READY", ""});
+    else if (!ready_only)
+      out.push_back({endpoint->name, "", "UNAVAILABLE", "no deployment takes traffic"});
+    for (const auto& each : endpoint->deployments)
+      out.push_back({full_name(*each), each->desired.model.version, "READY", ""});
+    for (const auto& each : endpoint->others)
+      if (!ready_only)
+        out.push_back({endpoint->name + "." + each.name, each.version, each.error.empty() ? "LOADING" : "UNAVAILABLE",
+                       each.error});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string server_json() {
+  std::string out = std::string(R"({"name":"lathe-infer","version":")") + version() + R"(","extensions":[)";
+  for (const auto& each : kExtensions) {
+    if (out.back() != '[') out += ',';
+    append_text(out, each);
+  }
+  return out + "]}";
+}
+
+std::string server_message() {
+  std::string out;
+  wire::put_text(out, 1, "lathe-infer");
+  wire::put_text(out, 2, version());
+  for (const auto& each : kExtensions) wire::put_text(out, 3, each);
+  return out;
+}
+
+std::string statistics_json(const std::vector<const Deployment*>& deployments) {
+  std::string out = "{\"model_stats\":[";
+  for (const auto* const each : deployments) {
+    const auto totals = each->stats->totals();
+    if (out.back() != '[') out += ',';
+    out += "{\"name\":";
+    append_text(out, full_name(*each));
+    out += ",\"version\":";
+    append_text(out, each->desired.model.version);
+    fmt::format_to(std::back_inserter(out),
+                   ",\"last_inference\":{},\"inference_count\":{},\"execution_count\":{},\"inference_stats\":{{",
+                   totals.last_ms, totals.rows, totals.runs);
+    for (const auto& one : durations_of(totals))
+      fmt::format_to(std::back_inserter(out), "{}\"{}\":{{\"count\":{},\"ns\":{}}}", one.field > 1 ? "," : "", one.name,
+                     one.count, one.ns);
+    out += "},\"batch_stats\":[]}";
+  }
+  return out + "]}";
+}
+
+std::string statistics_message(const std::vector<const Deployment*>& deployments) {
+  std::string out;
+  for (const auto* const each : deployments) {
+    const auto totals = each->stats->totals();
+    std::string durations;
+    for (const auto& one : durations_of(totals)) {
+      std::string duration;
+      wire::put_number(duration, 1, one.count);
+      wire::put_number(duration, 2, one.ns);
+      wire::put_bytes(durations, one.field, duration);
+    }
+    std::string model;
+    wire::put_text(model, 1, full_name(*each));
+    wire::put_text(model, 2, each->desired.model.version);
+    wire::put_number(model, 3, totals.last_ms);
+    wire::put_number(model, 4, totals.rows);
+    wire::put_number(model, 5, totals.runs);
+    wire::put_bytes(model, 6, durations);
+    wire::put_bytes(out, 1, model);
+  }
+  return out;
+}
+
+std::string config_json(std::string_view model_name, const Deployment& deployment) {
+  std::string out = "{\"name\":";
+  append_text(out, model_name);
+  out += ",\"platform\":";
+  append_text(out, deployment.model->platform());
+  out += ",\"max_batch_size\":0";
+  append_config_tensors(out, "input", deployment.model->inputs());
+  append_config_tensors(out, "output", deployment.model->outputs());
+  out += ",\"instance_group\":[{\"name\":";
+  append_text(out, deployment.name);
+  fmt::format_to(std::back_inserter(out),
+                 ",\"kind\":\"KIND_CPU\",\"count\":{}}}],\"default_model_filename\":", deployment.desired.instances);
+  append_text(out, deployment.desired.model.file);
+  return out + "}";
+}
+
+std::string config_message(std::string_view model_name, const Deployment& deployment) {
+  std::string group;
+  wire::put_text(group, 1, deployment.name);
+  wire::put_number(group, 2, static_cast<std::uint64_t>(deployment.desired.instances));
+  wire::put_number(group, 4, 2);  // KIND_CPU
+  std::string config;
+  wire::put_text(config, 1, model_name);
+  wire::put_text(config, 2, deployment.model->platform());
+  put_config_tensors(config, 5, 4, deployment.model->inputs());
+  put_config_tensors(config, 6, 3, deployment.model->outputs());
+  wire::put_bytes(config, 7, group);
+  wire::put_text(config, 8, deployment.desired.model.file);
+  std::string out;
+  wire::put_bytes(out, 1, config);
+  return out;
+}
+
+std::string index_json(const std::vector<const Endpoint*>& endpoints, bool ready_only) {
+  std::string out = "[";
+  for (const auto& each : index_of(endpoints, ready_only)) {
+    out += out.size() > 1 ? ",{\"name\":" : "{\"name\":";
+    append_text(out, each.name);
+    out += ",\"version\":";
+    append_text(out, each.version);
+    out += ",\"state\":";
+    append_text(out, each.state);
+    out += ",\"reason\":";
+    append_text(out, each.reason);
+    out += '}';
+  }
+  return out + "]";
+}
+
+std::string index_message(const std::vector<const Endpoint*>& endpoints, bool ready_only) {
+  std::string out;
+  for (const auto& each : index_of(endpoints, ready_only)) {
+    std::string model;
+    wire::put_text(model, 1, each.name);
+    wire::put_text(model, 2, each.version);
+    wire::put_text(model, 3, each.state);
+    wire::put_text(model, 4, each.reason);
+    wire::put_bytes(out, 1, model);
+  }
+  return out;
+}
+
+Result<bool> wants_ready_json(std::string_view body) {
+  if (trim(body).empty()) return false;
+  LATHE_TRY(const auto object, json::parse_object(body));
+  LATHE_TRY(const auto ready, json::get_bool(object, "ready"));
+  return ready.value_or(false);
+}
+
+Result<bool> wants_ready_message(std::string_view message) {
+  bool ready = false;
+  wire::Reader reader(message);
+  wire::Field field;
+  while (reader.next(field))
+    if (field.number == 2) ready = field.flag();
+  if (!reader.good()) return fail(Code::invalid, "the request is not a message of the protocol");
+  return ready;
+}
+
+std::string metrics_text(const Catalog& catalog) {
+  struct Row {
+    std::string labels;
+    std::string triton_labels;
+    const Stats* stats;
+    Totals totals;
+  };
+  std::vector<Row> rows;
+  for (const auto& [name, endpoint] : catalog.endpoints)
+    for (const auto& each : endpoint.deployments)
+      rows.push_back({"endpoint=\"" + name + "\",deployment=\"" + each->name + "\"",
+                      "model=\"" + full_name(*each) + "\",version=\"" + each->desired.model.version + "\"",
+                      each->stats.get(), each->stats->totals()});
+  std::string out =
+      "# HELP lathe_infer_requests_total Predictions asked for, by HTTP status.\n"
+      "# TYPE lathe_infer_requests_total counter\n";
+  for (const auto& row : rows) row.stats->append_requests(out, row.labels);
+  out +=
+      "# HELP lathe_infer_request_duration_seconds Time to decode, run and encode, without waiting.\n"
+      "# TYPE lathe_infer_request_duration_seconds histogram\n";
+  for (const auto& row : rows) row.stats->append_durations(out, row.labels);
+  out +=
+      "# HELP lathe_infer_phase_duration_seconds Where the time of predictions goes.\n"
+      "# TYPE lathe_infer_phase_duration_seconds histogram\n";
+  for (const auto& row : rows) row.stats->append_phases(out, row.labels);
+
+  struct Family {
+    const char* name;
+    const char* help;
+    std::uint64_t (*value)(const Totals&);
+  };
+  static constexpr Family kTritons[] = {
+      {"nv_inference_request_success", "Requests that succeeded", [](const Totals& t) { return t.succeeded; }},
+      {"nv_inference_request_failure", "Requests that failed", [](const Totals& t) { return t.failed; }},
+      {"nv_inference_count", "Rows that were predicted", [](const Totals& t) { return t.rows; }},
+      {"nv_inference_exec_count", "Runs of the model", [](const Totals& t) { return t.runs; }},
+      {"nv_inference_request_duration_us", "Time of requests", [](const Totals& t) { return t.succeeded_ns / 1000; }},
+      {"nv_inference_queue_duration_us", "Time in the queue", [](const Totals& t) { return t.phase_ns[0] / 1000; }},
+      {"nv_inference_compute_input_duration_us", "Time to decode",
+       [](const Totals& t) { return t.phase_ns[1] / 1000; }},
+      {"nv_inference_compute_infer_duration_us", "Time to run", [](const Totals& t) { return t.phase_ns[2] / 1000; }},
+      {"nv_inference_compute_output_duration_us", "Time to encode",
+       [](const Totals& t) { return t.phase_ns[3] / 1000; }}};
+  for (const auto& family : kTritons) {
+    fmt::format_to(std::back_inserter(out), "# HELP {} {}\n# TYPE {} counter\n", family.name, family.help, family.name);
+    for (const auto& row : rows)
+      fmt::format_to(std::back_inserter(out), "{}{{{}}} {}\n", family.name, row.triton_labels,
+                     family.value(row.totals));
+  }
+  return out;
+}
+
+}  // namespace lathe::infer
