@@ -31,6 +31,7 @@
 #include "jobs/jobs.h"
 #include "mlflow/mlflow.h"
 #include "process/sandbox.h"
+#include "rebuild/rebuilds.h"
 #include "removal/remover.h"
 #include "serving/serving.h"
 #include "tracking/tracking.h"
@@ -121,6 +122,8 @@ class App {
       jobs::add_remote_routes(router_, *remote);
     }
 
+    rebuilds_ = std::make_unique<rebuild::Rebuilds>(*models_, *jobs_, job_resolvers(*assets_, *models_, *environments_),
+                                                    data_plane_options().program);
     remover_ = std::make_unique<removal::Remover>(*db_, *artifacts_, removal_options());
 
     add_own_routes();
@@ -133,6 +136,7 @@ class App {
     tracking::add_routes(router_, *db_);
     mlflow::add_routes(router_, *db_, *artifacts_);
     serving::add_routes(router_, *serving_);
+    rebuild::add_routes(router_, *models_, *rebuilds_);
     removal::add_routes(router_, *db_, *remover_);
 
     LATHE_TRY(server_, http::serve(std::move(options), router_));
@@ -262,6 +266,7 @@ class App {
   std::unique_ptr<environments::Environments> environments_;
   std::unique_ptr<jobs::Jobs> jobs_;
   std::unique_ptr<serving::Serving> serving_;
+  std::unique_ptr<rebuild::Rebuilds> rebuilds_;
   std::unique_ptr<removal::Remover> remover_;
   http::Router router_;
   std::unique_ptr<http::Server> server_;

@@ -260,6 +260,12 @@ Result<ModelContent> Models::content(const registry::Version& version) {
   return taken;
 }
 
+Result<ModelContent> Models::content_at(const std::string& artifact_uri) {
+  if (!artifact_uri.starts_with(kArtifacts))
+    return fail(Code::invalid, "a model lies at " + printable(artifact_uri) + ", outside this server");
+  return take_artifacts(artifact_uri.substr(kArtifacts.size()));
+}
+
 Result<fs::path> Models::folder(const registry::Version& version) {
   LATHE_TRY(const auto known, content(version));
   return assets_.blobs().view(known.tree);

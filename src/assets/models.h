@@ -60,6 +60,8 @@ class Models {
 
   /// The version's files; takes them in when nobody did yet. Errors: `not_found` — its files are gone.
   Result<ModelContent> content(const registry::Version& version);
+  /// What lies at mlflow-artifacts:/PATH, as a model. Errors: `not_found`; `invalid` — it lies elsewhere.
+  Result<ModelContent> content_at(const std::string& artifact_uri);
   /// A read-only folder with the version's files.
   Result<std::filesystem::path> folder(const registry::Version& version);
   /// For a job's input of a model type.

@@ -117,7 +117,7 @@ Result<int> run_show(Session& session) {
   return session.print(answer);
 }
 
-Result<int> run_show_version(Session& session) {
+Result<std::string> version_path(const Session& session) {
   std::string path(session.verb.path);
   auto name = session.arguments.get_or("--name", "");
   std::optional<std::string> version = session.arguments.get("--version");
@@ -137,6 +137,11 @@ Result<int> run_show_version(Session& session) {
     path += "/versions/" + url_encode(*version);
   else if (label)
     path += "/labels/" + url_encode(*label);
+  return path;
+}
+
+Result<int> run_show_version(Session& session) {
+  LATHE_TRY(const auto path, version_path(session));
   LATHE_TRY(const auto answer, session.call("GET", path));
   return session.print(answer);
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdio>
+
 #include "cli/verbs.h"
 #include "json/json.h"
 
@@ -21,6 +23,7 @@ Result<int> run_job_stream(Session& session);
 Result<int> run_job_download(Session& session);
 Result<int> run_job_why(Session& session);  ///< one sentence, or with -o or --query the whole answer
 Result<int> run_environment_log(Session& session);
+Result<int> run_model_rebuild(Session& session);
 Result<int> run_model_download(Session& session);
 Result<int> run_endpoint_invoke(Session& session);
 Result<int> run_regenerate_keys(Session& session);
@@ -41,6 +44,13 @@ Result<int> run_logout(Session& session);
 Result<int> run_context_list(Session& session);
 Result<int> run_context_use(Session& session);
 Result<int> run_context_delete(Session& session);
+
+/// Follows a job to its end: its output to `log`, its states to stderr. Answers the exit code.
+Result<int> follow_job(Session& session, const std::string& name, std::FILE* log);
+
+/// The path of the version that NAME -v VERSION, NAME:VERSION, NAME@LABEL or NAME -l LABEL names; of NAME alone, the
+/// newest.
+Result<std::string> version_path(const Session& session);
 
 /// What --max-results says. Errors: `invalid` — it is no whole number from 1.
 Result<std::size_t> max_results(const Session& session, std::size_t otherwise);

@@ -50,7 +50,8 @@ Followed job_named(const std::string& name, const std::string& rank = "0") {
 /// Follows its events: its output to stdout, its states to stderr.
 class Follower {
  public:
-  Follower(Session& session, Followed what) : session_(session), what_(std::move(what)) {}
+  Follower(Session& session, Followed what, std::FILE* log = stdout)
+      : session_(session), what_(std::move(what)), log_(log) {}
 
   Result<int> run() {
     const Interrupt interrupt;
@@ -94,7 +95,7 @@ class Follower {
     if (!data) return;
     if (event.type == "log") {
       const auto text = text_in(*data, "text");
-      closed_ = std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0;
+      closed_ = std::fwrite(text.data(), 1, text.size(), log_) != text.size() || std::fflush(log_) != 0;
       const auto next = json::get_int(*data, "next");
       const auto from = json::get_int(*data, "offset");
       if (next && *next)
@@ -133,6 +134,7 @@ class Follower {
 
   Session& session_;
   const Followed what_;
+  std::FILE* const log_;
   std::uint64_t offset_ = 0;
   std::string shown_;
   std::optional<json::Object> ended_;
@@ -156,7 +158,11 @@ Result<int> run_job_create(Session& session) {
   if (!job.is_object()) return fail(Code::internal, "the server did not answer with a job");
   const auto name = text_in(job.get_object(), "name");
   Session::say(fmt::format("lathe: job {}", name));
-  return Follower(session, job_named(name)).run();
+  return follow_job(session, name, stdout);
+}
+
+Result<int> follow_job(Session& session, const std::string& name, std::FILE* log) {
+  return Follower(session, job_named(name), log).run();
 }
 
 Result<int> run_job_stream(Session& session) {

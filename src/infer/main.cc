@@ -4,11 +4,14 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <iostream>
+#include <iterator>
 #include <string>
 #include <thread>
 
 #include "base/log.h"
 #include "base/version.h"
+#include "infer/answer.h"
 #include "infer/load_model.h"
 #include "infer/reconciler.h"
 #include "infer/service.h"
@@ -95,6 +98,12 @@ int main(int argc, char** argv) {
   if (argc == 4 && std::string_view(argv[1]) == lathe::infer::kTryFlag) {
     lathe::infer::try_model(argv[2], argv[3]);  // whether it can be read is found again, with the reason, by who asked
     return 0;
+  }
+  if (argc == 2 && std::string_view(argv[1]) == lathe::infer::kAnswerFlag) {
+    lathe::log::start(lathe::log::Level::warn, false);
+    const std::string question{std::istreambuf_iterator<char>(std::cin), {}};
+    const auto answer = lathe::infer::answer_question(question);
+    return std::fwrite(answer.data(), 1, answer.size(), stdout) == answer.size() && std::fflush(stdout) == 0 ? 0 : 1;
   }
   return lathe::infer::run(argc, argv);
 }

@@ -5,6 +5,7 @@
 
 #include "mlflow/places.h"
 #include "mlflow/table.h"
+#include "tracking/rebuild_tags.h"
 
 namespace lathe::mlflow {
 namespace {
@@ -56,6 +57,24 @@ Result<void> note_version(db::Connection& c, const std::string& model_id, const 
   return tracking::set_model_tags(c, model_id, {{std::string(kVersions), "[" + list + "]"}}, now);
 }
 
+/// A rebuild registers nothing. Where its model lies is noted beside its run, and the answer is the version that it
+/// repeats; of other models, the one that the run registered which it repeats.
+Result<json::Object> note_rebuilt(db::Connection& c, const Asked& asked, const std::string& rebuilt,
+                                  const registry::VersionSpec& spec) {
+  const auto colon = rebuilt.rfind(':');
+  const std::string name = rebuilt.substr(0, colon);
+  LATHE_TRY(const auto repeated, registry::find_version(c, name, std::atoll(rebuilt.c_str() + colon + 1)));
+  if (spec.name == name) {
+    LATHE_CHECK(tracking::set_tag(c, *asked.who().run, std::string(tracking::kRebuilt), spec.artifact_uri));
+    return json::Object{{"model_version", to_wire(repeated)}};
+  }
+  LATHE_TRY(const auto others, registry::versions(c, spec.name));
+  for (const auto& other : others)
+    if (other.run_id == repeated.run_id) return json::Object{{"model_version", to_wire(other)}};
+  return fail(Code::forbidden, fmt::format("this job rebuilds {} and registers nothing, and the run that it repeats has no "
+                                           "version of \"{}\"", rebuilt, spec.name));
+}
+
 Result<json::Object> create(db::Connection& c, const Asked& asked) {
   registry::VersionSpec spec;
   LATHE_TRY(spec.name, asked.fields.need("name"));
@@ -77,6 +96,8 @@ Result<json::Object> create(db::Connection& c, const Asked& asked) {
     spec.model_id = std::move(source.model_id);
   }
   spec.created_by = asked.who().user;
+  LATHE_TRY(const auto rebuilt, rebuilt_by(c, asked.who()));
+  if (rebuilt) return note_rebuilt(c, asked, *rebuilt, spec);
   LATHE_TRY(const auto version, registry::create_version(c, spec, asked.now));
   if (of_model) LATHE_CHECK(note_version(c, spec.model_id, version, asked.now));
   return json::Object{{"model_version", to_wire(version)}};
@@ -145,6 +166,12 @@ Result<json::Object> delete_tag(db::Connection& c, const Asked& asked) {
 }
 
 }  // namespace
+
+Result<std::optional<std::string>> rebuilt_by(db::Connection& c, const http::Principal& who) {
+  if (!who.run) return std::optional<std::string>();
+  LATHE_TRY(const auto run, tracking::find_run(c, *who.run));
+  return tracking::find_tag(c, run, tracking::kRebuilds);
+}
 
 void add_model_version_routes(Table& table) {
   table.write("version_create", Method::post, "/mlflow/model-versions/create", Right::track,

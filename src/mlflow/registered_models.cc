@@ -25,6 +25,10 @@ Result<json::Object> create(db::Connection& c, const Asked& asked) {
   LATHE_TRY(const auto name, asked.fields.need("name"));
   LATHE_TRY(const auto tags, tags_of_model(asked.fields));
   LATHE_TRY(const auto description, asked.fields.text("description"));
+  LATHE_TRY(const auto rebuilt, rebuilt_by(c, asked.who()));
+  LATHE_TRY(const bool exists, registry::model_exists(c, name));
+  if (rebuilt && !exists)
+    return fail(Code::forbidden, fmt::format("this job rebuilds {} and registers nothing, and there is no model \"{}\"", *rebuilt, name));
   LATHE_CHECK(registry::create_model(c, name, description, tags, asked.who().user, asked.now));
   return model_answer(c, name);
 }

@@ -132,6 +132,9 @@ void add_trace_routes(Table& table, storage::Storage& artifacts);
 void add_assessment_routes(Table& table);
 void add_otlp_route(http::Router& router, db::Database& db);
 
+/// The model that the caller's job makes again, NAME:VERSION (tracking/rebuild_tags.h); nullopt: none.
+Result<std::optional<std::string>> rebuilt_by(db::Connection& c, const http::Principal& who);
+
 /// "ACTIVE_ONLY", ...; absent: active only.
 Result<tracking::View> view_of(const Message& message, std::string_view name);
 /// `max_results`, at least 1. Errors: `invalid`.

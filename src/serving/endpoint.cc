@@ -48,18 +48,6 @@ std::string text_of(const T& value) {
   return json::print(json::to_json(value));
 }
 
-json::Value desired_deployment(const Deployment& deployment) {
-  const auto& spec = deployment.spec;
-  json::Object model{{"name", spec.model_name}, {"version", spec.model_version}, {"format", spec.format},
-                     {"folder", spec.folder},   {"file", spec.file},             {"files", json::to_json(spec.files)}};
-  if (!spec.feature_names.empty()) model["feature_names"] = json::to_json(spec.feature_names);
-  return json::Object{{"name", deployment.name},
-                      {"model", std::move(model)},
-                      {"instances", spec.instance_count},
-                      {"request_timeout_ms", spec.request_timeout_ms},
-                      {"max_queue", spec.max_queue}};
-}
-
 }  // namespace
 
 Result<std::vector<Endpoint>> endpoints(db::Connection& c) {
@@ -160,6 +148,17 @@ Result<std::int64_t> next_generation(db::Connection& c) {
   return generation.value_or(0);
 }
 
+json::Value desired_deployment(const std::string& name, const Spec& spec) {
+  json::Object model{{"name", spec.model_name}, {"version", spec.model_version}, {"format", spec.format},
+                     {"folder", spec.folder},   {"file", spec.file},             {"files", json::to_json(spec.files)}};
+  if (!spec.feature_names.empty()) model["feature_names"] = json::to_json(spec.feature_names);
+  return json::Object{{"name", name},
+                      {"model", std::move(model)},
+                      {"instances", spec.instance_count},
+                      {"request_timeout_ms", spec.request_timeout_ms},
+                      {"max_queue", spec.max_queue}};
+}
+
 Result<json::Value> desired_state(db::Connection& c) {
   LATHE_TRY(const auto generation, last_generation(c));
   LATHE_TRY(const auto all, endpoints(c));
@@ -168,7 +167,7 @@ Result<json::Value> desired_state(db::Connection& c) {
     LATHE_TRY(const auto served, deployments(c, endpoint.name));
     json::Array list;
     for (const auto& deployment : served)
-      if (deployment.served) list.push_back(desired_deployment(deployment));
+      if (deployment.served) list.push_back(desired_deployment(deployment.name, deployment.spec));
     out.push_back(json::Object{{"name", endpoint.name},
                                {"keys", json::Array{sha256_hex(endpoint.primary_key), sha256_hex(endpoint.secondary_key)}},
                                {"traffic", json::to_json(endpoint.traffic)},

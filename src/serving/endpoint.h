@@ -85,6 +85,8 @@ Result<void> delete_deployment(db::Connection& c, const std::string& endpoint, c
 Result<std::int64_t> next_generation(db::Connection& c);
 /// The newest one.
 Result<std::int64_t> last_generation(db::Connection& c);
+/// One deployment as the data plane's document has it.
+json::Value desired_deployment(const std::string& name, const Spec& spec);
 /// The document for the data plane: a pure function of the rows.
 Result<json::Value> desired_state(db::Connection& c);
 

@@ -1,11 +1,9 @@
 #include "base/text.h"
 #include "http/client.h"
+#include "serving/ask.h"
 #include "serving/serving.h"
 
 namespace lathe::serving {
-namespace {
-
-/// Open Inference Protocol's requests name a datatype for each input; MLflow's do not.
 bool is_open_inference(const std::string& body) {
   const auto document = json::parse(body);
   if (!document || !document->is_object()) return false;
@@ -14,8 +12,6 @@ bool is_open_inference(const std::string& body) {
   const auto& first = inputs->get_array().front();
   return first.is_object() && first.get_object().contains("datatype");
 }
-
-}  // namespace
 
 Result<http::Response> Serving::invoke(const std::string& endpoint, const std::string& deployment, const std::string& body,
                                        const std::string& content_type) {

@@ -121,6 +121,9 @@ class Serving {
   DataPlane plane_;
 };
 
+/// Says in `spec` how the data plane reads the model's files. Errors: `invalid` — it cannot be served.
+Result<void> fill_model(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec);
+
 /// /api/v1/online-endpoints
 void add_routes(http::Router& router, Serving& serving);
 

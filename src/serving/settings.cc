@@ -88,16 +88,20 @@ Result<void> Serving::resolve_model(const std::string& reference, Spec& spec) {
   if (!version) return fail_in("model", version.error());
   const auto content = models_.content(*version);
   if (!content) return fail_in("model", content.error());
-  LATHE_TRY(const auto tree, models_.assets().blobs().tree(content->tree));
-  const auto format = find_format(content->flavors, tree);
-  if (!format) return fail_in("model", format.error());
-  LATHE_TRY(const auto folder, models_.assets().blobs().view(content->tree));
-
+  if (const auto filled = fill_model(models_.assets().blobs(), *content, spec); !filled)
+    return fail_in("model", filled.error());
   spec.model_name = version->name;
   spec.model_version = std::to_string(version->version);
   spec.model = "azureml:" + spec.model_name + ":" + spec.model_version;
-  spec.format = format->format;
-  spec.file = format->file;
+  return {};
+}
+
+Result<void> fill_model(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec) {
+  LATHE_TRY(const auto tree, blobs.tree(content.tree));
+  LATHE_TRY(const auto format, find_format(content.flavors, tree));
+  LATHE_TRY(const auto folder, blobs.view(content.tree));
+  spec.format = format.format;
+  spec.file = format.file;
   spec.folder = folder.string();
   spec.files.clear();
   for (const auto& file : tree.files) spec.files.push_back({file.path, file.sha256, file.size});

@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <mutex>
-#include <random>
 
 #include "base/log.h"
 #include "infer/runtimes/library.h"
 #include "infer/runtimes/runtime.h"
 #include "infer/runtimes/xgboost_trees.h"
+#include "infer/sample_rows.h"
 
 namespace lathe::infer {
 namespace {
@@ -144,19 +143,6 @@ class Booster {
   mutable std::mutex mutex_;
 };
 
-/// Rows that reach both sides of many splits, some values missing. Fixed seed: a model is judged the same every time.
-std::vector<float> sample_rows(std::size_t count, std::size_t features) {
-  std::mt19937 random(20240501);
-  std::vector<float> rows(count * features);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto row = i / features;
-    const float scale = std::pow(10.0F, static_cast<float>(row % 8) - 3.0F);
-    rows[i] = scale * std::normal_distribution<float>(row % 3 == 0 ? 0.0F : 1.0F)(random);
-    if (row % 4 == 3 && random() % 5 == 0) rows[i] = std::numeric_limits<float>::quiet_NaN();
-  }
-  return rows;
-}
-
 class XgboostModel : public Model {
  public:
   Result<void> load(const ModelSource& source) {
@@ -171,7 +157,7 @@ class XgboostModel : public Model {
                   fmt::format("{} feature names were given for a model of {} features", columns_.size(), features_));
 
     constexpr std::size_t kRows = 256;
-    const auto rows = sample_rows(kRows, features_);
+    const auto rows = sample_rows(kRows, features_, true);
     LATHE_TRY(const auto expected, booster_->first_predict(rows.data(), kRows, features_));
     const auto& shape = expected.first;
     width_ = shape.size() > 1 ? static_cast<std::size_t>(shape[1]) : 1;
