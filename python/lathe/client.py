@@ -97,6 +97,8 @@ class Client:
         """The answer's JSON object; with `save_as`, a file's name, an answer of success is written there instead.
 
         Raises `Refused`, or `Unavailable` after `patience` seconds of trying; says on stderr that it goes on trying."""
+        if os.environ.get("LATHE_NO_NETWORK"):
+            raise Unavailable("this job has no network (--isolation-network none), so nothing can be logged")
         began = time.monotonic()
         give_up = began + patience
         pause = 0.05

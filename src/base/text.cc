@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace lathe {
 namespace {
 
@@ -104,14 +106,15 @@ std::vector<std::string> nearest(std::string_view wanted, const std::vector<std:
 std::string unknown_name(std::string_view kind, std::string_view wanted, const std::vector<std::string>& candidates) {
   std::string out = "no " + std::string(kind) + " named \"" + std::string(wanted) + "\"; ";
   const auto near = nearest(wanted, candidates);
-  if (near.empty()) return out + "there is none yet";
+  if (near.empty()) return out + "there is none";
   out += near.size() == 1 ? "the nearest is " : "the nearest are ";
   for (std::size_t i = 0; i < near.size(); ++i) out += (i > 0 ? ", \"" : "\"") + near[i] + "\"";
   return out;
 }
 
 std::string printable(std::string_view text) {
-  std::string out(text);
+  std::string bytes(text);
+  std::string out = take_utf8(bytes, true);
   for (char& c : out)
     if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') c = '?';
   return out;

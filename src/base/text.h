@@ -23,10 +23,11 @@ std::string url_encode(std::string_view text);
 /// The up to `most` of `candidates` that look most like `wanted`, nearest first: for "did you mean ...".
 std::vector<std::string> nearest(std::string_view wanted, const std::vector<std::string>& candidates, std::size_t most = 3);
 
-/// `no compute named "gpu-clutser"; the nearest are "gpu-cluster", "gpu"` — or, without candidates, `...; there is none yet`.
+/// `no compute named "gpu-clutser"; the nearest are "gpu-cluster", "gpu"` — or, without candidates, `...; there is none`.
 std::string unknown_name(std::string_view kind, std::string_view wanted, const std::vector<std::string>& candidates);
 
-/// One line in `text` per '\n', whatever it holds: control characters other than tab become '?'.
+/// Text for people and for JSON, whatever `text` holds: control characters other than newline and tab become '?', and what is
+/// not UTF-8 becomes U+FFFD.
 std::string printable(std::string_view text);
 
 }  // namespace lathe

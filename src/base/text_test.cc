@@ -1,4 +1,5 @@
 #include "base/text.h"
+#include "base/utf8.h"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +17,7 @@ TEST(Text, SplitKeepsEmptyParts) {
 TEST(Text, AnUnknownNameIsAnsweredWithTheNearest) {
   EXPECT_EQ(unknown_name("compute", "gpu-clutser", {"laptop", "gpu-cluster"}),
             "no compute named \"gpu-clutser\"; the nearest are \"gpu-cluster\", \"laptop\"");
-  EXPECT_EQ(unknown_name("model", "m", {}), "no model named \"m\"; there is none yet");
+  EXPECT_EQ(unknown_name("model", "m", {}), "no model named \"m\"; there is none");
 }
 
 TEST(Text, PercentEncodingGoesBothWays) {
@@ -34,6 +35,21 @@ TEST(Digest, Base64GoesBothWaysAndRefusesRubbish) {
   EXPECT_EQ(base64_decode("dXNlcjpwdw==").value(), "user:pw");
   EXPECT_FALSE(base64_decode("dXN"));
   EXPECT_FALSE(base64_decode("%%%%"));
+}
+
+TEST(TakeUtf8, ReplacesWhatIsNotUtf8AndKeepsABeginning) {
+  std::string bytes = "ok\xFF\xE2\x82";
+  EXPECT_EQ(take_utf8(bytes, false), "ok\xEF\xBF\xBD");
+  EXPECT_EQ(bytes, "\xE2\x82");
+  EXPECT_EQ(take_utf8(bytes, true), "\xEF\xBF\xBD\xEF\xBF\xBD");
+  EXPECT_EQ(bytes, "");
+  for (std::string wrong : {"\xC0\xAF", "\xED\xA0\x80", "\xF5\x80\x80\x80"})
+    EXPECT_EQ(take_utf8(wrong, true).find("\xEF\xBF\xBD"), 0U);
+}
+
+TEST(Printable, IsUtf8WithoutControlCharacters) {
+  EXPECT_EQ(printable("a\x01\xFFz\xC3"), "a?\xEF\xBF\xBDz\xEF\xBF\xBD");
+  EXPECT_EQ(printable("\xC3\xA9\n\tx"), "\xC3\xA9\n\tx");
 }
 
 }  // namespace

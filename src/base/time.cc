@@ -63,4 +63,11 @@ Result<std::chrono::seconds> parse_duration(std::string_view text) {
   return std::chrono::seconds{total};
 }
 
+std::string print_duration(std::chrono::seconds duration) {
+  const auto count = duration.count();
+  if (count > 0 && count % 3600 == 0) return "PT" + std::to_string(count / 3600) + "H";
+  if (count > 0 && count % 60 == 0) return "PT" + std::to_string(count / 60) + "M";
+  return "PT" + std::to_string(count) + "S";
+}
+
 }  // namespace lathe

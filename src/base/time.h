@@ -24,5 +24,7 @@ std::string to_iso8601(Time time);
 
 /// Whole seconds from "90", "90s", "5m", "2h", "1d" or an ISO 8601 duration "PT1H30M". Errors: `invalid`.
 Result<std::chrono::seconds> parse_duration(std::string_view text);
+/// The shortest of "PT2H", "PT90M", "PT45S".
+std::string print_duration(std::chrono::seconds duration);
 
 }  // namespace lathe

@@ -34,4 +34,11 @@ TEST(Time, IsReadWithAnyFractionAndOffset) {
 }
 
 }  // namespace
+TEST(Durations, ArePrintedAsShortAsTheyCanBeAndReadAgain) {
+  EXPECT_EQ(print_duration(std::chrono::seconds{7200}), "PT2H");
+  EXPECT_EQ(print_duration(std::chrono::seconds{5400}), "PT90M");
+  EXPECT_EQ(print_duration(std::chrono::seconds{45}), "PT45S");
+  EXPECT_EQ(parse_duration(print_duration(std::chrono::seconds{5400})).value(), std::chrono::seconds{5400});
+}
+
 }  // namespace lathe

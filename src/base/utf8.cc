@@ -3,37 +3,53 @@
 namespace lathe {
 namespace {
 
-/// How many bytes follow the lead byte; -1: it leads nothing.
-int bytes_after(unsigned char lead) {
-  if (lead < 0x80) return 0;
-  if (lead >= 0xc2 && lead < 0xe0) return 1;
-  if (lead >= 0xe0 && lead < 0xf0) return 2;
-  if (lead >= 0xf0 && lead < 0xf5) return 3;
-  return -1;
-}
-
-/// Overlong forms, halves of surrogate pairs, and what lies beyond the last character show in the second byte.
-bool fits(unsigned char lead, unsigned char second) {
-  if (lead == 0xe0) return second >= 0xa0;
-  if (lead == 0xed) return second < 0xa0;
-  if (lead == 0xf0) return second >= 0x90;
-  if (lead == 0xf4) return second < 0x90;
-  return true;
+/// The length of the character that begins at `at`; 0: it is not UTF-8; -1: it is cut off by the end.
+int character(std::string_view bytes, std::size_t at) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  const unsigned char first = byte(at);
+  if (first < 0x80) return 1;
+  const int length = first >= 0xC2 && first <= 0xDF ? 2 : (first & 0xF0) == 0xE0 ? 3 : first >= 0xF0 && first <= 0xF4 ? 4 : 0;
+  for (int i = 1; i < length; ++i) {
+    const auto next = at + static_cast<std::size_t>(i);
+    if (next >= bytes.size()) return -1;
+    unsigned char least = 0x80;
+    unsigned char most = 0xBF;
+    if (i == 1 && first == 0xE0) least = 0xA0;
+    if (i == 1 && first == 0xED) most = 0x9F;
+    if (i == 1 && first == 0xF0) least = 0x90;
+    if (i == 1 && first == 0xF4) most = 0x8F;
+    if (byte(next) < least || byte(next) > most) return 0;
+  }
+  return length;
 }
 
 }  // namespace
 
 bool is_utf8(std::string_view text) {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  for (std::size_t i = 0; i < text.size();) {
-    const int more = bytes_after(at(i));
-    if (more < 0 || i + static_cast<std::size_t>(more) >= text.size()) return false;
-    if (more > 0 && !fits(at(i), at(i + 1))) return false;
-    for (std::size_t k = 1; k <= static_cast<std::size_t>(more); ++k)
-      if ((at(i + k) & 0xc0) != 0x80) return false;
-    i += static_cast<std::size_t>(more) + 1;
+  for (std::size_t at = 0; at < text.size();) {
+    const int length = character(text, at);
+    if (length <= 0) return false;
+    at += static_cast<std::size_t>(length);
   }
   return true;
+}
+
+std::string take_utf8(std::string& bytes, bool all) {
+  std::string out;
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const int length = character(bytes, at);
+    if (length < 0 && !all) break;
+    if (length > 0) {
+      out.append(bytes, at, static_cast<std::size_t>(length));
+      at += static_cast<std::size_t>(length);
+    } else {
+      out += "\xEF\xBF\xBD";
+      ++at;
+    }
+  }
+  bytes.erase(0, at);
+  return out;
 }
 
 }  // namespace lathe

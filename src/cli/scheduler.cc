@@ -15,6 +15,7 @@ struct PlayedAnswer {
   std::string what;  ///< "recorded", "replayed", "simulated"
   std::string policy;
   std::int64_t jobs = 0;
+  std::int64_t left_waiting = 0;
   double mean_wait_s = 0;
   double median_wait_s = 0;
   double p95_wait_s = 0;
@@ -49,7 +50,8 @@ struct Fields<cli::PlayedAnswer> {
   static constexpr auto list =
       std::tuple{field("what", &T::what),
                  field("policy", &T::policy),
-                 field("jobs", &T::jobs),
+                 field("jobs", &T::jobs, "that started"),
+                 field("left_waiting", &T::left_waiting, "that never did"),
                  field("mean_wait_s", &T::mean_wait_s),
                  field("median_wait_s", &T::median_wait_s),
                  field("p95_wait_s", &T::p95_wait_s),
@@ -94,9 +96,17 @@ Result<std::int64_t> count(const Session& session, std::string_view flag, std::i
 }
 
 PlayedAnswer shown(std::string what, std::string policy, const compute::Figures& figures) {
-  return {std::move(what),       std::move(policy),     static_cast<std::int64_t>(figures.jobs), figures.mean_wait_s,
-          figures.median_wait_s, figures.p95_wait_s,    figures.longest_wait_s,                  figures.utilisation,
-          figures.span_s,        static_cast<std::int64_t>(figures.preemptions)};
+  return {.what = std::move(what),
+          .policy = std::move(policy),
+          .jobs = static_cast<std::int64_t>(figures.jobs),
+          .left_waiting = static_cast<std::int64_t>(figures.left_waiting),
+          .mean_wait_s = figures.mean_wait_s,
+          .median_wait_s = figures.median_wait_s,
+          .p95_wait_s = figures.p95_wait_s,
+          .longest_wait_s = figures.longest_wait_s,
+          .utilisation = figures.utilisation,
+          .span_s = figures.span_s,
+          .preemptions = static_cast<std::int64_t>(figures.preemptions)};
 }
 
 std::string name_of(const compute::Policy& policy) {

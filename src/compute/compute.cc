@@ -31,7 +31,7 @@ Result<void> Compute::record_in(const std::filesystem::path& folder) {
   LATHE_TRY(auto recorder, Recorder::open(folder));
   const std::lock_guard lock(mutex_);
   recorder_ = std::move(recorder);
-  recorder_->begin(scheduler_.snapshot(now()));
+  recorder_->go_on(scheduler_.snapshot(now()));
   return {};
 }
 
@@ -91,6 +91,7 @@ void Compute::start(Calls calls) {
     std::unique_lock lock(mutex_);
     calls_.end = std::move(calls.end);
     calls_.owner = std::move(calls.owner);
+    calls_.jobs_for = std::move(calls.jobs_for);
     lock.unlock();
     look_at_gpus();
     lock.lock();
@@ -164,11 +165,14 @@ void Compute::hand_out(std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
-void Compute::queue(const std::string& job, const std::string& target, const Need& need, Time not_before) {
+bool Compute::queue(const std::string& job, const std::string& target, const Need& need, Time not_before) {
   auto wanted = need;
   std::unique_lock lock(mutex_);
-  if (const auto known = targets_.find(target); known != targets_.end() && known->second.target.low_priority) wanted.tier = Tier::spot;
+  const auto known = targets_.find(target);
+  if (known == targets_.end()) return false;
+  if (known->second.target.low_priority) wanted.tier = Tier::spot;
   apply(lock, JobQueued{job, target, wanted, not_before});
+  return true;
 }
 
 void Compute::gone(const std::string& job, Outcome outcome) {
@@ -298,7 +302,7 @@ TargetAnswer Compute::answer(const Known& known) const {
   if (!target.is_instance()) {
     out.tier = target.low_priority ? "low_priority" : "dedicated";
     out.idle_time_before_scale_down = target.idle_s;
-  if (target.max_instances_per_user > 0) out.max_instances_per_user = target.max_instances_per_user;
+    if (target.max_instances_per_user > 0) out.max_instances_per_user = target.max_instances_per_user;
   } else {
     const auto& instance = target.instance;
     out.state = state_of(known);
@@ -306,7 +310,7 @@ TargetAnswer Compute::answer(const Known& known) const {
       out.waiting_for = fmt::format("{} to be free on this machine ({} are): `lathe compute list-usage` shows who has it", known.rules.node.words(),
                                     scheduler_.free().words());
     if (instance.idle_shutdown_s > 0) {
-      out.idle_time_before_shutdown = fmt::format("PT{}S", instance.idle_shutdown_s);
+      out.idle_time_before_shutdown = print_duration(std::chrono::seconds{instance.idle_shutdown_s});
       out.idle_time_before_shutdown_minutes = instance.idle_shutdown_s / 60;
     }
     if (!instance.schedules.empty()) out.schedules = json::Object{{"compute_start_stop", instance.schedules}};
@@ -363,6 +367,10 @@ Result<TargetAnswer> Compute::create(const json::Object& document, bool strict, 
   rules.name = target.name;
   if (!target.partition) {
     LATHE_TRY(rules, rules_of(target, sizes_, {}));
+    auto room = rules.min_nodes;
+    while (room > 0 && !Ledger(sizes_.machine()).fits(rules.node, room)) --room;
+    if (room < rules.min_nodes)
+      report.push_back({"min_instances", "substituted", fmt::format("this machine has room for {} of them: the rest stay preparing", room)});
   }
   LATHE_CHECK(db_.write([&](db::Connection& c) { return exists ? update_target(c, target) : insert_target(c, target); }));
   std::unique_lock lock(mutex_);
@@ -412,6 +420,12 @@ std::vector<TargetAnswer> Compute::list() const {
 
 Result<void> Compute::remove(const std::string& name) {
   const std::lock_guard changing(changing_);
+  std::function<std::size_t(const std::string&)> jobs_for;
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_for = calls_.jobs_for;
+  }
+  const auto waiting = jobs_for ? jobs_for(name) : 0;
   {
     const std::lock_guard lock(mutex_);
     LATHE_TRY(const auto* known, find(name));
@@ -419,7 +433,7 @@ Result<void> Compute::remove(const std::string& name) {
     if (known->target.partition && engine_ == nullptr)
       return fail(Code::conflict, fmt::format("whether {} has jobs is not known, since this server is not connected to Slurm: start it with --slurm", name));
     const auto theirs = known->target.partition ? engine_->jobs(name) : 0;
-    if (const auto jobs = scheduler_.waiting(name) + scheduler_.running(name) + theirs; jobs > 0)
+    if (const auto jobs = std::max(scheduler_.waiting(name), waiting) + scheduler_.running(name) + theirs; jobs > 0)
       return fail(Code::conflict, fmt::format("{} has {} job{} running or waiting: cancel them first (`lathe job list`)", name, jobs, jobs == 1 ? "" : "s"));
   }
   LATHE_CHECK(db_.write([&](db::Connection& c) { return delete_target(c, name); }));

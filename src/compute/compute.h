@@ -106,6 +106,8 @@ class Compute {
     std::function<void(const std::string& job, const std::string& winner)> give_way;
     /// Ends a running job, which has failed then for the reason that `why` says; without one it was canceled.
     std::function<void(const std::string& job, const std::string& why)> end;
+    /// How many jobs wait for a target, whether they are in its line yet or not.
+    std::function<std::size_t(const std::string& target)> jobs_for;
     /// The job to which a process of this machine belongs, or none.
     std::function<std::optional<std::string>(int pid)> owner;
   };
@@ -119,7 +121,8 @@ class Compute {
   /// No job is placed any more when this has returned, but for one that another thread is placing now.
   void stop();
 
-  void queue(const std::string& job, const std::string& target, const Need& need, Time not_before = {});
+  /// False: there is no such target any more.
+  [[nodiscard]] bool queue(const std::string& job, const std::string& target, const Need& need, Time not_before = {});
   /// Before the start.
   void found(const std::string& job, const std::string& target, const Need& need, const std::vector<NodeGiven>& nodes,
              Time since);

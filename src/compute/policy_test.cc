@@ -308,7 +308,7 @@ TEST(Why, TellsPlaceEstimateAndRemedy) {
   EXPECT_EQ(why->place, 2);
   EXPECT_EQ(why->start, at(150));  // 100, and the 50 of the one before it
   EXPECT_NE(why->basis.find("time limits"), std::string::npos);
-  EXPECT_NE(why->remedy.find("runs (alice, for 40 s)"), std::string::npos) << why->remedy;
+  EXPECT_NE(why->remedy.find("runs (alice, running for 40 s)"), std::string::npos) << why->remedy;
   EXPECT_EQ(s.why("runs", at(40)), std::nullopt);
 }
 

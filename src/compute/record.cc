@@ -2,6 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -104,9 +108,31 @@ Value wire(const Rules& r) {
                                  r.min_nodes, r.max_nodes, r.slots, r.idle.count(), r.max_nodes_per_user});
 }
 
+constexpr std::int64_t kMostNodes = 100'000'000;
+constexpr std::int64_t kMostSeconds = 10'000'000'000;
+
+/// A recording may have been damaged, or made up: numbers far from what is written lead nowhere. Errors: `invalid`.
+Result<void> within(std::string_view name, std::int64_t value, std::int64_t least, std::int64_t most) {
+  if (value >= least && value <= most) return {};
+  return fail(Code::invalid, fmt::format("{}: {} is no number that the scheduler writes there", name, value));
+}
+
+Result<Time> time_of(std::string_view name, const std::optional<std::int64_t>& value) {
+  constexpr std::int64_t kYear2200 = 7'258'118'400'000'000;
+  LATHE_CHECK(within(name, value.value_or(0), 0, kYear2200));
+  return from_micros(value.value_or(0));
+}
+
 Result<Rules> rules_from(const std::optional<Value>& value) {
   if (!value) return fail(Code::invalid, "rules are missing");
   LATHE_TRY(const auto w, json::from_json<WireRules>(*value, "rules"));
+  LATHE_CHECK(within("cores", w.cores, 0, kMostNodes));
+  LATHE_CHECK(within("memory_bytes", w.memory_bytes, 0, std::int64_t{1} << 60));
+  LATHE_CHECK(within("gpus", w.gpus, 0, 1 << 20));
+  LATHE_CHECK(within("gpu_share", w.gpu_share, 0, 1000));
+  for (const auto count : {w.min, w.max, w.slots}) LATHE_CHECK(within("nodes", count, 0, kMostNodes));
+  LATHE_CHECK(within("idle_s", w.idle_s, 0, kMostSeconds));
+  LATHE_CHECK(within("per_user", w.per_user, -1, kMostNodes));
   Rules out;
   out.name = w.name;
   out.local = w.local;
@@ -128,6 +154,8 @@ Result<Need> need_from(const std::optional<Value>& value) {
   if (!value) return fail(Code::invalid, "need is missing");
   LATHE_TRY(const auto w, json::from_json<WireNeed>(*value, "need"));
   if (w.tier < 0 || w.tier > 3 || w.priority < 0 || w.priority > 2) return fail(Code::invalid, "need has no such tier or priority");
+  LATHE_CHECK(within("nodes", w.nodes, 0, kMostNodes));
+  LATHE_CHECK(within("limit_s", w.limit_s, 0, kMostSeconds));
   return Need{w.nodes, w.user, static_cast<Tier>(w.tier), static_cast<Priority>(w.priority), std::chrono::seconds{w.limit_s}, w.number};
 }
 
@@ -230,10 +258,13 @@ Result<Event> event_from(const WireLine& line) {
     return Event{std::move(resumed)};
   }
   LATHE_TRY(auto need, need_from(line.need));
-  const auto from = from_micros(line.from_us.value_or(0));
+  if (what == "queued" && line.from_us == micros(Time::max()))
+    return Event{JobQueued{name, target, std::move(need), Time::max()}};
+  LATHE_TRY(const auto from, time_of("from_us", line.from_us));
+  LATHE_TRY(const auto to, time_of("to_us", line.to_us));
   if (what == "queued") return Event{JobQueued{name, target, std::move(need), from}};
   if (what == "found") return Event{JobFound{name, target, std::move(need), nodes_from(line.nodes), from}};
-  if (what == "ran") return Event{JobRan{target, std::move(need), from, from_micros(line.to_us.value_or(0))}};
+  if (what == "ran") return Event{JobRan{target, std::move(need), from, to}};
   return fail(Code::invalid, fmt::format("there is no event \"{}\"", printable(what)));
 }
 
@@ -250,14 +281,29 @@ Result<Decision> decision_from(const Value& value) {
   return fail(Code::invalid, fmt::format("there is no decision \"{}\"", printable(what)));
 }
 
+/// Behind the last whole line of a file: a crash may have cut off what follows.
+off_t end_of_last_line(int fd) {
+  std::array<char, 4096> part;
+  for (auto end = ::lseek(fd, 0, SEEK_END); end > 0;) {
+    const auto begin = std::max<off_t>(end - static_cast<off_t>(part.size()), 0);
+    const auto got = ::pread(fd, part.data(), static_cast<std::size_t>(end - begin), begin);
+    if (got <= 0) return 0;
+    const auto newline = std::string_view(part.data(), static_cast<std::size_t>(got)).rfind('\n');
+    if (newline != std::string_view::npos) return begin + static_cast<off_t>(newline) + 1;
+    end = begin;
+  }
+  return 0;
+}
+
 Result<Snapshot> snapshot_from(const WireLine& line) {
   Snapshot out;
-  out.at = from_micros(line.at_us.value_or(0));
+  LATHE_TRY(out.at, time_of("at_us", line.at_us));
+  LATHE_CHECK(within("period", line.from_us.value_or(-1), -1, kMostSeconds));
   out.period = line.from_us.value_or(-1);
   LATHE_TRY(const auto machine, rules_from(line.rules));
   out.machine = machine.node;
   LATHE_TRY(const auto policy, json::from_json<WirePolicy>(line.need.value_or(Value()), "policy"));
-  if (policy.half_life_s <= 0) return fail(Code::invalid, "policy: has no half-life");
+  LATHE_CHECK(within("half_life_s", policy.half_life_s, 1, kMostSeconds));
   out.policy = {policy.tiers, policy.fair, policy.backfill, policy.preempt, std::chrono::seconds{policy.half_life_s}};
   out.used = line.counts.value_or(out.used);
   for (const auto& part : line.parts.value_or(std::vector<Value>{})) {
@@ -265,7 +311,8 @@ Result<Snapshot> snapshot_from(const WireLine& line) {
     const auto what = inner.what.value_or("");
     if (what == "idle_node" && !out.targets.empty()) {
       const auto nodes = nodes_from(inner.nodes);
-      if (!nodes.empty()) out.targets.back().idle.push_back({nodes[0].name, nodes[0].gpus, from_micros(inner.from_us.value_or(0))});
+      LATHE_TRY(const auto since, time_of("from_us", inner.from_us));
+      if (!nodes.empty()) out.targets.back().idle.push_back({nodes[0].name, nodes[0].gpus, since});
       continue;
     }
     LATHE_TRY(const auto event, event_from(inner));
@@ -278,8 +325,10 @@ Result<Snapshot> snapshot_from(const WireLine& line) {
     if (const auto* put = std::get_if<QuotasPut>(&event)) out.quotas = put->nodes;
     if (const auto* busy = std::get_if<GpusBusy>(&event)) out.busy_gpus = busy->gpus;
     if (const auto* queued = std::get_if<JobQueued>(&event)) out.waiting.push_back({queued->job, queued->target, queued->need, queued->not_before});
-    if (const auto* found = std::get_if<JobFound>(&event))
-      out.running.push_back({found->job, found->target, found->need, found->nodes, found->since, from_micros(inner.to_us.value_or(0))});
+    if (const auto* found = std::get_if<JobFound>(&event)) {
+      LATHE_TRY(const auto leave_by, time_of("to_us", inner.to_us));
+      out.running.push_back({found->job, found->target, found->need, found->nodes, found->since, leave_by});
+    }
   }
   return out;
 }
@@ -338,6 +387,7 @@ Result<Recording> read_recording(const std::filesystem::path& file) {
   LATHE_TRY(const auto text, read_file(file));
   Recording out;
   std::size_t number = 0;
+  bool begun = false;
   for (const auto piece : split(text, '\n')) {
     ++number;
     if (piece.empty()) continue;
@@ -348,23 +398,27 @@ Result<Recording> read_recording(const std::filesystem::path& file) {
     if (!value) return wrong(value.error());
     const auto line = json::from_json<WireLine>(*value);
     if (!line) return wrong(line.error());
-    if (number == 1) {
-      if (line->what != "snapshot") return wrong({Code::invalid, "is no recording of the scheduler: it does not begin with a snapshot"});
-      auto start = snapshot_from(*line);
-      if (!start) return wrong(start.error());
-      out.start = std::move(*start);
+    if (!begun && line->what != "snapshot")
+      return wrong({Code::invalid, "is no recording of the scheduler: it does not begin with a snapshot"});
+    if (line->what == "snapshot") {
+      auto snapshot = snapshot_from(*line);
+      if (!snapshot) return wrong(snapshot.error());
+      if (!std::exchange(begun, true)) out.start = std::move(*snapshot);
+      else out.restarts.insert_or_assign(out.events.size(), std::move(*snapshot));
       continue;
     }
     auto event = event_from(*line);
     if (!event) return wrong(event.error());
-    auto& recorded = out.events.emplace_back(Recorded{from_micros(line->at_us.value_or(0)), std::move(*event), {}});
+    const auto at = time_of("at_us", line->at_us);
+    if (!at) return wrong(at.error());
+    auto& recorded = out.events.emplace_back(Recorded{*at, std::move(*event), {}});
     for (const auto& decided : line->decided.value_or(std::vector<Value>{})) {
       auto decision = decision_from(decided);
       if (!decision) return wrong(decision.error());
       recorded.decisions.push_back(std::move(*decision));
     }
   }
-  if (number == 0) return fail(Code::invalid, file.string() + ": is empty");
+  if (!begun) return fail(Code::invalid, file.string() + ": is empty");
   return out;
 }
 
@@ -373,13 +427,25 @@ Result<std::unique_ptr<Recorder>> Recorder::open(const std::filesystem::path& fo
   return std::unique_ptr<Recorder>(new Recorder(folder));
 }
 
+void Recorder::open_file(int flags) {
+  const auto path = folder_ / "events.jsonl";
+  file_ = Fd{::open(path.c_str(), flags | O_CREAT | O_APPEND | O_CLOEXEC, 0600)};
+  if (!file_) log::warn("the scheduler's events are not recorded why={}", errno_error("cannot write " + path.string()).message);
+}
+
+void Recorder::go_on(const Snapshot& snapshot) {
+  open_file(O_RDWR);
+  const auto end = file_ ? end_of_last_line(file_.get()) : 0;
+  bytes_ = static_cast<std::uint64_t>(end);
+  if (full() || (file_ && ::ftruncate(file_.get(), end) != 0)) return begin(snapshot);
+  write(print_snapshot(snapshot));
+}
+
 void Recorder::begin(const Snapshot& snapshot) {
-  const auto now = folder_ / "events.jsonl";
   std::error_code error;
-  std::filesystem::rename(now, folder_ / "events.1.jsonl", error);  // there is none the first time
-  file_ = Fd{::open(now.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600)};
+  std::filesystem::rename(folder_ / "events.jsonl", folder_ / "events.1.jsonl", error);  // there is none the first time
+  open_file(O_WRONLY | O_TRUNC);
   bytes_ = 0;
-  if (!file_) log::warn("the scheduler's events are not recorded why={}", errno_error("cannot write " + now.string()).message);
   write(print_snapshot(snapshot));
 }
 

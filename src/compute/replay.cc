@@ -37,6 +37,7 @@ class Tally {
                                                  part(static_cast<double>(node.memory_bytes), static_cast<double>(machine_.memory_bytes)),
                                                  part(node.gpu_count(), machine_.gpu_count())});
     running_[job] = {at, share};
+    first_ = std::min(first_, at);
   }
   void ended(const std::string& job, Time at) {
     const auto found = running_.find(job);
@@ -50,6 +51,7 @@ class Tally {
   Figures figures() {
     Figures out;
     out.jobs = waits_.size();
+    out.left_waiting = came_.size();
     out.preemptions = preemptions_;
     if (waits_.empty()) return out;
     std::sort(waits_.begin(), waits_.end());
@@ -207,10 +209,14 @@ double cpu_us() {
 }  // namespace
 
 std::size_t differences(const Recording& recording) {
-  auto scheduler = Scheduler::restore(recording.start);
+  std::optional<Scheduler> scheduler(Scheduler::restore(recording.start));
   std::size_t out = 0;
-  for (const auto& [at, event, decisions] : recording.events)
-    if (!same(scheduler.apply(event, at), decisions)) ++out;
+  for (std::size_t i = 0; i < recording.events.size(); ++i) {
+    if (const auto restart = recording.restarts.find(i); restart != recording.restarts.end())
+      scheduler.emplace(Scheduler::restore(restart->second));
+    const auto& [at, event, decisions] = recording.events[i];
+    if (!same(scheduler->apply(event, at), decisions)) ++out;
+  }
   return out;
 }
 
@@ -285,16 +291,29 @@ Figures as_replayed(const Recording& recording, const Policy& policy, std::optio
     }
   }
   for (const auto& job : waiting) queue({job.job, job.target, job.need}, start.at);
-  for (const auto& [at, event, decisions] : recording.events) {
+  for (std::size_t i = 0; i < recording.events.size(); ++i) {
+    const auto& [at, event, decisions] = recording.events[i];
     player.advance(at);
     for (const auto& put : puts_of(event)) {
       tally.put(change(put.rules));
       player.apply(TargetPut{change(put.rules)}, at);
     }
+    if (const auto* removed = std::get_if<TargetGone>(&event))
+      if (const auto of = all.find(removed->name); of != all.end()) {
+        // Jobs that are played longer than they were may still want it; nobody keeps its nodes.
+        auto& rules = of->second;
+        rules.holds = false;
+        rules.min_nodes = 0;
+        rules.idle = std::chrono::seconds{0};
+        player.apply(TargetPut{rules}, at);
+      }
     if (const auto* resumed = std::get_if<Resumed>(&event))
       for (const auto& job : resumed->jobs) queue({job.job, job.target, job.need}, at);
     if (const auto* queued = std::get_if<JobQueued>(&event)) queue(*queued, at);
-    if (std::holds_alternative<QuotasPut>(event) || std::holds_alternative<JobRan>(event)) player.apply(event, at);
+    if (std::holds_alternative<QuotasPut>(event)) player.apply(event, at);
+    // After a restart the server tells again what ran before; here nothing was forgotten.
+    const bool first_server = recording.restarts.empty() || i < recording.restarts.begin()->first;
+    if (std::holds_alternative<JobRan>(event) && first_server) player.apply(event, at);
     if (std::holds_alternative<GpusBusy>(event) && !nodes) player.apply(event, at);
   }
   while (!player.done() && player.next_end()) player.advance(*player.next_end());

@@ -11,6 +11,7 @@ namespace lathe::compute {
 /// What jobs went through.
 struct Figures {
   std::size_t jobs = 0;           ///< that started
+  std::size_t left_waiting = 0;   ///< that came and never started
   double mean_wait_s = 0;
   double median_wait_s = 0;
   double p95_wait_s = 0;
@@ -28,7 +29,7 @@ std::size_t differences(const Recording& recording);
 Figures as_recorded(const Recording& recording);
 
 /// As it would have been: jobs come when they came and run as long as they ran, in all, and start when `policy` lets them.
-/// What never ran is left out. `nodes`: each cluster may have so many, and the machine has room for all of them.
+/// What never ran is left out. A target that is deleted keeps no nodes from then on. `nodes`: each cluster may have so many, and the machine has room for all of them.
 Figures as_replayed(const Recording& recording, const Policy& policy, std::optional<std::int64_t> nodes);
 
 /// A load that is made up.

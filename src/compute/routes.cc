@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "base/text.h"
 #include "compute/compute.h"
 
@@ -87,6 +89,16 @@ std::string from_words(Size::From from) {
   return "azure";
 }
 
+/// A compute instance is one person's machine. Errors: `forbidden`, `not_found`.
+Result<void> may_change(const Compute& compute, const std::string& name, const http::Principal& who) {
+  LATHE_TRY(auto target, compute.show(name));
+  if (target.type != "computeinstance" || who.is_administrator()) return {};
+  const auto owner = target.creation_context.value_or(std::map<std::string, std::string>{})["created_by"];
+  if (owner == who.user) return {};
+  return fail(Code::forbidden, fmt::format("{} is the compute instance of {}: only {} or an administrator may change it",
+                                           name, owner, owner));
+}
+
 void add_instance_routes(http::Router& router, Compute& compute) {
   struct Verb {
     const char* id;
@@ -100,7 +112,11 @@ void add_instance_routes(http::Router& router, Compute& compute) {
       {"compute_restart", "/api/v1/compute/{name}/restart", "Stop a compute instance and start it again.", Compute::Operation::restart}};
   for (const auto& verb : kVerbs)
     router.add_json({.id = verb.id, .method = Method::post, .path = verb.path, .right = Right::write, .summary = verb.summary},
-                    [&compute, operation = verb.operation](const Call& call) { return compute.operate(std::string(call.param("name")), operation); });
+                    [&compute, operation = verb.operation](const Call& call) -> Result<TargetAnswer> {
+                      const std::string name(call.param("name"));
+                      LATHE_CHECK(may_change(compute, name, call.principal));
+                      return compute.operate(name, operation);
+                    });
 }
 
 }  // namespace
@@ -118,6 +134,8 @@ void add_routes(http::Router& router, Compute& compute) {
                    .summary = "Make a training cluster or a compute instance from an Azure document, or update it."},
                   [&](const Call& call) -> Result<TargetAnswer> {
                     LATHE_TRY(const auto document, call.json_body());
+                    LATHE_TRY(const auto name, json::get_string(document, "name"));
+                    if (name && compute.check_target(*name)) LATHE_CHECK(may_change(compute, *name, call.principal));
                     return compute.create(document, call.query("strict") == "true", call.principal.user);
                   },
                   201);
@@ -127,12 +145,18 @@ void add_routes(http::Router& router, Compute& compute) {
   router.add_json({.id = "compute_update", .method = Method::patch, .path = "/api/v1/compute/{name}", .right = Right::write,
                    .summary = "Change the fields that the document names."},
                   [&](const Call& call) -> Result<TargetAnswer> {
+                    const std::string name(call.param("name"));
+                    LATHE_CHECK(may_change(compute, name, call.principal));
                     LATHE_TRY(const auto document, call.json_body());
-                    return compute.update(std::string(call.param("name")), document);
+                    return compute.update(name, document);
                   });
   router.add_json({.id = "compute_delete", .method = Method::del, .path = "/api/v1/compute/{name}", .right = Right::write,
                    .summary = "Delete a target on which no job runs or waits."},
-                  [&](const Call& call) { return compute.remove(std::string(call.param("name"))); });
+                  [&](const Call& call) -> Result<void> {
+                    const std::string name(call.param("name"));
+                    LATHE_CHECK(may_change(compute, name, call.principal));
+                    return compute.remove(name);
+                  });
   router.add_json({.id = "compute_nodes", .method = Method::get, .path = "/api/v1/compute/{name}/nodes", .right = Right::read,
                    .summary = "The nodes of a cluster."},
                   [&](const Call& call) -> Result<NodeList> {

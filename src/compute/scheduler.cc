@@ -38,6 +38,7 @@ void Scheduler::handle(const Event& event, Time now, std::vector<Decision>& out)
   std::visit(Overloaded{[&](const TargetPut& put) {
                           auto& target = targets_[put.rules.name];
                           target.rules = put.rules;
+                          look_at_bars();
                           for (auto& [name, user] : users_) refresh_user(user);
                           drop_unfit(target, out);
                         },
@@ -46,7 +47,7 @@ void Scheduler::handle(const Event& event, Time now, std::vector<Decision>& out)
                           if (found == targets_.end() || found->second.waiting + found->second.running > 0) return;
                           auto& target = found->second;
                           while (!target.nodes.empty())
-                            drop_node(target, target.nodes.begin()->first, "the cluster was deleted", out);
+                            drop_node(target, target.nodes.begin()->first, "its compute was deleted", out);
                           for (auto& [name, user] : users_)
                             std::erase_if(user.lines, [&](const auto& line) { return line->target == gone.name; });
                           targets_.erase(found);
@@ -55,13 +56,8 @@ void Scheduler::handle(const Event& event, Time now, std::vector<Decision>& out)
                           auto* job = add_job(queued.job, queued.target, queued.need);
                           if (job == nullptr) return;
                           ++target_of(*job).waiting;
-                          job->not_before = queued.not_before;
-                          if (queued.not_before > now) {
-                            job->state = Job::State::paused;
-                            paused_.insert({queued.not_before, job->arrival, job});
-                          } else {
-                            enter_line(*job);
-                          }
+                          if (queued.not_before > now) pause(*job, queued.not_before);
+                          else enter_line(*job);
                         },
                         [&](const JobFound& it) { found(it, now); },
                         [&](const Resumed& resumed) {
@@ -81,6 +77,7 @@ void Scheduler::handle(const Event& event, Time now, std::vector<Decision>& out)
                         },
                         [&](const QuotasPut& put) {
                           quotas_ = put.nodes;
+                          look_at_bars();
                           for (auto& [name, user] : users_) refresh_user(user);
                         },
                         [&](const GpusBusy& busy) {
@@ -107,11 +104,11 @@ void Scheduler::balance(Time now, std::vector<Decision>& out) {
   if (policy_.backfill) backfill(now, blocked, out);
   if (policy_.preempt)
     for (const auto& reservation : blocked) preempt(reservation, now, out);
-  for (auto& [name, target] : targets_) {
-    const auto* first = target.line.first();
-    target.keeps_idle = first != nullptr && first->need.nodes > target.idle_count();
-    keep_sizes(target, now, out);
-  }
+  for (auto& [name, target] : targets_) target.keeps_idle = false;
+  for (const auto& reservation : blocked)
+    if (auto& target = target_of(*reservation.job); !reservation.hopeless && target.line.first() == reservation.job)
+      target.keeps_idle = reservation.job->need.nodes > target.idle_count();
+  for (auto& [name, target] : targets_) keep_sizes(target, now, out);
 }
 
 Job* Scheduler::add_job(const std::string& name, const std::string& target, const Need& need) {
@@ -129,7 +126,35 @@ Job* Scheduler::add_job(const std::string& name, const std::string& target, cons
   return &job;
 }
 
+/// Whether its target, or its user, may not have as many nodes as it wants, whatever runs.
+bool Scheduler::barred(const Job& job) const {
+  const auto& rules = target_of(job).rules;
+  const auto most = [&](std::int64_t quota) { return quota >= 0 && job.need.nodes > quota; };
+  return (!rules.local && !rules.holds && job.need.nodes > rules.max_nodes) || most(quota_of(job.need.user)) ||
+         most(rules.max_nodes_per_user);
+}
+
+void Scheduler::pause(Job& job, Time until) {
+  job.state = Job::State::paused;
+  job.not_before = until;
+  paused_.insert({until, job.arrival, &job});
+}
+
+/// After a change of rules or quotas.
+void Scheduler::look_at_bars() {
+  for (auto& [name, job] : jobs_) {
+    if (job.state == Job::State::waiting && barred(job)) {
+      job.user->line(job.target, job.rank).jobs.erase(job.place());
+      pause(job, Time::max());
+    } else if (job.state == Job::State::paused && job.not_before == Time::max() && !barred(job)) {
+      paused_.erase({job.not_before, job.arrival, &job});
+      enter_line(job);
+    }
+  }
+}
+
 void Scheduler::enter_line(Job& job) {
+  if (barred(job)) return pause(job, Time::max());
   job.state = Job::State::waiting;
   auto& line = job.user->line(job.target, job.rank);
   line.jobs.insert({job.place(), &job});

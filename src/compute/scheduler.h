@@ -110,6 +110,7 @@ class Scheduler {
   struct Reservation {
     explicit Reservation(const Job& of) : job(&of) {}
     const Job* job;
+    bool hopeless = false;  ///< nothing that jobs do will let it start: it holds up nobody
     bool reckoned = false;
     std::optional<Time> start;  ///< none: there is no bound
     std::int64_t idle = 0;      ///< of its target, then
@@ -126,6 +127,9 @@ class Scheduler {
   // Jobs: scheduler.cc
   Job* add_job(const std::string& name, const std::string& target, const Need& need);
   void enter_line(Job& job);
+  void pause(Job& job, Time until);
+  bool barred(const Job& job) const;
+  void look_at_bars();
   void begin(Job& job, Time since);
   void finish(Job& job, Outcome outcome, Time now);
   void charge_running(Time now);
@@ -152,6 +156,8 @@ class Scheduler {
 
   // Order: scheduler_order.cc
   bool fits(const Job& job) const;
+  Ledger beside_holds() const;
+  bool hopeless(const Job& job, const Ledger& beside_holds) const;
   void place(Job& job, Time now, std::vector<Decision>& out);
   void place_in_order(Time now, std::vector<Reservation>& blocked, std::vector<Decision>& out);
   void backfill(Time now, std::vector<Reservation>& blocked, std::vector<Decision>& out);
@@ -179,7 +185,7 @@ class Scheduler {
   std::map<std::string, std::int64_t> quotas_;
   std::set<int> busy_gpus_;
   std::map<std::string, Job> jobs_;
-  std::set<Turn> paused_;       ///< waiting, not before a time
+  std::set<Turn> paused_;       ///< waiting, not before a time; Time::max(): barred
   std::set<Turn> ends_;         ///< running, by the latest time of their end
   std::set<Turn> charges_;      ///< running, by the time up to which their use is charged
   std::set<Turn> giving_way_;   ///< running and not asked to end yet, by their start: those that would give way

@@ -90,7 +90,7 @@ void Scheduler::keep_sizes(Target& target, Time now, std::vector<Decision>& out)
 
 std::optional<Time> Scheduler::next_change() const {
   std::optional<Time> soonest;
-  if (!paused_.empty()) soonest = std::get<Time>(*paused_.begin());
+  if (!paused_.empty() && std::get<Time>(*paused_.begin()) != Time::max()) soonest = std::get<Time>(*paused_.begin());
   for (const auto& [name, target] : targets_) {
     if (target.keeps_idle || target.spare() == 0) continue;
     const auto over = target.idle_since.begin()->first + target.rules.idle;

@@ -22,6 +22,22 @@ bool Scheduler::fits(const Job& job) const {
   return missing == 0 || ledger_.fits(target.rules.node, missing) || can_make_room(target, missing);
 }
 
+/// The machine less what instances and deployments hold.
+Ledger Scheduler::beside_holds() const {
+  Ledger out(machine_);
+  for (const auto& [name, target] : targets_)
+    for (auto node = target.nodes.begin(); target.rules.holds && node != target.nodes.end(); ++node)
+      out.take_again(node->second.has, node->second.gpus);
+  return out;
+}
+
+/// Whether it could not start even if no other job ran. Then it waits for people, and reservations for it have no end.
+bool Scheduler::hopeless(const Job& job, const Ledger& beside_holds) const {
+  const auto& rules = target_of(job).rules;
+  if (rules.local || rules.holds) return rules.holds && rules.max_nodes == 0;
+  return !beside_holds.fits(rules.node, job.need.nodes);
+}
+
 void Scheduler::place(Job& job, Time now, std::vector<Decision>& out) {
   auto& target = target_of(job);
   auto& line = job.user->line(job.target, job.rank);
@@ -46,6 +62,7 @@ void Scheduler::place(Job& job, Time now, std::vector<Decision>& out) {
 
 /// Starts first jobs of all targets, the best first, until each target's first has to wait; those are `blocked`.
 void Scheduler::place_in_order(Time now, std::vector<Reservation>& blocked, std::vector<Decision>& out) {
+  std::optional<Ledger> rest;
   std::vector<Target*> open;
   for (auto& [name, target] : targets_) open.push_back(&target);
   const auto key = [](const Target* target) {
@@ -68,7 +85,8 @@ void Scheduler::place_in_order(Time now, std::vector<Reservation>& blocked, std:
     if (fits(job) && respects(blocked, job, now)) {
       place(job, now, out);
     } else {
-      blocked.emplace_back(job);
+      if (!rest) rest = beside_holds();
+      blocked.emplace_back(job).hopeless = hopeless(job, *rest);
       open.erase(best);
     }
   }
@@ -127,7 +145,7 @@ bool Scheduler::respects(std::vector<Reservation>& blocked, const Job& job, Time
     const auto& target = target_of(*reservation.job);
     const bool same = &target == &own;
     // Another target's job takes room only from those who need more nodes than their target has.
-    if (target.rules.local || (!same && reservation.job->need.nodes <= target.size())) continue;
+    if (reservation.hopeless || target.rules.local || (!same && reservation.job->need.nodes <= target.size())) continue;
     reckon(reservation, now);
     if (!reservation.start) return false;
     if (job.need.limit.count() > 0 && now + job.need.limit <= *reservation.start) continue;
@@ -179,7 +197,7 @@ bool Scheduler::enough_without(const Job& job, const std::vector<Job*>& leaving)
 /// Asks as few jobs as will do to give way, those first that lose the least: the last to have started.
 void Scheduler::preempt(const Reservation& reservation, Time now, std::vector<Decision>& out) {
   const auto& job = *reservation.job;
-  if (giving_way_.empty() || job.state != Job::State::waiting || gives_way(job)) return;
+  if (reservation.hopeless || giving_way_.empty() || job.state != Job::State::waiting || gives_way(job)) return;
   if (enough_without(job, {})) return;
   std::vector<Job*> chosen;
   const bool local = target_of(job).rules.local;

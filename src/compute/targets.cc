@@ -33,6 +33,12 @@ Result<void> take_count(const Object& document, std::string_view key, std::int64
   return {};
 }
 
+/// `null` takes a setting away.
+bool takes_away(const Object& document, std::string_view key) {
+  const auto* value = json::find(document, key);
+  return value != nullptr && value->is_null();
+}
+
 /// Azure limits names of compute to letters, digits and dashes.
 Result<void> check_name(const std::string& name) {
   const bool good =
@@ -104,6 +110,7 @@ Result<void> read_cluster(const Object& document, Target& target) {
                                            target.max_instances, target.min_instances));
   LATHE_CHECK(take_count(document, "idle_time_before_scale_down", 0, target.idle_s));
   LATHE_CHECK(take_count(document, "max_instances_per_user", 0, target.max_instances_per_user));
+  if (takes_away(document, "max_instances_per_user")) target.max_instances_per_user = 0;
   std::string tier;
   LATHE_CHECK(take_string(document, "tier", tier));
   tier = to_lower(tier);
@@ -116,6 +123,9 @@ Result<void> read_cluster(const Object& document, Target& target) {
 Result<void> read_instance(const Object& document, Target& target, Report& report) {
   auto& instance = target.instance;
   constexpr std::int64_t kMinute = 60;
+  if (takes_away(document, "idle_time_before_shutdown") || takes_away(document, "idle_time_before_shutdown_minutes"))
+    instance.idle_shutdown_s = 0;
+  if (takes_away(document, "schedules")) instance.schedules.clear();
   std::int64_t minutes = 0;
   LATHE_CHECK(take_count(document, "idle_time_before_shutdown_minutes", 1, minutes));
   if (minutes > 0) instance.idle_shutdown_s = minutes * kMinute;
@@ -123,9 +133,12 @@ Result<void> read_instance(const Object& document, Target& target, Report& repor
   LATHE_CHECK(take_string(document, "idle_time_before_shutdown", duration));
   if (!duration.empty()) {
     const auto time = parse_duration(duration);
-    if (!time || time->count() < 1 || time->count() > 366 * 86400)
+    const bool has_unit = std::isdigit(static_cast<unsigned char>(duration.back())) == 0;
+    if (!time || !has_unit || time->count() < 1 || time->count() > 366 * 86400)
       return fail(Code::invalid,
-                  fmt::format("idle_time_before_shutdown: must be a duration such as PT30M, not \"{}\"", duration));
+                  fmt::format("idle_time_before_shutdown: must be a duration with its unit, such as PT30M or 30m, or null "
+                              "for never, not \"{}\"",
+                              duration));
     if (minutes > 0 && time->count() != minutes * kMinute)
       return fail(
           Code::invalid,
@@ -175,7 +188,7 @@ Result<Target> read_target(const Object& document, const Target& base, const Siz
     target.size = "all";
     report.push_back({"size", "substituted",
                       fmt::format("none was given: {} ({})",
-                                  target.is_instance() ? "half of the machine" : "a node is the whole machine",
+                                  target.is_instance() ? "half of the machine" : "a node is the whole machine, less what deployments reserve",
                                   sizes.machine().words())});
   }
   LATHE_TRY(const auto size, sizes.find(target.size));
@@ -183,7 +196,8 @@ Result<Target> read_target(const Object& document, const Target& base, const Siz
   if (named && size.mapped())
     report.push_back(
         {"size", "substituted",
-         fmt::format("{} is {}; a node gets what is here: {}", size.name, size.asked.words(), size.given.words())});
+         fmt::format("{} is {}; a node gets what is here, at most {}", size.name, size.asked.words(),
+                     (target.is_instance() && size.elastic() ? sizes.at_most_half(size.given) : size.given).words())});
 
   if (target.is_instance()) {
     LATHE_CHECK(read_instance(document, target, report));

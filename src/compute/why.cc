@@ -66,6 +66,7 @@ std::int64_t Scheduler::place_of(const Job& job) const {
 std::string Scheduler::reason(const Job& job) const {
   const auto& target = target_of(job);
   const auto& rules = target.rules;
+  if (barred(job)) return "cannot start as things are: " + impossible(job.target, job.need);
   if (job.state == Job::State::paused)
     return fmt::format("waits until {} before it is tried again, since its node was lost", to_iso8601(job.not_before));
   if (!within_quota(job)) {
@@ -80,6 +81,8 @@ std::string Scheduler::reason(const Job& job) const {
   if (!rules.local && rules.max_nodes == 0) return fmt::format("waits for {} to be started", rules.name);
   if (!rules.local && !fits(job)) {
     const auto free = target.idle_count() + rules.max_nodes - target.size();
+    if (free < job.need.nodes && rules.max_nodes == 1)
+      return fmt::format("waits for {}: its only node is busy", rules.name);
     if (free < job.need.nodes && job.need.nodes == 1)
       return fmt::format("waits for a node of {}: all {} that it may have are busy", rules.name, rules.max_nodes);
     if (free < job.need.nodes)
@@ -121,6 +124,7 @@ std::optional<Why> Scheduler::why(const std::string& name, Time now) const {
 void Scheduler::estimate(const Job& job, Time now, Why& why) const {
   const auto& target = target_of(job);
   const auto& rules = target.rules;
+  if (!rules.local && rules.max_nodes == 0) return;  // it is stopped: nobody knows for how long
   const bool known = target.run_times.size() >= kFewestRunTimes;
   const auto usual = known ? median(target.run_times) : std::chrono::microseconds{0};
   const auto takes = [&](const Job& one) -> std::optional<std::chrono::microseconds> {
@@ -182,12 +186,13 @@ void Scheduler::estimate(const Job& job, Time now, Why& why) const {
 std::string Scheduler::remedy(const Job& job, Time now) const {
   if (job.state == Job::State::paused) return {};
   const auto& target = target_of(job);
+  if (target.rules.holds && target.rules.max_nodes == 0) return fmt::format("`lathe compute start -n {}`", target.rules.name);
   const bool quota = !within_quota(job);
   const bool full = target.rules.local || job.need.nodes > target.idle_count() + target.rules.max_nodes - target.size();
   std::vector<std::string> running;
   const auto list = [&](const Target& of) {
     for (const auto& [name, other] : jobs_in(of))
-      if (!quota || other->user == job.user) running.push_back(fmt::format("{} ({}, for {})", *other->name, other->need.user, long_words(now - other->since)));
+      if (!quota || other->user == job.user) running.push_back(fmt::format("{} ({}, running for {})", *other->name, other->need.user, long_words(now - other->since)));
   };
   if (!quota && !fits(job) && !full) {
     for (const auto& [name, other] : targets_)
@@ -203,7 +208,7 @@ std::string Scheduler::remedy(const Job& job, Time now) const {
     list(target);
   }
   std::string out = running.empty() ? "" : "the end of " + names(running);
-  if (!quota && full && !target.rules.local) out += fmt::format("{}max_instances above {}", out.empty() ? "" : ", or ", target.rules.max_nodes);
+  if (!quota && full && !target.rules.local && !target.rules.holds) out += fmt::format("{}max_instances above {}", out.empty() ? "" : ", or ", target.rules.max_nodes);
   return out;
 }
 

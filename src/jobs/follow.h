@@ -33,8 +33,4 @@ std::unique_ptr<http::Source> follow(Followed what, std::uint64_t offset);
 /// All output from `offset` to its present end, as it is.
 std::unique_ptr<http::Source> log_so_far(std::filesystem::path folder, std::uint64_t offset);
 
-/// The longest beginning of `bytes` that does not end within a character, with U+FFFD for what is not UTF-8; it is taken
-/// away from `bytes`. `all`: nothing follows, take everything.
-std::string take_utf8(std::string& bytes, bool all);
-
 }  // namespace lathe::jobs

@@ -105,15 +105,5 @@ TEST_F(Follow, TheLogSoFarIsTheBytesThemselves) {
   EXPECT_EQ(read(*log_so_far(folder_ / "none", 0)), "");
 }
 
-TEST(TakeUtf8, ReplacesWhatIsNotUtf8AndKeepsABeginning) {
-  std::string bytes = "ok\xFF\xE2\x82";
-  EXPECT_EQ(take_utf8(bytes, false), "ok\xEF\xBF\xBD");
-  EXPECT_EQ(bytes, "\xE2\x82");
-  EXPECT_EQ(take_utf8(bytes, true), "\xEF\xBF\xBD\xEF\xBF\xBD");
-  EXPECT_EQ(bytes, "");
-  for (std::string wrong : {"\xC0\xAF", "\xED\xA0\x80", "\xF5\x80\x80\x80"})
-    EXPECT_EQ(take_utf8(wrong, true).find("\xEF\xBF\xBD"), 0U);
-}
-
 }  // namespace
 }  // namespace lathe::jobs

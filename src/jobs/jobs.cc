@@ -7,6 +7,7 @@
 
 #include "base/held_folder.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "jobs/gang.h"
 #include "jobs/mpi.h"
 #include "jobs/remote.h"
@@ -105,7 +106,7 @@ Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launch
     tasks_.add([this, name, built] { built ? environment_built(name) : admit(name); });
   };
   calls.refused = [this](const std::string& name, const Error& why) {
-    tasks_.add([this, name, why] { environment_refused(name, why); });
+    tasks_.add([this, name, why] { refuse_waiting(name, why.message); });
   };
   admission_ = std::make_unique<Admission>(environments, std::move(disk), std::move(calls));
   watch_ = std::make_unique<process::Watch>([this](const std::filesystem::path& folder) {
@@ -293,7 +294,11 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
     run.status = tracking::RunStatus::scheduled;
     run.job = true;
     for (const auto& [key, value] : asked.tags) run.tags.push_back({key, value});
-    if (!asked.parent.empty()) run.tags.push_back({"mlflow.parentRunId", asked.parent});
+    if (!asked.parent.empty()) {
+      if (const auto parent = tracking::find_run(c, asked.parent); !parent)
+        return fail(Code::invalid, fmt::format("parent_job_name: no job or run named \"{}\"", printable(asked.parent)));
+      run.tags.push_back({"mlflow.parentRunId", asked.parent});
+    }
     if (plan.code) run.tags.push_back({"lathe.code", *plan.code});
     if (auto made = tracking::create_run(c, std::move(run)); !made) {
       if (made.error().code == Code::conflict)
@@ -336,7 +341,8 @@ void Jobs::admit(const std::string& name) {
     need = need_of(found->second.job, found->second.plan);
     recipe = found->second.plan.environment_recipe;
   }
-  if (admission_->may_queue(name, recipe)) compute_.queue(name, compute, need, not_before);
+  if (admission_->may_queue(name, recipe) && !compute_.queue(name, compute, need, not_before))
+    refuse_waiting(name, fmt::format("its compute {} was deleted", compute));
   changed(name);
 }
 
@@ -351,14 +357,14 @@ void Jobs::environment_built(const std::string& name) {
   }
   if (const auto missing = resolvers_.missing_modules(waiting.plan); !missing.empty()) {
     const auto entry = missing_report(missing);
-    if (waiting.plan.strict) return environment_refused(name, {Code::invalid, entry.detail, {}});
+    if (waiting.plan.strict) return refuse_waiting(name, entry.detail);
     const auto noted = db_.write([&](db::Connection& c) { return add_to_report(c, name, entry); });
     if (!noted) log::warn("cannot note missing modules job={} why={}", name, noted.error().message);
   }
   admit(name);
 }
 
-void Jobs::environment_refused(const std::string& name, const Error& why) {
+void Jobs::refuse_waiting(const std::string& name, const std::string& why) {
   Waiting waiting;
   {
     const std::lock_guard lock(mutex_);
@@ -367,7 +373,7 @@ void Jobs::environment_refused(const std::string& name, const Error& why) {
     waiting = std::move(found->second);
     waiting_.erase(found);
   }
-  waiting.job.error = "the job was not started: " + why.message;
+  waiting.job.error = "the job was not started: " + why;
   end_job(std::move(waiting.job), Event::broke);
 }
 
@@ -402,6 +408,19 @@ void Jobs::placed(const std::string& name, const compute::Compute::Place& place)
 
 void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   auto& job = waiting.job;
+  if (waiting.token.empty()) {  // taken up after a restart: of the token that it had, only a hash is left
+    auto token = insist([&] {
+      return db_.write([&](db::Connection& c) -> Result<std::string> {
+        LATHE_CHECK(auth_.revoke_job_token(c, job.name));
+        return auth_.issue_job_token(c, job.created_by, job.name);
+      });
+    });
+    if (!token) {
+      job.error = "the job could not be started: " + token.error().message;
+      return end_job(std::move(job), Event::broke);
+    }
+    waiting.token = std::move(*token);
+  }
   job.prepared = now();
   // The store writes it down while the work folder is made.
   const auto moved = std::make_shared<std::promise<Result<bool>>>();
@@ -417,8 +436,13 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   auto ready = waiting.plan.environment_recipe && !environment
                    ? Result<Launcher::Ready>(fail(Code::not_found, "its environment was deleted meanwhile"))
                    : launcher_.prepare({job, waiting.plan, waiting.user_id, waiting.token, room, environment.value_or("")});
-  if (const auto ours = moved->get_future().get(); !ours || !*ours) {
-    // Cancelled meanwhile, or the store refuses: then it is found again at the next start.
+  const auto ours = moved->get_future().get();
+  if (!ours) {
+    log::warn("a job's start could not be written; it is queued again job={} why={}", job.name, ours.error().message);
+    launcher_.discard(job);
+    return queue_again(std::move(job), compute::Outcome::preempted);
+  }
+  if (!*ours) {  // cancelled meanwhile
     launcher_.discard(job);
     compute_.gone(job.name);
     return;
@@ -433,9 +457,10 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
       (void)process::kill_now(folder);
       (void)process::cleanup(folder);
     }
+    if (started.error().code == Code::unavailable && job.losses < kMostLosses)
+      return queue_again(std::move(job), compute::Outcome::node_lost);
     job.error = "the job could not be started: " + started.error().message;
-    end_job(std::move(job), Event::broke);
-    return;
+    return end_job(std::move(job), Event::broke);
   }
   job.started = now();
   // Before its state is written: a short job may have ended by then.
@@ -466,7 +491,16 @@ void Jobs::finish(const std::string& name) {
     }
   }
   for (;;) {
-    look_at(name);
+    try {
+      look_at(name);
+    } catch (const std::exception& failure) {  // our own mistake; without this it would end the server again and again
+      log::error("a job's end could not be looked into job={} what={}", name, failure.what());
+      auto job = insist([&] { return db_.read([&](db::Connection& c) { return find_job(c, name); }); });
+      if (job) {
+        job->error = std::string("the server could not find out how the job ended: ") + failure.what();
+        end_job(std::move(*job), Event::broke);
+      }
+    }
     const std::lock_guard lock(mutex_);
     const auto known = finishing_.find(name);
     if (!known->second) {
@@ -582,6 +616,7 @@ Result<void> Jobs::keep_outputs(const Job& job, const Plan& plan) {
 
 void Jobs::end_job(Job job, Event event) {
   if (!job.ended) job.ended = now();
+  job.error = printable(job.error);
   launcher_.drop_empty_checkpoint(job.name);
   const auto done = insist([&] {
     return db_.write([&](db::Connection& c) -> Result<State> {
@@ -749,6 +784,11 @@ Result<void> Jobs::start() {
     const auto ended = why.empty() ? Result<void>(cancel(job, "compute").map([](const JobAnswer&) {})) : fail_running(job, why);
     if (!ended && ended.error().code != Code::conflict) log::error("a job could not be ended job={} why={}", job, ended.error().message);
   };
+  calls.jobs_for = [this](const std::string& target) {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::count_if(waiting_.begin(), waiting_.end(),
+                                                  [&](const auto& one) { return one.second.job.compute == target; }));
+  };
   calls.owner = [this](int pid) -> std::optional<std::string> {
     const auto run = process::run_of(pid);
     const auto below = run ? run->lexically_relative(launcher_.root()) : std::filesystem::path();
@@ -810,12 +850,7 @@ Result<void> Jobs::take_up(Job job) {
     job.nodes.clear();
     job.prepared.reset();
   }
-  LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
-    if (begun) LATHE_CHECK(move_job(c, job, State::queued));
-    LATHE_CHECK(auth_.revoke_job_token(c, job.name));
-    LATHE_TRY(waiting.token, auth_.issue_job_token(c, job.created_by, job.name));
-    return {};
-  }));
+  if (begun) LATHE_CHECK(db_.write([&](db::Connection& c) { return move_job(c, job, State::queued); }));
   job.state = State::queued;
   LATHE_TRY(waiting.user_id, auth_.user_id(job.created_by));
   waiting.job = std::move(job);

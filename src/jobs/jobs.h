@@ -130,7 +130,8 @@ class Jobs {
   auto insist(F use_store) -> decltype(use_store());
   void admit(const std::string& name);
   void environment_built(const std::string& name);
-  void environment_refused(const std::string& name, const Error& why);
+  /// A job that waits has failed.
+  void refuse_waiting(const std::string& name, const std::string& why);
   void placed(const std::string& name, const compute::Compute::Place& place);
   void launch(Waiting waiting, const compute::Resources& room);
   void finish(const std::string& name);

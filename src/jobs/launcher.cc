@@ -180,6 +180,7 @@ Result<Launcher::Ready> Launcher::prepare(Launch launch) {
   for (std::size_t node = 0; node < static_cast<std::size_t>(spread.nodes); ++node) {
     LATHE_TRY(auto spec, spec_of(launch, node, meeting, base, site_of(launch)));
     for (const auto& port : ports) spec.kept_open.push_back(port.lease.get());
+    if (sandboxed && !options_.network) spec.env.emplace_back("LATHE_NO_NETWORK", "1");
     if (sandboxed) process::enter_sandbox(spec, sandbox_of(launch, node));
     specs.push_back(std::move(spec));
   }

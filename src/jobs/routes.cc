@@ -72,7 +72,7 @@ Result<Wanted> wanted_of(const Call& call) {
   Wanted wanted;
   wanted.state = call.query("state").value_or("");
   if (!wanted.state.empty() && !parse_state(wanted.state))
-    return fail(Code::invalid, fmt::format("state: there is no job state \"{}\"", printable(wanted.state)));
+    return fail(Code::invalid, "state: " + unknown_name("job state", printable(wanted.state), state_names()));
   wanted.experiment_name = call.query("experiment_name").value_or("");
   wanted.with_archived = call.query("include_archived") == "true";
   LATHE_TRY(const auto limit, number_query(call, "limit", 100));
@@ -118,8 +118,10 @@ std::string rank_log(std::int64_t rank) {
 Result<void> list_logs(Jobs& jobs, const Job& job, JobFiles& out) {
   const auto add = [&](std::string path, std::int64_t rank) -> Result<void> {
     LATHE_TRY(const auto folder, jobs.log_folder(job, rank));
-    LATHE_TRY(const auto log, process::read_log(folder, 0));
-    if (log.next > 0) out.value.push_back({std::move(path), static_cast<std::int64_t>(log.next)});
+    const auto log = process::read_log(folder, 0);
+    if (!log && log.error().code == Code::not_found) return {};  // it has not begun
+    if (!log) return fail(log.error());
+    if (log->next > 0) out.value.push_back({std::move(path), static_cast<std::int64_t>(log->next)});
     return {};
   };
   LATHE_CHECK(add(std::string(kWholeLog), 0));

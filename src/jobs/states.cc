@@ -58,6 +58,12 @@ std::optional<State> parse_state(std::string_view name) {
   return std::nullopt;
 }
 
+std::vector<std::string> state_names() {
+  std::vector<std::string> out;
+  for (const auto& named : kNames) out.emplace_back(named.name);
+  return out;
+}
+
 std::optional<State> next(State state, Event event) {
   for (const auto& edge : kEdges)
     if (edge.from == state && edge.event == event) return edge.to;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 /// The life of a job, as a table of edges. Names are Azure's.
 namespace lathe::jobs {
@@ -22,6 +24,7 @@ enum class Event {
 std::string_view name_of(State state);
 /// Errors: nullopt for a name that is none of these.
 std::optional<State> parse_state(std::string_view name);
+std::vector<std::string> state_names();
 
 /// Where `event` leads from `state`; nullopt: the table has no such edge, and the event is refused.
 std::optional<State> next(State state, Event event);

@@ -14,8 +14,7 @@ std::string hint(std::string_view lines, const std::optional<std::string>& full_
   if (const auto at = lines.rfind("ModuleNotFoundError: No module named "); at != std::string_view::npos) {
     auto module = lines.substr(at + 37);
     module = module.substr(0, module.find('\n'));
-    return fmt::format(" The environment lacks the Python module {}: install it on this machine (Debian: apt install python3-{}), or leave out its import.",
-                       module, to_lower(std::string(module.substr(1, module.find_first_of("'.", 1) - 1))));
+    return fmt::format(" The environment lacks the Python module {}: name its package in the job's environment, install it on this machine, or leave out its import.", module);
   }
   // MLflow's client, when mlflow.set_experiment named another experiment than that of MLFLOW_RUN_ID.
   if (lines.find("because active run ID does not match environment run ID") != std::string_view::npos)

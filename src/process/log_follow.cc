@@ -129,6 +129,9 @@ Result<std::string> last_lines(const fs::path& folder, std::size_t lines, std::s
     text += piece.bytes;
     offset = piece.next;
   }
+  // The limit may have cut a character in two.
+  const auto continues = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; };
+  if (begin > parts.front().begin) text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), continues));
   std::size_t from = text.size();
   for (std::size_t found = 0; from > 0; --from)
     if (text[from - 1] == '\n' && from != text.size() && ++found == lines) break;

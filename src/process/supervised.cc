@@ -262,7 +262,7 @@ Result<void> await_ready(const fs::path& folder, int ready, bool gate) {
   }
   if (gate && !heard->empty() && heard->front() == '\0') return {};
   if (!heard->empty()) return start_failure(*heard);
-  if (!is_there(folder / "state.json")) return fail(Code::internal, "lathe-shim ended before the program ran");
+  if (!is_there(folder / "state.json")) return fail(Code::unavailable, "lathe-shim ended before the program ran");
   return {};
 }
 

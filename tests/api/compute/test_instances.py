@@ -76,6 +76,8 @@ def test_a_stopped_instance_holds_nothing_and_its_jobs_wait_for_its_start(server
     assert f"instance {made}" not in holders(server)
     job = submit(server, "echo late", compute=made)["name"]
     assert f"waits for {made} to be started" in show(server, job)["waiting_for"]
+    told = server.get(f"/api/v1/jobs/{job}/why").json()
+    assert told["remedy"] == f"`lathe compute start -n {made}`" and "max_instances" not in told["sentence"]
     assert act(server, made, "start")["state"] == "Running"
     assert ended(server, job)["status"] == "Completed"
     assert look(server, made)["last_operation"]["operation_name"] == "Start"
@@ -108,6 +110,30 @@ def test_an_idle_instance_is_stopped_and_a_busy_one_is_not(server, made):
     job = submit(server, "sleep 2.5", compute=made)["name"]
     assert ended(server, job)["status"] == "Completed"
     until_state(server, made, "Stopped")
+
+
+def test_null_takes_settings_away_and_durations_have_units(server, made):
+    schedules = {"compute_start_stop": [{"action": "stop", "trigger": in_seconds(600)}]}
+    changed = server.patch(f"/api/v1/compute/{made}", json={"schedules": schedules, "idle_time_before_shutdown": "PT1H"}).json()
+    assert (changed["schedules"], changed["idle_time_before_shutdown"]) == (schedules, "PT1H")
+    refused = server.patch(f"/api/v1/compute/{made}", json={"idle_time_before_shutdown": "30"})
+    assert refused.status_code == 400 and "unit" in refused.json()["detail"]
+    changed = server.cli("compute", "update", "-n", made, "--set", "schedules=null", "--set", "idle_time_before_shutdown=null").json()
+    assert "schedules" not in changed and "idle_time_before_shutdown" not in changed
+
+
+@needs_root
+def test_an_instance_is_its_persons_own(server, made):
+    other = server.post("/api/v1/users", json={"name": "neighbour", "role": "member"}).json()["token"]
+    theirs = {"headers": {"Authorization": f"Bearer {other}"}}
+    own = {"name": "neighbours-own", "type": "computeinstance", "size": "cpu-1"}
+    for method, path, body in (("POST", f"/{made}/stop", None), ("PATCH", f"/{made}", {"description": "mine"}),
+                               ("DELETE", f"/{made}", None), ("POST", "", {"name": made, "type": "computeinstance"})):  # fmt: skip
+        refused = server.request(method, "/api/v1/compute" + path, json=body, **theirs)
+        assert refused.status_code == 403 and "administrator" in refused.json()["detail"], refused.text
+    assert server.request("POST", "/api/v1/compute", json=own, **theirs).status_code == 201
+    assert server.request("POST", "/api/v1/compute/neighbours-own/stop", **theirs).status_code == 200
+    assert server.delete("/api/v1/compute/neighbours-own").status_code == 204
 
 
 def test_a_schedule_stops_it_at_its_time(server, made):

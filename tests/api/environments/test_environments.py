@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from job_helpers import ended, log_of, show, submit, until
+from job_helpers import cluster, ended, log_of, show, submit, until
 from lathe_server import ROOT, Server, wait_for
 from wheels import Index, make_wheel
 
@@ -174,11 +174,13 @@ def test_an_environment_is_built_once_for_all_who_wait_and_they_say_so(slow):
 
 def test_a_build_outlives_the_server_and_is_not_done_twice(slow):
     slow.index.gate.clear()
-    name = submit(slow, "python -c 'import lathe_pear; print(lathe_pear.COLOR)'", environment=conda("lathe-pear"))["name"]
+    wanted = cluster(slow)
+    name = submit(slow, "python -c 'import lathe_pear; print(lathe_pear.COLOR)'", compute=wanted, environment=conda("lathe-pear"))["name"]
     wait_for(lambda: slow.index.asked, 30, "the index being asked")
     slow.kill9()
     slow.restart()
     assert "being built" in show(slow, name)["waiting_for"]
+    assert slow.delete(f"/api/v1/compute/{wanted}").status_code == 409  # the job wants it, though it is not in its line yet
     slow.index.gate.set()
     assert ended(slow, name, limit_s=60)["status"] == "Completed"
     assert log_of(slow, name) == "green\n"

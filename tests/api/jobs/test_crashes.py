@@ -54,6 +54,20 @@ def test_what_waited_starts_after_the_restart_in_its_order(fresh_server):
     assert starts == sorted(starts)
 
 
+def test_a_job_that_waited_over_a_restart_may_log(fresh_server):
+    server = fresh_server
+    one = cluster(server, max_instances=1)
+    first = submit(server, WAIT, compute=one)["name"]
+    until(server, first, "Running")
+    waits = submit(server, "python3 -c \"import lathe; lathe.log_metric('late', 3)\"", compute=one)["name"]
+    server.kill9()
+    server.restart()
+    (server.data / "jobs" / first / "work" / "go").touch()
+    assert ended(server, waits)["status"] == "Completed"
+    run = server.get("/api/2.0/mlflow/runs/get", params={"run_id": waits}).json()["run"]
+    assert [(metric["key"], metric["value"]) for metric in run["data"]["metrics"] if metric["key"] == "late"] == [("late", 3)]
+
+
 def test_a_cancel_is_not_forgotten(fresh_server):
     server = fresh_server
     name = submit(server, "trap '' TERM; echo ready; while :; do sleep 0.05; done")["name"]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from job_helpers import ENDED, ended, events_of, log_of, run, show, submit, until, until_log
+from job_helpers import ENDED, cluster, ended, events_of, log_of, run, show, submit, until, until_log
 
 
 def test_a_job_runs_and_says_when_each_phase_was(server):
@@ -36,6 +36,39 @@ def test_a_failure_says_why_with_the_last_lines(server, command, code, evidence)
     assert job.get("exit_code") == code
     for text in evidence:
         assert text in job["error"]
+
+
+def test_whatever_a_failed_job_printed_it_is_listed_and_the_server_goes_on(server):
+    printed = (
+        r"printf 'ModuleNotFoundError: No module named \nfoo\n'; exit 1",
+        r"printf '\xff\xfe bad\n'; exit 1",
+        "python3 -c \"print('\u00e9' * 20000)\"; exit 1",
+        "python3 -c \"print('\u2588' * 9000)\"; exit 1",
+    )
+    for command in printed:
+        job, _ = run(server, command)
+        assert (job["status"], job["exit_code"]) == ("Failed", 1)
+        assert "status 1" in job["error"]
+        job["error"].encode()  # no half of a character
+    assert server.get("/api/v1/jobs").status_code == 200
+
+
+def test_a_job_that_has_not_begun_has_no_files_yet(server):
+    one = cluster(server, max_instances=1)
+    first = submit(server, "sleep 60", compute=one)["name"]
+    until(server, first, "Running")
+    waits = submit(server, "true", compute=one)["name"]
+    answer = server.get(f"/api/v1/jobs/{waits}/files")
+    assert (answer.status_code, answer.json()["value"]) == (200, [])
+    server.post(f"/api/v1/jobs/{first}/cancel")
+    assert ended(server, waits)["status"] == "Completed"
+
+
+def test_a_parent_that_is_not_there_is_refused(server):
+    refused = submit(server, "true", parent_job_name="no-such-parent", expect=400)
+    assert refused["detail"].startswith("parent_job_name:")
+    parent = run(server, "true")[0]["name"]
+    assert run(server, "true", parent_job_name=parent)[0]["status"] == "Completed"
 
 
 def test_output_and_states_come_while_the_job_runs(server):

@@ -107,9 +107,9 @@ def test_why_tells_what_a_job_waits_for_its_place_and_what_would_help(server):
     assert told["place"] == 2
     assert "time limits" in told["basis"] and told["expected_start"] > show(server, third)["phases"]["submitted"]
     assert first in told["remedy"] and "max_instances" in told["remedy"]
-    for part in ("all 1 that it may have are busy", "1 ahead of it", told["remedy"]):
+    for part in ("its only node is busy", "1 ahead of it", told["remedy"]):
         assert part in told["sentence"]
-    assert server.cli("job", "why", "-n", third).stdout.startswith(f"{third} waits for a node of {one}")
+    assert server.cli("job", "why", "-n", third).stdout.startswith(f"{third} waits for {one}")
     assert "\n" not in server.cli("job", "why", third).stdout.strip()
     assert why(server, first)["sentence"].endswith(f"it has {one}-0")
     go(server, first)
@@ -117,6 +117,35 @@ def test_why_tells_what_a_job_waits_for_its_place_and_what_would_help(server):
     assert "has ended: Completed" in why(server, third)["sentence"]
     assert server.get("/api/v1/jobs/none-such/why").status_code == 404
     assert ended(server, second)["status"] == "Completed"
+
+
+def test_a_job_that_its_cluster_can_hold_no_more_holds_up_nobody(server):
+    shrinks, other = cluster(server, max_instances=2), cluster(server, max_instances=1)
+    first = submit(server, UNTIL_GO, compute=shrinks)["name"]
+    until(server, first, "Running")
+    wide = submit(server, "true", compute=shrinks, resources={"instance_count": 2}, distribution={"type": "pytorch"})["name"]
+    assert server.patch(f"/api/v1/compute/{shrinks}", json={"max_instances": 1}).status_code == 200
+    told = why(server, wide)
+    assert "cannot start as things are" in told["sentence"] and "max_instances" in told["sentence"] and "expected_start" not in told
+    go(server, first)
+    for target in (shrinks, other):
+        assert ended(server, submit(server, "true", compute=target)["name"])["status"] == "Completed"
+    assert show(server, wide)["status"] == "Queued"
+    assert server.patch(f"/api/v1/compute/{shrinks}", json={"max_instances": 2}).status_code == 200
+    assert ended(server, wide)["status"] == "Completed"
+
+
+def test_a_job_that_an_instance_leaves_no_room_for_holds_up_nobody(fresh_server):
+    server = fresh_server
+    cores = int(server.get("/api/v1/compute/local").json()["node"].split()[0])
+    assert server.post("/api/v1/compute", json={"name": "held", "type": "computeinstance", "size": "cpu-1"}).status_code == 201
+    both = cluster(server, max_instances=cores)
+    wide = submit(server, "true", compute=both, resources={"instance_count": cores}, distribution={"type": "pytorch"})["name"]
+    assert "to be free on this machine" in why(server, wide)["sentence"]
+    short = submit(server, "true", compute=cluster(server), limits={"timeout": 60})["name"]
+    assert ended(server, short)["status"] == "Completed"
+    assert server.delete("/api/v1/compute/held").status_code == 204
+    assert ended(server, wide)["status"] == "Completed"
 
 
 @needs_root
@@ -182,6 +211,40 @@ def test_what_was_recorded_can_be_played_again_by_another_policy(fresh_server):
     assert server.cli("scheduler", "replay", file).json()["events"] == played["events"]
     refused = server.cli("scheduler", "replay", server.log, check=False)
     assert refused.returncode != 0 and "server.log:1:" in refused.stderr
+
+
+def test_a_recording_goes_on_over_restarts_and_a_line_that_a_crash_cut_off(fresh_server):
+    server = fresh_server
+    file = server.data / "scheduler" / "events.jsonl"
+    one = cluster(server, max_instances=1)
+    first = submit(server, UNTIL_GO, compute=one)["name"]
+    until(server, first, "Running")
+    second = submit(server, "true", compute=one)["name"]
+    server.kill9()
+    with open(file, "a") as cut_off:
+        cut_off.write('{"at_us": 1, "wh')
+    server.restart()
+    go(server, first)
+    for name in (first, second, submit(server, "true", compute=one)["name"]):
+        assert ended(server, name)["status"] == "Completed"
+    played = server.cli("scheduler", "replay", file).json()
+    assert played["differences"] == 0
+    assert [(each["jobs"], each["left_waiting"]) for each in played["value"]] == [(3, 0), (3, 0)]
+    assert all(0 < each["utilisation"] <= 1 for each in played["value"])
+
+
+def test_a_target_that_was_deleted_keeps_no_node_from_played_jobs(fresh_server):
+    server = fresh_server
+    holders = [f"holder-{i}" for i in range(int(server.get("/api/v1/compute/local").json()["node"].split()[0]))]
+    for name in holders:
+        assert server.post("/api/v1/compute", json={"name": name, "type": "computeinstance", "size": "cpu-1"}).status_code == 201
+    waits = submit(server, "true", compute=cluster(server))["name"]
+    assert "to be free on this machine" in why(server, waits)["sentence"]
+    for name in holders:
+        assert server.delete(f"/api/v1/compute/{name}").status_code == 204
+    assert ended(server, waits)["status"] == "Completed"
+    played = server.cli("scheduler", "replay", server.data / "scheduler" / "events.jsonl").json()
+    assert [each["jobs"] for each in played["value"]] == [1, 1]
 
 
 def test_a_made_up_load_is_played_without_a_server(server):
