@@ -110,7 +110,7 @@ class App {
     const auto low_water = jobs::parse_low_water(config_.text("disk_low_water")).value_or(jobs::LowWater{});
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, *environments_, jobs::DiskRoom({data, launcher_->root()}, low_water),
                                          job_resolvers(*assets_, *models_, *environments_),
-                                         config_.interval("job_metrics_interval"));
+                                         jobs::UsageLog::Options{config_.interval("job_metrics_interval"), gpus_.get()});
     environments_->used_by = [this](const std::string& digest) { return jobs_->user_of_environment(digest); };
 
     LATHE_TRY(slurm_, open_slurm(config_, *compute_));

@@ -54,6 +54,22 @@ class Nvml final : public Gpus {
     return out;
   }
 
+  std::vector<GpuUsage> usage() const override {
+    const std::lock_guard lock(mutex_);
+    std::vector<GpuUsage> out;
+    for (const auto device : devices_) {
+      auto& usage = out.emplace_back();
+      nvmlUtilization_t busy{};
+      if (nvml_.utilization != nullptr && nvml_.utilization(device, &busy) == nvml::kSuccess)
+        usage.busy_percent = busy.gpu;
+      nvmlMemory_t memory{};
+      if (nvml_.memory(device, &memory) == nvml::kSuccess) usage.memory_bytes = static_cast<std::int64_t>(memory.used);
+      usage.power_watts = watts(nvml_.power, device);
+      usage.power_limit_watts = watts(nvml_.power_limit, device);
+    }
+    return out;
+  }
+
  private:
   explicit Nvml(void* library) : library_(library) {}
 
@@ -80,6 +96,9 @@ class Nvml final : public Gpus {
               {"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"}) ||
          find(nvml_.processes_v1, {"nvmlDeviceGetComputeRunningProcesses"}));
     if (!complete) return fmt::format("{} lacks functions that Lathe needs", library);
+    find(nvml_.utilization, {"nvmlDeviceGetUtilizationRates"});
+    find(nvml_.power, {"nvmlDeviceGetPowerUsage"});
+    find(nvml_.power_limit, {"nvmlDeviceGetEnforcedPowerLimit"});
     find(nvml_.mig_mode, {"nvmlDeviceGetMigMode"});
     find(nvml_.mig_count, {"nvmlDeviceGetMaxMigDeviceCount"});
     find(nvml_.mig_handle, {"nvmlDeviceGetMigDeviceHandleByIndex"});
@@ -140,6 +159,12 @@ class Nvml final : public Gpus {
     std::array<char, 128> buffer{};
     return function(of..., buffer.data(), static_cast<unsigned>(buffer.size() - 1)) == nvml::kSuccess ? buffer.data()
                                                                                                       : "";
+  }
+
+  static std::optional<double> watts(int (*function)(nvmlDevice_t, unsigned*), nvmlDevice_t device) {
+    unsigned milliwatts = 0;
+    if (function == nullptr || function(device, &milliwatts) != nvml::kSuccess) return std::nullopt;
+    return milliwatts / 1e3;
   }
 
   std::string words(int code) const { return fmt::format("{} ({})", nvml_.error_string(code), code); }

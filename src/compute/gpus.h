@@ -30,6 +30,15 @@ struct GpuProcess {
   std::optional<std::int64_t> memory_bytes;  ///< absent: the driver does not say
 };
 
+/// How busy a GPU is at this moment, with all that runs on it; absent: the driver does not say (of a MIG instance it
+/// tells the memory alone).
+struct GpuUsage {
+  std::optional<double> busy_percent;
+  std::optional<std::int64_t> memory_bytes;
+  std::optional<double> power_watts;
+  std::optional<double> power_limit_watts;
+};
+
 /// Thread-safe. Blocks on the driver: milliseconds for each call.
 class Gpus {
  public:
@@ -49,6 +58,8 @@ class Gpus {
   const std::string& source() const { return source_; }
   /// Those of each GPU, in the list's order. Errors: `unavailable` — without NVML nothing is known of them, or it failed.
   virtual Result<std::vector<std::vector<GpuProcess>>> processes() const;
+  /// Of each GPU, in the list's order; without NVML nothing is known of any.
+  virtual std::vector<GpuUsage> usage() const { return std::vector<GpuUsage>(list_.size()); }
 
  protected:
   std::vector<Gpu> list_;

@@ -75,9 +75,29 @@ TEST_F(GpusOf, ProcessesAreReadAgainAtEachCall) {
   EXPECT_EQ(found[0][1].memory_bytes, std::nullopt);
   EXPECT_TRUE(found[1].empty());
   std::string many = "gpu GPU-a 0 1024 A\n";
-  for (int pid = 1; pid <= 40; ++pid) many += "process " + std::to_string(pid) + " 1\n";  // more than one question's room
+  for (int pid = 1; pid <= 40; ++pid)
+    many += "process " + std::to_string(pid) + " 1\n";  // more than one question's room
   nvml(many + "gpu GPU-b 1 1024 A\n");
   EXPECT_EQ(gpus->processes().value()[0].size(), 40U);
+}
+
+TEST_F(GpusOf, UseIsReadAgainAtEachCall) {
+  nvml("gpu GPU-a 0 1024 A\nuse 75 256 90500\ngpu GPU-b 1 1024 A\n");
+  const auto gpus = open();
+  const auto used = gpus->usage();
+  ASSERT_EQ(used.size(), 2U);
+  EXPECT_EQ(used[0].busy_percent, 75.0);
+  EXPECT_EQ(used[0].memory_bytes, std::int64_t{256} << 20);
+  EXPECT_EQ(used[0].power_watts, 90.5);
+  EXPECT_EQ(used[0].power_limit_watts, 400.0);
+  EXPECT_EQ(used[1].busy_percent, 0.0);
+  nvml(
+      "gpu GPU-a 0 1024 A\nuse 5 1 1\ngpu GPU-b 1 1024 A\nfail nvmlDeviceGetUtilizationRates 3\nfail "
+      "nvmlDeviceGetPowerUsage 3\n");
+  const auto later = gpus->usage();
+  EXPECT_EQ(later[0].busy_percent, std::nullopt);  // as a MIG instance's
+  EXPECT_EQ(later[0].power_watts, std::nullopt);
+  EXPECT_EQ(later[0].memory_bytes, std::int64_t{1} << 20);
 }
 
 TEST_F(GpusOf, FailuresOfTheDriverAreSaid) {
@@ -94,19 +114,24 @@ TEST_F(GpusOf, FailuresOfTheDriverAreSaid) {
 }
 
 TEST_F(GpusOf, WithoutNvmlTheDriversFilesTell) {
-  write("proc/0000:81:00.0/information", "Model: \t\t NVIDIA A100\nIRQ:   \t\t 7\nGPU UUID: \t GPU-b\nDevice Minor: \t 1\n");
+  write("proc/0000:81:00.0/information",
+        "Model: \t\t NVIDIA A100\nIRQ:   \t\t 7\nGPU UUID: \t GPU-b\nDevice Minor: \t 1\n");
   write("proc/0000:01:00.0/information", "Model: \t\t NVIDIA A100\nGPU UUID: \t GPU-????????\nDevice Minor: \t 0\n");
   const auto gpus = open("no-such-library.so");
   ASSERT_EQ(gpus->list().size(), 2U);
   EXPECT_EQ(gpus->list()[0].uuid, "");
   EXPECT_EQ(gpus->list()[1].uuid, "GPU-b");
   EXPECT_EQ(gpus->list()[1].minor, 1);
-  EXPECT_NE(gpus->source().find("no-such-library.so cannot be loaded: memory and processes of GPUs are unknown"), std::string::npos);
+  EXPECT_NE(gpus->source().find("no-such-library.so cannot be loaded: memory and processes of GPUs are unknown"),
+            std::string::npos);
   EXPECT_FALSE(gpus->processes().has_value());
+  ASSERT_EQ(gpus->usage().size(), 2U);
+  EXPECT_EQ(gpus->usage()[0].memory_bytes, std::nullopt);
 }
 
 TEST_F(GpusOf, WithoutThoseTheDeviceFilesTell) {
-  for (const char* name : {"dev/nvidia0", "dev/nvidia10", "dev/nvidia2", "dev/nvidiactl", "dev/nvidia-uvm", "dev/null"}) write(name, "");
+  for (const char* name : {"dev/nvidia0", "dev/nvidia10", "dev/nvidia2", "dev/nvidiactl", "dev/nvidia-uvm", "dev/null"})
+    write(name, "");
   const auto gpus = open("no-such-library.so");
   ASSERT_EQ(gpus->list().size(), 3U);
   EXPECT_EQ(gpus->list()[2].minor, 10);
@@ -123,7 +148,8 @@ TEST(GpuEnvironment, NamesGpusByUuidOrElseByNumberInTheOrderOfTheBus) {
   EXPECT_EQ(gpu_environment(known, {1, 0}), (Pairs{{"CUDA_VISIBLE_DEVICES", "GPU-b,GPU-a"}}));
   EXPECT_EQ(gpu_environment(known, {}), (Pairs{{"CUDA_VISIBLE_DEVICES", ""}}));
   const std::vector<Gpu> unknown{{0, "GPU-a", "", 0, 0, false}, {1, "", "", 0, 1, false}};
-  EXPECT_EQ(gpu_environment(unknown, {0, 1}), (Pairs{{"CUDA_DEVICE_ORDER", "PCI_BUS_ID"}, {"CUDA_VISIBLE_DEVICES", "0,1"}}));
+  EXPECT_EQ(gpu_environment(unknown, {0, 1}),
+            (Pairs{{"CUDA_DEVICE_ORDER", "PCI_BUS_ID"}, {"CUDA_VISIBLE_DEVICES", "0,1"}}));
 }
 
 TEST(GpuEnvironment, DeniesTheOtherCards) {

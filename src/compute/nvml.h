@@ -26,6 +26,12 @@ struct nvmlProcessInfo_v1_t {
   unsigned long long usedGpuMemory;
 };
 
+/// Of the last moments, in percent.
+struct nvmlUtilization_t {
+  unsigned int gpu;
+  unsigned int memory;  ///< how busy the memory was, not how full
+};
+
 }  // extern "C"
 
 namespace lathe::compute::nvml {
@@ -47,6 +53,9 @@ struct Functions {
   int (*minor)(nvmlDevice_t, unsigned*) = nullptr;
   int (*processes)(nvmlDevice_t, unsigned*, nvmlProcessInfo_t*) = nullptr;        ///< or
   int (*processes_v1)(nvmlDevice_t, unsigned*, nvmlProcessInfo_v1_t*) = nullptr;  ///< on old drivers
+  int (*utilization)(nvmlDevice_t, nvmlUtilization_t*) = nullptr;                 ///< these three may be absent
+  int (*power)(nvmlDevice_t, unsigned*) = nullptr;                                ///< milliwatts
+  int (*power_limit)(nvmlDevice_t, unsigned*) = nullptr;
   int (*mig_mode)(nvmlDevice_t, unsigned*, unsigned*) = nullptr;                  ///< absent on old drivers
   int (*mig_count)(nvmlDevice_t, unsigned*) = nullptr;
   int (*mig_handle)(nvmlDevice_t, unsigned, nvmlDevice_t*) = nullptr;

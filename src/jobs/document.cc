@@ -200,6 +200,14 @@ Result<void> read_queue_settings(const Object& document, Asked& asked) {
   return take("priority", {"low", "medium", "high"}, asked.priority);
 }
 
+/// What stands in `resources.properties` and looks as if it chose GPUs.
+void note_gpus(const Object& resources, Report& report) {
+  const auto properties = json::get_object(resources, "properties");
+  if (!properties || *properties == nullptr || json::find(**properties, "gpu") == nullptr) return;
+  report.push_back({"resources.properties.gpu", "ignored",
+                    "a job gets all GPUs of its nodes: their number is the size's of its compute (`lathe compute list-sizes`)"});
+}
+
 Result<void> read_resources(const Object& document, Report& report) {
   LATHE_TRY(const auto* resources, take_object(document, "resources", "resources"));
   if (resources == nullptr) return {};
@@ -209,6 +217,7 @@ Result<void> read_resources(const Object& document, Report& report) {
   for (const auto* key : {"instance_type", "shm_size", "docker_args", "properties", "locations", "max_instance_count"})
     if (json::find(*resources, key) != nullptr)
       report.push_back({fmt::format("resources.{}", key), "ignored", "a job gets what its compute's nodes have"});
+  note_gpus(*resources, report);
   return {};
 }
 

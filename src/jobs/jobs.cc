@@ -93,14 +93,14 @@ double seconds_between(std::optional<Time> from, std::optional<Time> to) {
 }  // namespace
 
 Jobs::Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, environments::Environments& environments,
-           DiskRoom disk, Resolvers resolvers, std::chrono::milliseconds usage_interval)
+           DiskRoom disk, Resolvers resolvers, const UsageLog::Options& usage)
     : db_(db),
       auth_(auth),
       compute_(compute),
       launcher_(launcher),
       environments_(environments),
       resolvers_(std::move(resolvers)),
-      usage_(db, usage_interval, compute.room_of("local").value_or(compute::Resources{})) {
+      usage_(db, usage, compute.room_of("local").value_or(compute::Resources{})) {
   Admission::Calls calls;
   calls.ready = [this](const std::string& name, bool built) {
     tasks_.add([this, name, built] { built ? environment_built(name) : admit(name); });
@@ -465,7 +465,7 @@ void Jobs::launch(Waiting waiting, const compute::Resources& room) {
   job.started = now();
   // Before its state is written: a short job may have ended by then.
   const auto folders = launcher_.node_folders(job, waiting.plan);
-  if (!waiting.plan.variables.contains(kSamplesItself)) usage_.add(job.name, folders, room);
+  if (!waiting.plan.variables.contains(kSamplesItself)) usage_.add(job.name, folders, job.nodes, room);
   for (const auto& folder : folders)
     if (auto watched = watch_->add(folder); !watched)
       log::error("cannot watch job={} why={}", job.name, watched.error().message);
@@ -819,7 +819,7 @@ Result<void> Jobs::take_up(Job job) {
     // Its processes were started, whatever the row says: watch them, or learn how they ended.
     if (running) {
       if (!plan || !plan->variables.contains(kSamplesItself))
-        usage_.add(job.name, folders,
+        usage_.add(job.name, folders, job.nodes,
                    job.compute == "local" ? compute::Resources{}
                                           : compute_.room_of(job.compute).value_or(compute::Resources{}));
       if (job.nodes.empty()) job.nodes.push_back({job.compute == "local" ? "local" : job.compute + "-0", {}});

@@ -74,9 +74,8 @@ struct RemoteOptions;
 /// what runs is watched again, what ended is finished, what never began waits again.
 class Jobs {
  public:
-  /// `usage_interval`: between two samples of what jobs use; zero: none are logged.
   Jobs(db::Database& db, auth::Auth& auth, compute::Compute& compute, Launcher& launcher, environments::Environments& environments,
-       DiskRoom disk, Resolvers resolvers, std::chrono::milliseconds usage_interval);
+       DiskRoom disk, Resolvers resolvers, const UsageLog::Options& usage);
   ~Jobs();
 
   /// Lets `engine`, which outlives this, run the jobs of its targets. Before `start`.

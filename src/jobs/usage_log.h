@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "compute/events.h"
+#include "compute/gpus.h"
 #include "compute/machine.h"
 #include "db/db.h"
 #include "process/usage.h"
@@ -16,17 +18,21 @@
 namespace lathe::jobs {
 
 /// Logs what running jobs use as system metrics of their runs, by MLflow's names: `system/cpu_utilization_percentage`,
-/// `system/system_memory_usage_megabytes`, ...; of a job on several nodes `system/0/...` for each. One thread and one
-/// write to the store for all jobs. Thread-safe.
+/// `system/system_memory_usage_megabytes`, ...; of a job on several nodes `system/0/...` for each. Its GPUs are counted as
+/// its program counts them: `system/gpu_0_utilization_percentage` is the first that it holds. One thread and one write to
+/// the store for all jobs. Thread-safe.
 class UsageLog {
  public:
-  /// `interval`: between two samples; zero: nothing is logged.
-  UsageLog(db::Database& db, std::chrono::milliseconds interval, const compute::Resources& machine);
+  struct Options {
+    std::chrono::milliseconds interval{0};  ///< between two samples; zero: nothing is logged
+    const compute::Gpus* gpus = nullptr;    ///< null: none are looked at
+  };
+  UsageLog(db::Database& db, const Options& options, const compute::Resources& machine);
   ~UsageLog();
 
-  /// `folders`: its shims'. `room`: of each node; zero: the whole machine.
+  /// `folders`: its shims', in the order of `nodes`. `room`: of each node; zero: the whole machine.
   void add(const std::string& run_id, const std::vector<std::filesystem::path>& folders,
-           const compute::Resources& room);
+           const std::vector<compute::NodeGiven>& nodes, const compute::Resources& room);
   void remove(const std::string& run_id);
 
  private:
@@ -34,6 +40,7 @@ class UsageLog {
   struct Node {
     std::string prefix;
     process::UsageMeter meter;
+    std::vector<int> gpus;  ///< in Lathe's list
     std::optional<process::Usage> last;
     Clock::time_point at{};
   };
@@ -44,9 +51,11 @@ class UsageLog {
   };
   void work();
   void sample();
+  /// What is known of the GPUs; nothing is asked when no job has any.
+  std::vector<compute::GpuUsage> look_at_gpus();
 
   db::Database& db_;
-  const std::chrono::milliseconds interval_;
+  const Options options_;
   const compute::Resources machine_;
   std::mutex mutex_;
   std::condition_variable stopping_there_;

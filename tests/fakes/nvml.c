@@ -3,6 +3,7 @@
  *
  *   gpu UUID MINOR MEMORY_MIB NAME     a card
  *   mig UUID MEMORY_MIB NAME           an instance of the card above, which is then split
+ *   use PERCENT MIB MILLIWATTS         how busy the card or instance above is
  *   process PID MIB                    on the card or instance above; MIB of -1: unknown
  *   fail FUNCTION CODE                 the function answers CODE
  */
@@ -22,7 +23,8 @@ typedef struct {
 typedef struct Device {
   char uuid[96], name[96];
   unsigned minor;
-  unsigned long long memory;
+  unsigned long long memory, used;
+  unsigned percent, milliwatts;
   int parent; /* -1: a card */
   unsigned processes;
   Process process[MOST];
@@ -58,6 +60,10 @@ static int load(const char* function) {
       next->memory = (unsigned long long)mib << 20;
       if (is_card) card = count;
       ++count;
+    } else if (count > 0 && strncmp(line, "use ", 4) == 0) {
+      Device* device = &devices[count - 1];
+      sscanf(line, "use %u %ld %u", &device->percent, &mib, &device->milliwatts);
+      device->used = (unsigned long long)mib << 20;
     } else if (count > 0 && sscanf(line, "process %d %ld", &code, &mib) == 2) {
       Device* device = &devices[count - 1];
       const Process process = {(unsigned)code, mib < 0 ? ~0ULL : (unsigned long long)mib << 20, 0, 0};
@@ -114,9 +120,28 @@ API int nvmlDeviceGetName(void* handle, char* into, unsigned size) {
 API int nvmlDeviceGetMemoryInfo(void* handle, unsigned long long* into) {
   const int code = load("nvmlDeviceGetMemoryInfo");
   into[0] = at(handle)->memory; /* total, free, used */
-  into[1] = into[0];
-  into[2] = 0;
+  into[1] = into[0] - at(handle)->used;
+  into[2] = at(handle)->used;
   return code;
+}
+
+API int nvmlDeviceGetUtilizationRates(void* handle, unsigned* into) {
+  const int code = load("nvmlDeviceGetUtilizationRates");
+  into[0] = at(handle)->percent; /* the chip, its memory's bus */
+  into[1] = 0;
+  return code;
+}
+
+API int nvmlDeviceGetPowerUsage(void* handle, unsigned* milliwatts) {
+  const int code = load("nvmlDeviceGetPowerUsage");
+  *milliwatts = at(handle)->milliwatts;
+  return code;
+}
+
+API int nvmlDeviceGetEnforcedPowerLimit(void* handle, unsigned* milliwatts) {
+  (void)handle;
+  *milliwatts = 400000;
+  return 0;
 }
 
 API int nvmlDeviceGetMinorNumber(void* handle, unsigned* minor) {

@@ -13,6 +13,7 @@ class Gpus:
     def __init__(self, file):
         self.file = file
         self.cards = []
+        self.busy = {}
 
     def set(self, *cards):
         """Each card: (uuid, MiB, [(pid, MiB), ...])."""
@@ -20,10 +21,16 @@ class Gpus:
         lines = []
         for minor, (uuid, mib, processes) in enumerate(self.cards):
             lines.append(f"gpu {uuid} {minor} {mib} Fake GPU")
+            lines += [f"use {percent} {used} {milliwatts}" for percent, used, milliwatts in self.busy.get(minor, ())]
             lines += [f"process {pid} {used}" for pid, used in processes]
         beside = self.file.with_suffix(".new")
         beside.write_text("\n".join(lines) + "\n")
         os.replace(beside, self.file)
+
+    def use(self, number, percent, mib, milliwatts):
+        """How busy the GPU `number` is from now on."""
+        self.busy[number] = [(percent, mib, milliwatts)]
+        self.set(*self.cards)
 
     def processes(self, number, *processes):
         """Who computes on the GPU `number` from now on."""
@@ -47,7 +54,7 @@ def gpu_server(gpus):
     library = bin_folder() / "libfake_nvml.so"
     assert library.exists(), f"{library} is built with the tests (target fake_nvml)"
     sizes = "one-gpu=cores:1 memory:256MiB gpu:1,half-gpu=cores:1 memory:256MiB gpu:0.5,slot=cores:1 memory:256MiB"
-    server = Server("--sizes", sizes, env={"LATHE_NVML": str(library), "FAKE_NVML": str(gpus.file)})
+    server = Server("--sizes", sizes, "--job-metrics-interval", "1s", env={"LATHE_NVML": str(library), "FAKE_NVML": str(gpus.file)})
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, set(sorted(allowed)[:2]))  # the server counts two cores, whatever the machine has

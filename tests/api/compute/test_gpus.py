@@ -190,3 +190,43 @@ def test_a_cluster_of_the_whole_machine_leaves_a_deployment_its_part(gpu_server,
     assert seen["node"].startswith("1 core") and seen["current_node_count"] == 1
     _, log = run(gpu_server, 'echo "threads $OMP_NUM_THREADS"', compute=name)
     assert log == "threads 1\n"
+
+
+def metrics(server, name):
+    run = server.get("/api/2.0/mlflow/runs/get", params={"run_id": name}).json()["run"]
+    return {each["key"]: each["value"] for each in run["data"].get("metrics", ())}
+
+
+def test_what_a_job_uses_of_its_gpus_is_logged_as_mlflow_names_it(gpu_server, gpus):
+    gpus.use(0, 11, 1024, 50_000)
+    gpus.use(1, 75, 4096, 300_000)
+    name = cluster(gpu_server, size="one-gpu", max_instances=2)
+    command = 'echo "sees $CUDA_VISIBLE_DEVICES"; until [ -e "$HOME/go" ]; do sleep 0.02; done'
+    jobs = [submit(gpu_server, command, compute=name)["name"] for _ in range(2)]
+    without = submit(gpu_server, 'until [ -e "$HOME/go" ]; do sleep 0.02; done', compute=cluster(gpu_server, size="slot"))["name"]
+    wanted = {
+        "sees GPU-aaaa\n": {"utilization_percentage": 11, "memory_usage_megabytes": 1073.741824, "memory_usage_percentage": 6.25,
+                            "power_usage_watts": 50, "power_usage_percentage": 12.5},
+        "sees GPU-bbbb\n": {"utilization_percentage": 75, "memory_usage_megabytes": 4294.967296, "memory_usage_percentage": 25,
+                            "power_usage_watts": 300, "power_usage_percentage": 75},
+    }
+    for job in jobs:
+        until_log(gpu_server, job, "sees")
+        wait_for(lambda: "system/gpu_0_power_usage_percentage" in metrics(gpu_server, job), 30, "a sample of its GPU")
+        of_gpus = {key: value for key, value in metrics(gpu_server, job).items() if "/gpu_" in key}
+        # Each job counts its own GPUs from 0, as its program does.
+        expected = wanted.pop(gpu_server.get(f"/api/v1/jobs/{job}/log").text)
+        assert of_gpus == {f"system/gpu_0_{key}": value for key, value in expected.items()}
+    wait_for(lambda: metrics(gpu_server, without), 30, "a sample of the job without a GPU")
+    assert not [key for key in metrics(gpu_server, without) if "/gpu_" in key]
+    for job in [*jobs, without]:
+        (gpu_server.data / "jobs" / job / "work/go").touch()
+        assert ended(gpu_server, job)["status"] == "Completed"
+
+
+def test_a_count_of_gpus_in_the_document_is_answered(gpu_server):
+    job, _ = run(gpu_server, "true", resources={"properties": {"gpu": 1, "node": "a"}})
+    report = {entry["field"]: entry for entry in job["report"]}
+    assert report["resources.properties.gpu"]["verdict"] == "ignored"
+    assert "size" in report["resources.properties.gpu"]["detail"]
+    assert report["resources.properties"]["verdict"] == "ignored"
