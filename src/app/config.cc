@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "app/isolation.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "base/time.h"
@@ -125,6 +126,7 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   if (name == "environment_index" && !value.empty() && value != "none" && value.find("://") == std::string::npos) return wrong("none or a URL");
   if (name == "environment_conda" && value != "auto" && value != "none" && !value.starts_with('/')) return wrong("auto, none or a program's path");
   if (name == "isolation" && value != "auto" && value != "sandbox" && value != "off") return wrong("auto, sandbox or off");
+  if (name == "isolation_targets" && !parse_isolation_targets(value)) return wrong("TARGET=sandbox or TARGET=off, with commas between");
   if (name == "isolation_network" && value != "host" && value != "none") return wrong("host or none");
   if (name == "disk_low_water")
     if (const auto mark = jobs::parse_low_water(value); !mark) return fail(Code::invalid, fmt::format("disk_low_water {} (from {})", mark.error().message, origin));
@@ -162,6 +164,7 @@ const std::vector<Setting>& settings() {
       {"environment_find_links", "", "folders and pages with wheels, with commas between: for places without an index"},
       {"environment_conda", "auto", "micromamba, mamba or conda for conda files: a program, or none; auto: what is in PATH"},
       {"isolation", "auto", "sandbox: each job sees only its own; off; auto: where the server is not root and has several users"},
+      {"isolation_targets", "", "other isolation on some compute targets: TARGET=sandbox or TARGET=off, with commas between"},
       {"isolation_network", "host", "of jobs in a sandbox: host, or none"},
       {"disk_low_water", "auto", "below so much free disk new jobs wait: 2GiB, 5%, 0; auto: 1 GiB, or 5% of a smaller disk"},
       {"job_metrics_interval", "10s", "how often what each running job uses is logged as system metrics, such as 10s; or never"},

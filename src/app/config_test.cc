@@ -68,5 +68,12 @@ TEST_F(ConfigTest, AMalformedFileNamesItsLine) {
   EXPECT_NE(config.error().message.find(file + ":"), std::string::npos);
 }
 
+TEST_F(ConfigTest, IsolationOfTargetsIsCheckedWhenItIsRead) {
+  const auto load = [&](const std::string& value) { return Config::load({{"isolation_targets", value}}, no_environment); };
+  EXPECT_TRUE(load("local=off, gpu-box=sandbox"));
+  EXPECT_TRUE(load(""));
+  for (const char* wrong : {"local", "local=on", "=sandbox", "local=off,,a=off"}) EXPECT_FALSE(load(wrong)) << wrong;
+}
+
 }  // namespace
 }  // namespace lathe::app

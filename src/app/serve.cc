@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include "app/app.h"
 #include "app/certificate.h"
 #include "app/data_folder.h"
+#include "app/isolation.h"
 #include "app/job_resolvers.h"
 #include "app/slurm.h"
 #include "assets/assets.h"
@@ -184,16 +186,21 @@ class App {
     jobs::Launcher::Options options{data, certificate};
     options.network = config_.text("isolation_network") == "host";
     const auto& isolation = config_.text("isolation");
+    LATHE_TRY(const auto of_targets, parse_isolation_targets(config_.text("isolation_targets")));
+    const auto some = [&](bool sandboxed) {
+      return std::any_of(of_targets.begin(), of_targets.end(), [&](const auto& one) { return one.second == sandboxed; });
+    };
     const bool as_root = ::geteuid() == 0;
-    if (isolation == "sandbox") {
+    if (isolation == "sandbox" || some(true))
       if (const auto why = process::why_no_sandbox(jobs::Launcher::account_of(0)))
         return fail(Code::unavailable, "isolation: sandbox does not work here: " + *why);
-      options.sandboxed = [] { return true; };
-    } else if (isolation == "auto" && !as_root) {
-      options.sandboxed = [this] { return auth_->has_several_users(); };
-    }
-    if (!as_root) auth_->jobs_are_apart = [isolation]() -> Result<void> {
-      const auto why = isolation == "off" ? std::optional<std::string>("isolation is off") : process::why_no_sandbox(std::nullopt);
+    options.sandboxed = [this, isolation, of_targets, as_root](const std::string& target) {
+      if (const auto own = of_targets.find(target); own != of_targets.end()) return own->second;
+      return isolation == "sandbox" || (isolation == "auto" && !as_root && auth_->has_several_users());
+    };
+    const bool some_off = isolation == "off" || some(false);
+    if (!as_root) auth_->jobs_are_apart = [some_off]() -> Result<void> {
+      const auto why = some_off ? std::optional<std::string>("isolation is off") : process::why_no_sandbox(std::nullopt);
       if (!why) return {};
       return fail(Code::conflict, fmt::format("this server does not run as root, so that jobs can be kept apart by a sandbox alone, and {}: it serves one "
                                               "user. Run `lathe serve` as root, or make the sandbox work (see the guide, isolation), to add others", *why));

@@ -160,7 +160,7 @@ std::string Launcher::job_of(const fs::path& shim_folder) const {
 Result<Launcher::Ready> Launcher::prepare(Launch launch) {
   process::Spec base;
   base.account = account_of(launch.user_id);
-  const bool sandboxed = options_.sandboxed && options_.sandboxed();
+  const bool sandboxed = options_.sandboxed && options_.sandboxed(launch.job.compute);
   LATHE_CHECK(lay_out(launch, base, sandboxed));
 
   // The nodes are slices of this machine, so they meet on its own address.

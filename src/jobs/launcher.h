@@ -28,8 +28,8 @@ class Launcher {
     std::vector<compute::Gpu> gpus = {};  ///< this machine's
     std::uint64_t log_bytes = std::uint64_t{64} << 20;
     bool network = true;  ///< of jobs in a sandbox
-    /// Whether a job that starts now runs in a sandbox; none: never.
-    std::function<bool()> sandboxed = {};
+    /// Whether a job that starts now on this compute target runs in a sandbox; none: never.
+    std::function<bool(const std::string& target)> sandboxed = {};
   };
 
   /// Prepares the folder of all jobs: DATA/jobs, or, where other accounts cannot pass through to it, a folder below

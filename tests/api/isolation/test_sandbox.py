@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import requests
 
-from job_helpers import ended, log_of, run, submit, until_log
+from job_helpers import cluster, ended, log_of, run, submit, until_log
 from lathe_server import Server
 
 UNPRIVILEGED = 64999
@@ -141,3 +141,20 @@ def test_a_server_that_is_not_root_serves_one_user_when_isolation_is_off():
         assert refused.status_code == 409 and "isolation is off" in refused.json()["detail"]
         _, log = run(server, "cat /proc/1/comm")
         assert log.strip() not in ("bwrap", "env")
+
+
+def test_a_compute_target_may_differ_from_the_others():
+    look = "ls -d /home /root 2>/dev/null | wc -l"
+    with Server("--isolation", "off", "--isolation-targets", "boxed=sandbox") as server:
+        cluster(server, name="boxed")
+        cluster(server, name="open")
+        assert [run(server, look, compute=target)[1] for target in ("boxed", "open", "local")] == ["0\n", "2\n", "2\n"]
+    with Server("--isolation", "sandbox", "--isolation-targets", "local=off") as server:
+        assert run(server, look)[1] == "2\n"
+        assert run(server, look, compute=cluster(server))[1] == "0\n"
+
+
+def test_jobs_are_not_apart_where_a_target_is_open_and_nobody_is_root():
+    with Server("--isolation-targets", "local=off", account=UNPRIVILEGED) as server:
+        refused = server.post("/api/v1/users", json={"name": "eve", "role": "member"})
+        assert refused.status_code == 409 and "isolation is off" in refused.json()["detail"], refused.text
