@@ -35,8 +35,7 @@ Result<void> take_count(const Object& document, std::string_view key, std::int64
 
 /// `null` takes a setting away.
 bool takes_away(const Object& document, std::string_view key) {
-  const auto* value = json::find(document, key);
-  return value != nullptr && value->is_null();
+  return document.contains(key) && json::find(document, key) == nullptr;
 }
 
 /// Azure limits names of compute to letters, digits and dashes.

@@ -203,7 +203,6 @@ def test_what_a_job_uses_of_its_gpus_is_logged_as_mlflow_names_it(gpu_server, gp
     name = cluster(gpu_server, size="one-gpu", max_instances=2)
     command = 'echo "sees $CUDA_VISIBLE_DEVICES"; until [ -e "$HOME/go" ]; do sleep 0.02; done'
     jobs = [submit(gpu_server, command, compute=name)["name"] for _ in range(2)]
-    without = submit(gpu_server, 'until [ -e "$HOME/go" ]; do sleep 0.02; done', compute=cluster(gpu_server, size="slot"))["name"]
     wanted = {
         "sees GPU-aaaa\n": {"utilization_percentage": 11, "memory_usage_megabytes": 1073.741824, "memory_usage_percentage": 6.25,
                             "power_usage_watts": 50, "power_usage_percentage": 12.5},
@@ -217,11 +216,13 @@ def test_what_a_job_uses_of_its_gpus_is_logged_as_mlflow_names_it(gpu_server, gp
         # Each job counts its own GPUs from 0, as its program does.
         expected = wanted.pop(gpu_server.get(f"/api/v1/jobs/{job}/log").text)
         assert of_gpus == {f"system/gpu_0_{key}": value for key, value in expected.items()}
-    wait_for(lambda: metrics(gpu_server, without), 30, "a sample of the job without a GPU")
-    assert not [key for key in metrics(gpu_server, without) if "/gpu_" in key]
-    for job in [*jobs, without]:
         (gpu_server.data / "jobs" / job / "work/go").touch()
         assert ended(gpu_server, job)["status"] == "Completed"
+    without = submit(gpu_server, command, compute=cluster(gpu_server, size="slot"))["name"]
+    wait_for(lambda: metrics(gpu_server, without), 30, "a sample of the job without a GPU")
+    assert not [key for key in metrics(gpu_server, without) if "/gpu_" in key]
+    (gpu_server.data / "jobs" / without / "work/go").touch()
+    assert ended(gpu_server, without)["status"] == "Completed"
 
 
 def test_a_count_of_gpus_in_the_document_is_answered(gpu_server):

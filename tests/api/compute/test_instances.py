@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import os
 
 import pytest
 
@@ -9,6 +10,8 @@ from job_helpers import ended, run, show, submit, until
 from lathe_server import Server, wait_for
 
 _numbers = itertools.count(1)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only a server that runs as root takes a second user")
 
 
 def instance(server, expect=201, **more):

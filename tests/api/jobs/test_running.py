@@ -46,7 +46,7 @@ def test_whatever_a_failed_job_printed_it_is_listed_and_the_server_goes_on(serve
         "python3 -c \"print('\u2588' * 9000)\"; exit 1",
     )
     for command in printed:
-        job, _ = run(server, command)
+        job = ended(server, submit(server, command)["name"])
         assert (job["status"], job["exit_code"]) == ("Failed", 1)
         assert "status 1" in job["error"]
         job["error"].encode()  # no half of a character
