@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--following", type=int, default=1000)
     parser.add_argument("--seconds", type=int, default=30)
     options = parser.parse_args()
-    with Cluster("-e", "0") as cluster, SlurmServer(cluster, "--slurm-poll", "3s", "--slurm-beat", "10s") as server:
+    with Cluster("-e", "0") as cluster, SlurmServer(cluster, poll="3s", beat="10s") as server:
         server.target("held", cores=8)
         plain, ours = measure_submission(cluster, server, options.submissions)
         print(f"sbatch itself {plain * 1e3:.1f} ms; from the request to sbatch's answer {ours * 1e3:.1f} ms: {(ours - plain) * 1e3:.1f} ms are Lathe's")

@@ -152,12 +152,12 @@ class Bridge:
 class SlurmServer(Server):
     """A `lathe serve` that is connected to the cluster, with the compute targets "main" and "elastic"."""
 
-    def __init__(self, cluster, *flags, **options):
+    def __init__(self, cluster, *flags, poll="1s", beat="1s", **options):
         self.cluster = cluster
         self.bridge = None
         scheme = "https" if "--tls-certificate" in flags else "http"
-        super().__init__("--slurm", cluster.command, "--slurm-url", f"{scheme}://{CONTROLLER}:{PORT}", "--slurm-poll", "1s",
-                         "--slurm-beat", "1s", "--allowed-hosts", CONTROLLER, *flags, **options)  # fmt: skip
+        super().__init__("--slurm", cluster.command, "--slurm-url", f"{scheme}://{CONTROLLER}:{PORT}", "--slurm-poll", poll,
+                         "--slurm-beat", beat, "--allowed-hosts", CONTROLLER, *flags, **options)  # fmt: skip
 
     def start(self, *ports):
         super().start(*ports)
