@@ -68,6 +68,20 @@ def events_of(server, name, headers=None):
                 event = {}
 
 
+def spread(kind=None, count=2, **fields):
+    """What a job's document says to have several nodes."""
+    out = {"resources": {"instance_count": count}}
+    if kind:
+        out["distribution"] = {"type": kind, **fields}
+    return out
+
+
+def log_of_rank(server, name, rank):
+    answer = server.get(f"/api/v1/jobs/{name}/log", params={"rank": rank})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
 def cluster(server, **document):
     """Makes a training cluster and answers its name."""
     document = {"name": f"cluster-{next(_numbers)}", "type": "amlcompute", "size": "cpu-1", **document}

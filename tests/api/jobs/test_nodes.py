@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from job_helpers import cluster, ended, log_of, run, shims, show, submit
+from job_helpers import cluster, ended, log_of, log_of_rank, run, shims, show, spread, submit
 from lathe_server import cmdline, wait_for
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples"
@@ -23,19 +23,6 @@ def nodes(server):
     if cores < 2:
         pytest.skip("two nodes need two cores")
     return cluster(server, max_instances=2)
-
-
-def spread(kind=None, count=2, **fields):
-    out = {"resources": {"instance_count": count}}
-    if kind:
-        out["distribution"] = {"type": kind, **fields}
-    return out
-
-
-def log_of_rank(server, name, rank):
-    answer = server.get(f"/api/v1/jobs/{name}/log", params={"rank": rank})
-    assert answer.status_code == 200, answer.text
-    return answer.text
 
 
 def processes_of(server, name):

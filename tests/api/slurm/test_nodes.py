@@ -5,23 +5,10 @@ import re
 
 import pytest
 
-from job_helpers import ended, run, show, submit
+from job_helpers import ended, log_of_rank, run, show, spread, submit
 from lathe_server import wait_for
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples"
-
-
-def spread(kind=None, count=2, **fields):
-    out = {"resources": {"instance_count": count}}
-    if kind:
-        out["distribution"] = {"type": kind, **fields}
-    return out
-
-
-def log_of_rank(server, name, rank):
-    answer = server.get(f"/api/v1/jobs/{name}/log", params={"rank": rank})
-    assert answer.status_code == 200, answer.text
-    return answer.text
 
 
 def test_every_process_knows_its_place_and_the_master(slurm):
