@@ -169,7 +169,7 @@ const std::vector<Setting>& settings() {
       {"disk_low_water", "auto", "below so much free disk new jobs wait: 2GiB, 5%, 0; auto: 1 GiB, or 5% of a smaller disk"},
       {"job_metrics_interval", "10s", "how often what each running job uses is logged as system metrics, such as 10s; or never"},
       {"scheduling", "fair", "which job comes first: fair, priority, backfill or fifo"},
-      {"user_quotas", "", "how many nodes jobs of a user may have at once, on all compute together: alice=2,*=4"},
+      {"user_quotas", "", "how many nodes jobs of a user may have at once, on all compute of this machine together: alice=2,*=4"},
       {"slurm", "off", "on: jobs may run on a Slurm cluster whose commands are here; or words in front of them: ssh login1"},
       {"slurm_url", "", "by which address the cluster's nodes reach this server (default: its own, with this machine's name)"},
       {"slurm_as_user", "false", "submit as the account with the user's name, by sudo, where sudo allows that"},

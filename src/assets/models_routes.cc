@@ -11,10 +11,6 @@ using http::Method;
 using http::Response;
 using http::Right;
 
-bool is_local(const Call& call) {
-  return call.peer.starts_with("127.") || call.peer == "::1" || call.peer.starts_with("::ffff:127.");
-}
-
 Result<registry::Version> version_of(Models& models, const Call& call) {
   return models.find_version(std::string(call.param("name")), std::string(call.param("version")));
 }
@@ -78,7 +74,7 @@ void add_routes(http::Router& router, Models& models) {
              [&models](Call& call) -> Result<Response> {
                LATHE_TRY(const auto body, call.json_body());
                LATHE_TRY(const auto made,
-                         models.create(body, call.principal, is_local(call), call.query("strict") == "true"));
+                         models.create(body, call.principal, call.is_local(), call.query("strict") == "true"));
                return http::json_response(made, 201);
              });
   router.add({.id = "model_list", .method = Method::get, .path = base, .right = Right::read,

@@ -62,10 +62,6 @@ class BlobSink final : public http::Sink {
   std::string expected_;
 };
 
-bool is_local(const Call& call) {
-  return call.peer.starts_with("127.") || call.peer == "::1" || call.peer.starts_with("::ffff:127.");
-}
-
 bool is_strict(const Call& call) { return call.query("strict") == "true"; }
 
 bool with_archived(const Call& call) { return call.query("include_archived") == "true"; }
@@ -174,7 +170,7 @@ void add_routes(http::Router& router, Assets& assets) {
                    .summary = "Registers data where it lies, or as it was uploaded."},
                   [&assets](Call& call) -> Result<Asset> {
                     LATHE_TRY(const auto body, call.json_body());
-                    return assets.create_data(body, call.principal, is_local(call), is_strict(call));
+                    return assets.create_data(body, call.principal, call.is_local(), is_strict(call));
                   },
                   201);
   router.add_json({.id = "environment_create", .method = Method::post, .path = "/api/v1/environments", .right = Right::write,

@@ -139,7 +139,8 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
     if (const auto* started = std::get_if<NodeStarted>(&decision)) note(started->target, fmt::format("node {} was added", started->node));
     if (const auto* left = std::get_if<NodeLeft>(&decision)) note(left->target, fmt::format("node {} left: {}", left->node, left->why));
     if (const auto* placed = std::get_if<JobPlaced>(&decision)) {
-      const auto& rules = targets_[placed->target].rules;
+      const auto known = targets_.find(placed->target);
+      const auto rules = known == targets_.end() ? Rules{} : known->second.rules;
       if (!rules.local)
         for (const auto& node : placed->nodes)
           note(placed->target, fmt::format("node {} runs {}", node.name, placed->job));
@@ -426,6 +427,7 @@ Result<void> Compute::remove(const std::string& name) {
     jobs_for = calls_.jobs_for;
   }
   const auto waiting = jobs_for ? jobs_for(name) : 0;
+  std::map<std::string, Known>::node_type taken;
   {
     const std::lock_guard lock(mutex_);
     LATHE_TRY(const auto* known, find(name));
@@ -435,11 +437,15 @@ Result<void> Compute::remove(const std::string& name) {
     const auto theirs = known->target.partition ? engine_->jobs(name) : 0;
     if (const auto jobs = std::max(scheduler_.waiting(name), waiting) + scheduler_.running(name) + theirs; jobs > 0)
       return fail(Code::conflict, fmt::format("{} has {} job{} running or waiting: cancel them first (`lathe job list`)", name, jobs, jobs == 1 ? "" : "s"));
+    taken = targets_.extract(name);  // from now on nobody queues for it
   }
-  LATHE_CHECK(db_.write([&](db::Connection& c) { return delete_target(c, name); }));
+  const auto gone = db_.write([&](db::Connection& c) { return delete_target(c, name); });
   std::unique_lock lock(mutex_);
+  if (!gone) {
+    targets_.insert(std::move(taken));
+    return fail(gone.error());
+  }
   carry_out(lock, decide(TargetGone{name}));
-  targets_.erase(name);
   adapt_clusters(lock);
   return {};
 }

@@ -33,4 +33,13 @@ int FairShare::advance(Time now) {
   return static_cast<int>(std::min<std::int64_t>(shift, 63));
 }
 
+double dominant_share(const Rules& rules, std::int64_t nodes, const Resources& machine) {
+  if (rules.local) return 1.0 / static_cast<double>(std::max<std::int64_t>(rules.slots, 1));
+  const auto part = [&](double has, double all) { return all > 0 ? has * static_cast<double>(nodes) / all : 0; };
+  const auto& node = rules.node;
+  return std::max({part(static_cast<double>(node.cores), static_cast<double>(machine.cores)),
+                   part(static_cast<double>(node.memory_bytes), static_cast<double>(machine.memory_bytes)),
+                   part(node.gpu_count(), machine.gpu_count())});
+}
+
 }  // namespace lathe::compute

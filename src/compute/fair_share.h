@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/time.h"
+#include "compute/events.h"
 
 namespace lathe::compute {
 
@@ -33,5 +34,9 @@ class FairShare {
   std::chrono::seconds half_life_;
   std::int64_t period_ = -1;
 };
+
+/// How much of the machine so many nodes are, by what they take most of: "dominant resource fairness" (Ghodsi et al., NSDI
+/// 2011). On "local", which has no nodes, a job's share is one slot. 1: all of it.
+double dominant_share(const Rules& rules, std::int64_t nodes, const Resources& machine);
 
 }  // namespace lathe::compute

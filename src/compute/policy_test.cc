@@ -190,6 +190,42 @@ TEST(Backfill, AnotherClustersJobsLeaveTheRoomToTheFirst) {
   EXPECT_EQ(jobs(s.apply(JobGone{"runs"}, at(100))), Jobs{"wide"});
 }
 
+TEST(Backfill, AMinimumServesItsOwnJobsThoughAnotherClusterWaitsForTheWholeMachine) {
+  Scheduler s(kMachine);
+  auto warm = cluster("warm", 2);
+  warm.min_nodes = 1;
+  s.apply(TargetPut{warm}, at(0));
+  s.apply(TargetPut{cluster("whole", 1, kMachine)}, at(0));
+  EXPECT_EQ(jobs(s.apply(JobQueued{"wide", "whole", need(1)}, at(1))), Jobs{});
+  EXPECT_EQ(jobs(s.apply(JobQueued{"own", "warm", need(1)}, at(2))), Jobs{"own"});
+  s.apply(JobGone{"own"}, at(3));
+  warm.min_nodes = 0;
+  EXPECT_EQ(jobs(s.apply(TargetPut{warm}, at(4))), Jobs{"wide"});
+}
+
+TEST(Backfill, AnEndlessJobHoldsUpOnOtherClustersOnlyWhatItsOwnNextJobLacks) {
+  Scheduler s(kMachine);
+  s.apply(TargetPut{cluster("c", 2)}, at(0));
+  s.apply(TargetPut{cluster("other", 4)}, at(0));
+  s.apply(JobQueued{"endless", "c", need(1)}, at(0));
+  EXPECT_EQ(jobs(s.apply(JobQueued{"two", "c", need(2)}, at(1))), Jobs{});
+  EXPECT_EQ(jobs(s.apply(JobQueued{"a", "other", need(1)}, at(2))), Jobs{"a"});
+  EXPECT_EQ(jobs(s.apply(JobQueued{"b", "other", need(1)}, at(3))), Jobs{"b"});
+  EXPECT_EQ(jobs(s.apply(JobQueued{"z", "other", need(1)}, at(4))), Jobs{});
+  EXPECT_EQ(jobs(s.apply(JobGone{"endless"}, at(5))), Jobs{"two"});
+}
+
+TEST(Bars, AJobThatMayStartAgainIsWrittenDownAsOneThatWaits) {
+  auto s = with_cluster(1);
+  s.apply(JobQueued{"runs", "c", need(1)}, at(0));
+  s.apply(TargetPut{cluster("c", 1)}, at(0));
+  s.apply(JobQueued{"two", "c", need(2)}, at(1));
+  ASSERT_EQ(s.snapshot(at(2)).waiting.size(), 1U);
+  EXPECT_EQ(s.snapshot(at(2)).waiting[0].not_before, Time::max());
+  s.apply(TargetPut{cluster("c", 2)}, at(3));
+  EXPECT_EQ(s.snapshot(at(4)).waiting[0].not_before, Time{});
+}
+
 TEST(Backfill, AClusterWhoseOwnNodesAreBusyHoldsUpNoOther) {
   Scheduler s(kMachine);
   s.apply(TargetPut{cluster("small", 1)}, at(0));

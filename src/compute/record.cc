@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "base/overloaded.h"
 #include "base/text.h"
 #include "json/fields.h"
 
@@ -95,13 +96,6 @@ struct Fields<compute::WirePolicy> {
 
 namespace lathe::compute {
 namespace {
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-Overloaded(F...) -> Overloaded<F...>;
 
 Value wire(const Rules& r) {
   return json::to_json(WireRules{r.name, r.local, r.holds, r.node.cores, r.node.memory_bytes, r.node.gpus, r.node.gpu_share,
@@ -447,6 +441,7 @@ void Recorder::begin(const Snapshot& snapshot) {
   open_file(O_WRONLY | O_TRUNC);
   bytes_ = 0;
   write(print_snapshot(snapshot));
+  most_ = std::max(kMostBytes, 2 * bytes_);
 }
 
 void Recorder::add(const Event& event, Time at, const std::vector<Decision>& decisions) {

@@ -42,7 +42,7 @@ class Recorder {
   void begin(const Snapshot& snapshot);
   void add(const Event& event, Time at, const std::vector<Decision>& decisions);
   /// Time for a new file.
-  bool full() const { return bytes_ > kMostBytes; }
+  bool full() const { return bytes_ > most_; }
 
  private:
   static constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
@@ -53,6 +53,7 @@ class Recorder {
   std::filesystem::path folder_;
   Fd file_;
   std::uint64_t bytes_ = 0;
+  std::uint64_t most_ = kMostBytes;  ///< more, where a snapshot alone takes that much
 };
 
 }  // namespace lathe::compute

@@ -30,12 +30,7 @@ class Tally {
   void started(const std::string& job, const std::string& target, std::size_t nodes, Time at) {
     if (const auto came = came_.find(job); came != came_.end()) waits_.push_back(seconds(at - came->second)), came_.erase(came);
     const auto& rules = rules_[target];
-    const auto& node = rules.node;
-    const auto part = [&](double has, double all) { return all > 0 ? has * static_cast<double>(nodes) / all : 0; };
-    const double share = rules.local ? 1.0 / static_cast<double>(std::max<std::int64_t>(rules.slots, 1))
-                                     : std::max({part(static_cast<double>(node.cores), static_cast<double>(machine_.cores)),
-                                                 part(static_cast<double>(node.memory_bytes), static_cast<double>(machine_.memory_bytes)),
-                                                 part(node.gpu_count(), machine_.gpu_count())});
+    const double share = dominant_share(rules, static_cast<std::int64_t>(nodes), machine_);
     running_[job] = {at, share};
     first_ = std::min(first_, at);
   }

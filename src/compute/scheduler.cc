@@ -2,15 +2,10 @@
 
 #include <algorithm>
 
+#include "base/overloaded.h"
+
 namespace lathe::compute {
 namespace {
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-Overloaded(F...) -> Overloaded<F...>;
 
 constexpr std::size_t kRunTimes = 20;
 /// A running job's use is charged in advance, so that users take turns also at one moment: a minute, then as long again as
@@ -156,6 +151,7 @@ void Scheduler::look_at_bars() {
 void Scheduler::enter_line(Job& job) {
   if (barred(job)) return pause(job, Time::max());
   job.state = Job::State::waiting;
+  job.not_before = {};
   auto& line = job.user->line(job.target, job.rank);
   line.jobs.insert({job.place(), &job});
   target_of(job).line.list(line, policy_.fair ? job.user->used + job.user->deposits : 0,
@@ -303,16 +299,9 @@ bool Scheduler::within_quota(const Job& job) const {
   return (held == target.held_by.end() ? 0 : held->second) + job.need.nodes <= target.rules.max_nodes_per_user;
 }
 
-/// Of what the machine has most of: "dominant resource fairness" (Ghodsi et al., NSDI 2011). In millionths.
+/// In millionths.
 std::int64_t Scheduler::share_of(const Target& target, std::int64_t nodes) const {
-  constexpr std::int64_t kAll = 1'000'000;
-  if (target.rules.local) return kAll / std::max<std::int64_t>(target.rules.slots, 1);
-  const auto& node = target.rules.node;
-  const auto part = [&](double had, double all) { return all > 0 ? had * static_cast<double>(nodes) / all : 0; };
-  const double share = std::max({part(static_cast<double>(node.cores), static_cast<double>(machine_.cores)),
-                                 part(static_cast<double>(node.memory_bytes), static_cast<double>(machine_.memory_bytes)),
-                                 part(node.gpu_count(), machine_.gpu_count())});
-  return std::max<std::int64_t>(static_cast<std::int64_t>(share * kAll), 1);
+  return std::max<std::int64_t>(static_cast<std::int64_t>(dominant_share(target.rules, nodes, machine_) * 1e6), 1);
 }
 
 User& Scheduler::user_of(const std::string& name) {

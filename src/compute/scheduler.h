@@ -156,8 +156,9 @@ class Scheduler {
 
   // Order: scheduler_order.cc
   bool fits(const Job& job) const;
-  Ledger beside_holds() const;
-  bool hopeless(const Job& job, const Ledger& beside_holds) const;
+  static std::int64_t kept_nodes(const Target& target);
+  Ledger beside_kept() const;
+  bool hopeless(const Job& job, Ledger beside_kept) const;
   void place(Job& job, Time now, std::vector<Decision>& out);
   void place_in_order(Time now, std::vector<Reservation>& blocked, std::vector<Decision>& out);
   void backfill(Time now, std::vector<Reservation>& blocked, std::vector<Decision>& out);

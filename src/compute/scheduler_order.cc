@@ -22,20 +22,29 @@ bool Scheduler::fits(const Job& job) const {
   return missing == 0 || ledger_.fits(target.rules.node, missing) || can_make_room(target, missing);
 }
 
-/// The machine less what instances and deployments hold.
-Ledger Scheduler::beside_holds() const {
+/// How many of a target's nodes stay, whatever jobs end: those that are held, and the minimum.
+std::int64_t Scheduler::kept_nodes(const Target& target) {
+  return target.rules.holds ? target.size() : std::min(target.size(), target.rules.min_nodes);
+}
+
+/// The machine less what stays.
+Ledger Scheduler::beside_kept() const {
   Ledger out(machine_);
-  for (const auto& [name, target] : targets_)
-    for (auto node = target.nodes.begin(); target.rules.holds && node != target.nodes.end(); ++node)
-      out.take_again(node->second.has, node->second.gpus);
+  for (const auto& [name, target] : targets_) {
+    auto node = target.nodes.begin();
+    for (auto kept = kept_nodes(target); kept > 0; --kept, ++node) out.take_again(node->second.has, node->second.gpus);
+  }
   return out;
 }
 
-/// Whether it could not start even if no other job ran. Then it waits for people, and reservations for it have no end.
-bool Scheduler::hopeless(const Job& job, const Ledger& beside_holds) const {
-  const auto& rules = target_of(job).rules;
+/// Whether it could not start even if no other job ran. Then it waits for people, and a reservation for it would have no end.
+bool Scheduler::hopeless(const Job& job, Ledger beside_kept) const {
+  const auto& target = target_of(job);
+  const auto& rules = target.rules;
   if (rules.local || rules.holds) return rules.holds && rules.max_nodes == 0;
-  return !beside_holds.fits(rules.node, job.need.nodes);
+  auto node = target.nodes.begin();
+  for (auto own = kept_nodes(target); own > 0; --own, ++node) beside_kept.give_back(node->second.has, node->second.gpus);
+  return !beside_kept.fits(rules.node, job.need.nodes);
 }
 
 void Scheduler::place(Job& job, Time now, std::vector<Decision>& out) {
@@ -85,7 +94,7 @@ void Scheduler::place_in_order(Time now, std::vector<Reservation>& blocked, std:
     if (fits(job) && respects(blocked, job, now)) {
       place(job, now, out);
     } else {
-      if (!rest) rest = beside_holds();
+      if (!rest) rest = beside_kept();
       blocked.emplace_back(job).hopeless = hopeless(job, *rest);
       open.erase(best);
     }
@@ -116,6 +125,7 @@ void Scheduler::reckon(Reservation& reservation, Time now) const {
     const auto& node = spare->nodes.at(number);
     reservation.room->give_back(node.has, node.gpus);
   }
+  const auto now_free = *reservation.room;
   for (const auto& [ends, order, job] : ends_) {
     const auto& of = target_of(*job);
     if (of.rules.local) continue;
@@ -134,6 +144,9 @@ void Scheduler::reckon(Reservation& reservation, Time now) const {
     reservation.start = std::max(ends, now);
     return;
   }
+  // There is no bound. Its target's own nodes come back some time; what it needs beside them has to stay free from now on.
+  reservation.room = now_free;
+  reservation.idle = reservation.size;
 }
 
 /// Whether starting the job now delays none of those that are first in line. If not, their reservations know of it.
@@ -146,13 +159,16 @@ bool Scheduler::respects(std::vector<Reservation>& blocked, const Job& job, Time
     const bool same = &target == &own;
     // Another target's job takes room only from those who need more nodes than their target has.
     if (reservation.hopeless || target.rules.local || (!same && reservation.job->need.nodes <= target.size())) continue;
+    // Of its own target's idle nodes, those that stay in any case are nobody else's.
+    const auto takes = std::max<std::int64_t>(job.need.nodes - (own.idle_count() - own.spare()), 0);
+    if (!same && takes == 0) continue;
     reckon(reservation, now);
-    if (!reservation.start) return false;
-    if (job.need.limit.count() > 0 && now + job.need.limit <= *reservation.start) continue;
+    if (!reservation.start && same) return false;
+    if (reservation.start && job.need.limit.count() > 0 && now + job.need.limit <= *reservation.start) continue;
     Reservation then = reservation;
     if (same) then.idle -= job.need.nodes;
     else
-      for (auto count = job.need.nodes; count > 0; --count) {
+      for (auto count = takes; count > 0; --count) {
         if (!then.room->fits(own.rules.node)) return false;
         then.room->take(own.rules.node);
       }

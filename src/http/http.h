@@ -29,6 +29,8 @@ struct Call {
   Principal principal;
   std::string peer;  ///< address of the client
 
+  /// Whether it comes from this machine: only then may it name paths of it.
+  bool is_local() const { return peer.starts_with("127.") || peer == "::1" || peer.starts_with("::ffff:127."); }
   std::string_view param(std::string_view name) const;
   std::optional<std::string> query(std::string_view name) const;
   std::vector<std::string> query_all(std::string_view name) const;

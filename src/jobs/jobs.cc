@@ -280,6 +280,7 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
 
 /// Into the queue of its compute, when all is there that it needs; else it is called again.
 void Jobs::admit(const std::string& name) {
+  std::unique_lock admitting(admitting_);
   std::string compute;
   compute::Need need;
   std::optional<environments::Recipe> recipe;
@@ -293,8 +294,9 @@ void Jobs::admit(const std::string& name) {
     need = need_of(found->second.job, found->second.plan);
     recipe = found->second.plan.environment_recipe;
   }
-  if (admission_->may_queue(name, recipe) && !compute_.queue(name, compute, need, not_before))
-    refuse_waiting(name, fmt::format("its compute {} was deleted", compute));
+  const bool deleted = admission_->may_queue(name, recipe) && !compute_.queue(name, compute, need, not_before);
+  admitting.unlock();
+  if (deleted) refuse_waiting(name, fmt::format("its compute {} was deleted", compute));
   changed(name);
 }
 
@@ -344,6 +346,7 @@ Result<JobAnswer> Jobs::cancel(const std::string& name, const std::string& actor
   if (is_remote(job.compute)) {
     if (remote_) remote_->cancel(name);
   } else if (job.state == State::canceled) {
+    const std::lock_guard admitting(admitting_);
     {
       const std::lock_guard lock(mutex_);
       waiting_.erase(name);

@@ -139,6 +139,8 @@ class Jobs {
                          std::size_t cause) const;
   Result<void> keep_outputs(const Job& job, const Plan& plan);
   void end_job(Job job, Event event);
+  /// The same for a job whose nodes were given back already.
+  void write_end(Job job, Event event);
   void give_way(const std::string& name, const std::string& winner);
   void queue_again(Job job, compute::Outcome outcome);
   Result<void> take_up(Job job);
@@ -155,6 +157,7 @@ class Jobs {
   environments::Environments& environments_;
   Resolvers resolvers_;
 
+  std::mutex admitting_;  ///< held from the look for a waiting job to its place in the queue, and over a cancel; before mutex_
   std::mutex mutex_;
   std::condition_variable ending_;
   TaskQueue tasks_;

@@ -233,7 +233,7 @@ void Jobs::look_at(const std::string& name) {
     if (job.error.empty()) job.error = why_failed(job, plan, seen, *gang.cause);
   }
   clean_up(name, folders);
-  end_job(std::move(job), event);
+  write_end(std::move(job), event);
 }
 
 /// What is known of a failure by its node's shim, and of several processes by that which failed first.
@@ -281,6 +281,12 @@ Result<void> Jobs::keep_outputs(const Job& job, const Plan& plan) {
 }
 
 void Jobs::end_job(Job job, Event event) {
+  const auto name = job.name;
+  write_end(std::move(job), event);
+  compute_.gone(name);
+}
+
+void Jobs::write_end(Job job, Event event) {
   if (!job.ended) job.ended = now();
   job.error = printable(job.error);
   launcher_.drop_empty_checkpoint(job.name);
@@ -300,7 +306,6 @@ void Jobs::end_job(Job job, Event event) {
   });
   if (done) log::info("job ended job={} state={} exit_code={}", job.name, name_of(*done), job.exit_code.value_or(-1));
   else log::error("a job's end could not be written; it will be at the next start job={} why={}", job.name, done.error().message);
-  compute_.gone(job.name);
   if (remote_) remote_->ended(job.name);
   changed(job.name);
 }

@@ -9,10 +9,6 @@
 namespace lathe::rebuild {
 namespace {
 
-std::string name_of(const registry::Version& version) {
-  return fmt::format("{}:{}", version.name, version.version);
-}
-
 std::string short_of(const std::string& digest) {
   return digest.substr(0, 12);
 }

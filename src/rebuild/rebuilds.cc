@@ -15,10 +15,6 @@ namespace {
 constexpr std::chrono::seconds kAskLimit{600};
 constexpr int kUnloadable = 422;
 
-std::string name_of(const registry::Version& version) {
-  return fmt::format("{}:{}", version.name, version.version);
-}
-
 std::optional<std::string> tag_of(const tracking::Run& run, std::string_view key) {
   for (const auto& tag : run.tags)
     if (tag.key == key) return tag.value;
@@ -60,6 +56,8 @@ void conclude(const Difference& difference, const Rebuilds::Wish& wish, Comparis
 }
 
 }  // namespace
+
+std::string name_of(const registry::Version& version) { return fmt::format("{}:{}", version.name, version.version); }
 
 /// Where the model that the job made lies: as the job would have registered it, else where the original lies in its
 /// run.

@@ -13,6 +13,9 @@
 /// models are compared, file by file and by what they predict.
 namespace lathe::rebuild {
 
+/// "churn:3"
+std::string name_of(const registry::Version& version);
+
 /// One version beside its rebuild.
 struct Comparison {
   std::string model;  ///< NAME:VERSION

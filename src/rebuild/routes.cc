@@ -52,10 +52,6 @@ using http::Right;
 
 constexpr std::size_t kLargestRequest = std::size_t{64} << 20;
 
-bool is_local(const Call& call) {
-  return call.peer.starts_with("127.") || call.peer == "::1" || call.peer.starts_with("::ffff:127.");
-}
-
 Result<registry::Version> version_of(assets::Models& models, const Call& call) {
   return models.find_version(std::string(call.param("name")), std::string(call.param("version")));
 }
@@ -87,7 +83,7 @@ void add_routes(http::Router& router, assets::Models& models, Rebuilds& rebuilds
       [&](Call& call) -> Result<jobs::JobAnswer> {
         LATHE_TRY(const auto wish, call.body_as<RebuildWish>());
         LATHE_TRY(const auto version, version_of(models, call));
-        return rebuilds.submit(version, wish.compute.value_or(""), {call.principal, is_local(call)});
+        return rebuilds.submit(version, wish.compute.value_or(""), {call.principal, call.is_local()});
       },
       201);
   router.add_json({.id = "model_compare",

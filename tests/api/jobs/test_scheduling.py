@@ -9,6 +9,8 @@ from lathe_server import Server, wait_for
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only a server that runs as root takes a second user")
 
+needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two nodes need two cores")
+
 UNTIL_GO = "while [ ! -e $HOME/go ]; do sleep 0.02; done"
 
 # Counts its attempts in its checkpoint folder. The first goes on until it is asked to end.
@@ -119,6 +121,7 @@ def test_why_tells_what_a_job_waits_for_its_place_and_what_would_help(server):
     assert ended(server, second)["status"] == "Completed"
 
 
+@needs_two_cores
 def test_a_job_that_its_cluster_can_hold_no_more_holds_up_nobody(server):
     shrinks, other = cluster(server, max_instances=2), cluster(server, max_instances=1)
     first = submit(server, UNTIL_GO, compute=shrinks)["name"]
@@ -135,6 +138,7 @@ def test_a_job_that_its_cluster_can_hold_no_more_holds_up_nobody(server):
     assert ended(server, wide)["status"] == "Completed"
 
 
+@needs_two_cores
 def test_a_job_that_an_instance_leaves_no_room_for_holds_up_nobody(fresh_server):
     server = fresh_server
     cores = int(server.get("/api/v1/compute/local").json()["node"].split()[0])
@@ -164,6 +168,7 @@ def test_who_has_used_the_machine_less_comes_first(server):
 
 
 @needs_root
+@needs_two_cores
 def test_a_quota_holds_back_its_user_and_one_of_0_refuses_the_job():
     with Server("--user-quotas", "admin=1,*=0") as own:
         both = cluster(own, size="cpu-1", max_instances=2)

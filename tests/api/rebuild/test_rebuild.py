@@ -16,6 +16,8 @@ TRAIN = textwrap.dedent("""
 
     numbers = [float(text) for text in pathlib.Path(sys.argv[1]).read_text().split()]
     noise = int.from_bytes(os.urandom(2), "big") / 65536 if sys.argv[3] == "noisy" else 0
+    if sys.argv[3] == "once" and "lathe.rebuilds" in [tag["key"] for tag in lathe.active_run().info()["data"]["tags"]]:
+        sys.exit(3)
     model = {"format": "lathe.native", "version": 1, "features": 1,
              "steps": [{"do": "elementwise", "subtract": [sum(numbers) / len(numbers)],
                         "divide": [float(sys.argv[2])]},
@@ -173,12 +175,24 @@ def test_what_no_job_made_cannot_run_again(server, work):
     assert done.returncode == 5 and run["run_id"] in done.stderr and "which was no job" in done.stderr, done
 
 
-def test_a_rebuild_that_fails_fails_the_command(work):
+def test_a_rebuild_on_compute_that_is_not_there_is_refused(work):
     made = work(data="azureml:fails:1")
     made.lathe("data", "create", "-n", "fails", "-v", "1", "--type", "uri_file", "--path", "numbers.txt", "-o", "none")
     made.train()
     missing = made.rebuild("--compute", "nowhere", check=False)
     assert missing.returncode == 2 and "nowhere" in missing.stderr, missing
+    assert made.versions() == ["1"]
+
+
+def test_a_rebuild_whose_job_fails_exits_with_1_and_registers_nothing(work):
+    made = work(how="once").train()
+    failed = made.rebuild("--register", check=False)
+    assert failed.returncode == 1, failed
+    assert made.versions() == ["1"]
+
+
+def test_a_job_is_compared_when_it_has_ended_and_only_if_it_rebuilds(work):
+    made = work().train()
     submitted = made.rebuild("--no-wait")
     job = submitted.json()["name"]
     assert f"--job {job}" in submitted.stderr
