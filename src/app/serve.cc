@@ -198,12 +198,17 @@ class App {
       if (const auto own = of_targets.find(target); own != of_targets.end()) return own->second;
       return isolation == "sandbox" || (isolation == "auto" && !as_root && auth_->has_several_users());
     };
-    const bool some_off = isolation == "off" || some(false);
-    if (!as_root) auth_->jobs_are_apart = [some_off]() -> Result<void> {
-      const auto why = some_off ? std::optional<std::string>("isolation is off") : process::why_no_sandbox(std::nullopt);
+    if (as_root) return options;
+    const std::string off = isolation == "off" ? "isolation is off" : some(false) ? "isolation_targets says off for a target" : "";
+    if (!off.empty() && auth_->has_several_users())
+      return fail(Code::conflict, fmt::format("this server has several users and does not run as root, so that jobs are kept apart by a sandbox alone, and {}: "
+                                              "take that setting away, or run `lathe serve` as root", off));
+    auth_->jobs_are_apart = [off]() -> Result<void> {
+      const auto why = off.empty() ? process::why_no_sandbox(std::nullopt) : off;
       if (!why) return {};
-      return fail(Code::conflict, fmt::format("this server does not run as root, so that jobs can be kept apart by a sandbox alone, and {}: it serves one "
-                                              "user. Run `lathe serve` as root, or make the sandbox work (see the guide, isolation), to add others", *why));
+      return fail(Code::conflict, fmt::format("this server does not run as root, so that jobs can be kept apart by a sandbox alone, and {}: it serves one user. "
+                                              "{}, to add others", *why, off.empty() ? "Run `lathe serve` as root, or make the sandbox work (see the guide, isolation)"
+                                                                                     : "Run `lathe serve` as root, or take that setting away"));
     };
     return options;
   }

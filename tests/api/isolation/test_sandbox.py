@@ -157,4 +157,18 @@ def test_a_compute_target_may_differ_from_the_others():
 def test_jobs_are_not_apart_where_a_target_is_open_and_nobody_is_root():
     with Server("--isolation-targets", "local=off", account=UNPRIVILEGED) as server:
         refused = server.post("/api/v1/users", json={"name": "eve", "role": "member"})
-        assert refused.status_code == 409 and "isolation is off" in refused.json()["detail"], refused.text
+        assert refused.status_code == 409 and "isolation_targets says off" in refused.json()["detail"], refused.text
+
+
+@needs_sandbox
+def test_with_several_users_isolation_cannot_be_taken_off_by_a_restart():
+    with Server(account=UNPRIVILEGED) as server:
+        assert server.post("/api/v1/users", json={"name": "eve", "role": "member"}).status_code == 201
+        own = server.flags
+        for flags in (["--isolation-targets", "local=off"], ["--isolation", "off"]):
+            server.kill9()
+            server.flags = [*own, *flags]
+            with pytest.raises(AssertionError, match="several users"):
+                server.restart()
+            server.flags = own
+            server.restart()
