@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -30,23 +31,22 @@ Result<Pipe> make_pipe() {
   return Pipe{Fd{ends[0]}, Fd{ends[1]}};
 }
 
-std::vector<char*> kept_environment() {
+std::vector<char*> kept_environment(const std::vector<std::string_view>& kept) {
   std::vector<char*> out;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text(*variable);
-    if (text.starts_with("PATH=") || text.starts_with("HOME=") || text.starts_with("LANG=") ||
-        text.starts_with("SLURM_"))
+    if (std::any_of(kept.begin(), kept.end(), [&](auto beginning) { return text.starts_with(beginning); }))
       out.push_back(*variable);
   }
   out.push_back(nullptr);
   return out;
 }
 
-Result<pid_t> spawn(const std::vector<std::string>& argv, const Pipe& in, const Pipe& out, const Pipe& err) {
+Result<pid_t> spawn(const std::vector<std::string>& argv, std::vector<char*> environment, const Pipe& in,
+                    const Pipe& out, const Pipe& err) {
   std::vector<char*> arguments;
   for (const auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  auto environment = kept_environment();
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   ::posix_spawn_file_actions_init(&actions);
@@ -83,11 +83,11 @@ bool read_some(const Fd& from, std::string& into) {
 }  // namespace
 
 Result<CommandOutput> run_command(const std::vector<std::string>& argv, std::string_view input,
-                                  std::chrono::milliseconds limit) {
+                                  std::chrono::milliseconds limit, const std::vector<std::string_view>& kept) {
   LATHE_TRY(auto in, make_pipe());
   LATHE_TRY(auto out, make_pipe());
   LATHE_TRY(auto err, make_pipe());
-  LATHE_TRY(const auto pid, spawn(argv, in, out, err));
+  LATHE_TRY(const auto pid, spawn(argv, kept_environment(kept), in, out, err));
   in.read = Fd{};
   out.write = Fd{};
   err.write = Fd{};

@@ -29,6 +29,14 @@ TEST(Command, TakesMoreInputThanAPipeHoldsFromOneThatDoesNotRead) {
   EXPECT_EQ(done->status, 0);
 }
 
+TEST(Command, ItSeesTheVariablesThatAreKept) {
+  ::setenv("LATHE_TEST_SECRET", "1", 1);
+  ::setenv("LATHE_TEST_KEPT", "2", 1);
+  const auto done = run_command({"/usr/bin/env"}, "", milliseconds{10'000}, {"LATHE_TEST_K"});
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(done->out, "LATHE_TEST_KEPT=2\n");
+}
+
 TEST(Command, OneThatDoesNotEndIsKilled) {
   EXPECT_EQ(run_command({"sleep", "600"}, "", milliseconds{50}).error().code, Code::timeout);
 }
