@@ -34,7 +34,6 @@ void Stats::add(int status, const Timing& timing, std::size_t rows) {
   by_status_[static_cast<std::size_t>(place)].fetch_add(1, kRelaxed);
   work_.add(timing.work());
   if (status != 200) {
-    failed_.fetch_add(1, kRelaxed);
     failed_ns_.fetch_add(static_cast<std::uint64_t>((timing.queue + timing.work()).count()), kRelaxed);
     return;
   }
@@ -51,14 +50,13 @@ void Stats::add(int status, const Timing& timing, std::size_t rows) {
 Totals Stats::totals() const {
   Totals out;
   out.succeeded = by_status_[0].load(kRelaxed);
-  out.failed = failed_.load(kRelaxed);
+  for (std::size_t i = 1; i < by_status_.size(); ++i) out.failed += by_status_[i].load(kRelaxed);
   out.failed_ns = failed_ns_.load(kRelaxed);
   for (std::size_t i = 0; i < phases_.size(); ++i) {
     out.phase_ns[i] = phases_[i].sum_ns();
     out.succeeded_ns += out.phase_ns[i];
   }
   out.rows = rows_.load(kRelaxed);
-  out.runs = out.succeeded;
   out.last_ms = last_ms_.load(kRelaxed);
   return out;
 }

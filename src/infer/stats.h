@@ -21,13 +21,12 @@ struct Timing {
 
 /// Sums since the process started.
 struct Totals {
-  std::uint64_t succeeded = 0;
+  std::uint64_t succeeded = 0;  ///< each by one run of the model
   std::uint64_t failed = 0;
   std::uint64_t succeeded_ns = 0;  ///< with waiting
   std::uint64_t failed_ns = 0;
   std::array<std::uint64_t, 4> phase_ns{};  ///< of those that succeeded: queue, parse, compute, write
   std::uint64_t rows = 0;
-  std::uint64_t runs = 0;     ///< of the model
   std::uint64_t last_ms = 0;  ///< when it last succeeded, since 1970; 0: never
 };
 
@@ -69,7 +68,6 @@ class Stats {
   std::array<Counter, kStatuses.size() + 1> by_status_{};
   Histogram work_;
   std::array<Histogram, kPhases.size()> phases_;  ///< of those that succeeded
-  Counter failed_{0};
   Counter failed_ns_{0};
   Counter rows_{0};
   Counter last_ms_{0};

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 /// protobuf's wire format: enough to read and write messages field by field, without copies of what they hold.
 namespace lathe::infer::wire {
@@ -123,6 +124,13 @@ inline void put_bytes(std::string& out, std::uint32_t number, std::string_view b
 
 inline void put_text(std::string& out, std::uint32_t number, std::string_view text) {
   if (!text.empty()) put_bytes(out, number, text);
+}
+
+/// A packed list of whole numbers. As proto3 does, an empty one is left out.
+inline void put_list(std::string& out, std::uint32_t number, const std::vector<std::int64_t>& values) {
+  std::string list;
+  for (const auto value : values) put_varint(list, static_cast<std::uint64_t>(value));
+  put_text(out, number, list);
 }
 
 }  // namespace lathe::infer::wire

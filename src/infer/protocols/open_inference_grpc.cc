@@ -230,13 +230,6 @@ Result<void> read_output(std::string_view message, const Model& model, std::vect
   return {};
 }
 
-void put_shape(std::string& out, std::uint32_t number, const Shape& shape) {
-  if (shape.empty()) return;
-  std::string sizes;
-  for (const auto size : shape) wire::put_varint(sizes, static_cast<std::uint64_t>(size));
-  wire::put_bytes(out, number, sizes);
-}
-
 void put_contents(std::string& out, const Tensor& tensor) {
   std::string contents;
   const auto field = contents_field(tensor.type);
@@ -264,7 +257,7 @@ void put_infos(std::string& out, std::uint32_t number, const std::vector<TensorI
     std::string tensor;
     wire::put_text(tensor, 1, info.name);
     wire::put_text(tensor, 2, name_of(info.type));
-    put_shape(tensor, 3, info.shape);
+    wire::put_list(tensor, 3, info.shape);
     wire::put_bytes(out, number, tensor);
   }
 }
@@ -335,7 +328,7 @@ void append_infer_message(std::string& out, std::string_view model_name, std::st
     one.clear();
     wire::put_text(one, 1, tensor.name);
     wire::put_text(one, 2, name_of(tensor.type));
-    put_shape(one, 3, tensor.shape);
+    wire::put_list(one, 3, tensor.shape);
     if (!raw) put_contents(one, tensor);
     wire::put_bytes(out, 5, one);
   }

@@ -4,7 +4,6 @@
 #include <string_view>
 
 #include "infer/protocols/infer_request.h"
-#include "infer/stats.h"
 
 /// The Open Inference Protocol's messages by gRPC, as proto/inference.proto declares them.
 namespace lathe::infer {
@@ -24,7 +23,7 @@ Result<void> read_infer_message(std::string_view message, const Model& model, In
 void append_infer_message(std::string& out, std::string_view model_name, std::string_view model_version,
                           const InferRequest& request, const std::vector<Tensor>& outputs);
 
-/// Makes the ModelStreamInferResponse of one: `out` from `begin` on.
+/// Makes a ModelStreamInferResponse of the ModelInferResponse that `out` holds.
 void wrap_in_stream(std::string& out);
 std::string stream_error(std::string_view message);
 

@@ -95,9 +95,7 @@ void put_config_tensors(std::string& out, std::uint32_t number, std::uint32_t di
     std::string tensor;
     wire::put_text(tensor, 1, info.name);
     wire::put_number(tensor, 2, config_type(info.type).number);
-    std::string dims;
-    for (const auto size : info.shape) wire::put_varint(dims, static_cast<std::uint64_t>(size));
-    wire::put_text(tensor, dims_number, dims);
+    wire::put_list(tensor, dims_number, info.shape);
     wire::put_bytes(out, number, tensor);
   }
 }
@@ -157,7 +155,7 @@ std::string statistics_json(const std::vector<const Deployment*>& deployments) {
     append_text(out, each->desired.model.version);
     fmt::format_to(std::back_inserter(out),
                    ",\"last_inference\":{},\"inference_count\":{},\"execution_count\":{},\"inference_stats\":{{",
-                   totals.last_ms, totals.rows, totals.runs);
+                   totals.last_ms, totals.rows, totals.succeeded);
     for (const auto& one : durations_of(totals))
       fmt::format_to(std::back_inserter(out), "{}\"{}\":{{\"count\":{},\"ns\":{}}}", one.field > 1 ? "," : "", one.name,
                      one.count, one.ns);
@@ -182,7 +180,7 @@ std::string statistics_message(const std::vector<const Deployment*>& deployments
     wire::put_text(model, 2, each->desired.model.version);
     wire::put_number(model, 3, totals.last_ms);
     wire::put_number(model, 4, totals.rows);
-    wire::put_number(model, 5, totals.runs);
+    wire::put_number(model, 5, totals.succeeded);  // each is one run
     wire::put_bytes(model, 6, durations);
     wire::put_bytes(out, 1, model);
   }
@@ -303,7 +301,7 @@ std::string metrics_text(const Catalog& catalog) {
       {"nv_inference_request_success", "Requests that succeeded", [](const Totals& t) { return t.succeeded; }},
       {"nv_inference_request_failure", "Requests that failed", [](const Totals& t) { return t.failed; }},
       {"nv_inference_count", "Rows that were predicted", [](const Totals& t) { return t.rows; }},
-      {"nv_inference_exec_count", "Runs of the model", [](const Totals& t) { return t.runs; }},
+      {"nv_inference_exec_count", "Runs of the model", [](const Totals& t) { return t.succeeded; }},
       {"nv_inference_request_duration_us", "Time of requests", [](const Totals& t) { return t.succeeded_ns / 1000; }},
       {"nv_inference_queue_duration_us", "Time in the queue", [](const Totals& t) { return t.phase_ns[0] / 1000; }},
       {"nv_inference_compute_input_duration_us", "Time to decode",
