@@ -50,7 +50,7 @@ Result<KeyDigest> parse_key_digest(std::string_view hex) {
   return digest;
 }
 
-bool knows_key(const std::vector<KeyDigest>& keys, std::string_view key) {
+Result<KeyDigest> digest_of(std::string_view key) {
   struct Free {
     void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
   };
@@ -62,9 +62,13 @@ bool knows_key(const std::vector<KeyDigest>& keys, std::string_view key) {
   if (EVP_DigestInit_ex2(context.get(), kSha256, nullptr) != 1 ||
       EVP_DigestUpdate(context.get(), key.data(), key.size()) != 1 ||
       EVP_DigestFinal_ex(context.get(), digest.data(), &size) != 1)
-    return false;
+    return fail(Code::internal, "the digest of a key cannot be computed");
+  return digest;
+}
+
+bool knows_key(const std::vector<KeyDigest>& keys, const KeyDigest& key) {
   bool known = false;
-  for (const auto& each : keys) known |= CRYPTO_memcmp(each.data(), digest.data(), digest.size()) == 0;
+  for (const auto& each : keys) known |= CRYPTO_memcmp(each.data(), key.data(), key.size()) == 0;
   return known;
 }
 

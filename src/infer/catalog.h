@@ -65,7 +65,9 @@ using CatalogHolder = std::atomic<std::shared_ptr<const Catalog>>;
 
 /// Of 64 hex digits. Errors: `invalid`.
 Result<KeyDigest> parse_key_digest(std::string_view hex);
-/// Whether the SHA-256 of `key` is one of `keys`, in a time that does not depend on which.
-bool knows_key(const std::vector<KeyDigest>& keys, std::string_view key);
+/// The SHA-256 of a key. Errors: `internal`.
+Result<KeyDigest> digest_of(std::string_view key);
+/// Whether `key` is one of `keys`, in a time that does not depend on which.
+bool knows_key(const std::vector<KeyDigest>& keys, const KeyDigest& key);
 
 }  // namespace lathe::infer

@@ -39,7 +39,7 @@ Result<void> serve(const Options& options) {
   std::signal(SIGPIPE, SIG_IGN);
 
   CatalogHolder catalog{std::make_shared<const Catalog>()};
-  Service service(catalog, std::max(2, options.server.threads));
+  Service service(catalog, std::max(2, options.server.threads), options.server.limits.body_bytes);
   LATHE_TRY(const auto server, http::Server::listen(options.server, service));
   const auto& host = options.server.host;
   const auto place = (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":";

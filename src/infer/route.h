@@ -37,8 +37,9 @@ struct Route {
   /// It is not about one endpoint.
   bool lists() const { return needs_key() && operation < Operation::model_metadata; }
   bool predicts() const { return operation >= Operation::infer; }
+  bool reads_body() const { return predicts() || operation == Operation::repository_index; }
   /// The one method that it takes ("GET" stands for HEAD too).
-  std::string_view method() const { return predicts() || operation == Operation::repository_index ? "POST" : "GET"; }
+  std::string_view method() const { return reads_body() ? "POST" : "GET"; }
 };
 
 /// `path` is percent-decoded.

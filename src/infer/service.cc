@@ -8,6 +8,7 @@
 #include "infer/grpc/reflection.h"
 #include "infer/grpc/status.h"
 #include "infer/grpc/wire.h"
+#include "infer/http/inflate.h"
 #include "infer/predict.h"
 #include "infer/protocols/open_inference.h"
 #include "infer/protocols/open_inference_grpc.h"
@@ -33,10 +34,16 @@ std::string in_quotes(std::string_view name) {
   return "\"" + std::string(name) + "\"";
 }
 
-bool is_stream(std::string_view path) {
-  const auto route = parse_grpc_route(path);
-  return route && (route->operation == Operation::stream_infer || route->operation == Operation::reflection);
+bool is_packed(const http::Request& request) {
+  const auto encoding = request.header("content-encoding");
+  return !request.grpc && !encoding.empty() && !http::equal_ignoring_case(encoding, "identity");
 }
+
+/// A request whose body came packed.
+struct Unpacked {
+  http::Request request;
+  std::string body;
+};
 
 /// A stream of inferences goes on after an error: it is one of its messages.
 void wrap_reply(http::Reply& reply) {
@@ -68,13 +75,17 @@ std::string one_number(std::uint64_t value) {
 
 }  // namespace
 
-Service::Service(const CatalogHolder& catalog, int pool_threads)
+Service::Service(const CatalogHolder& catalog, int pool_threads, std::size_t most_bytes)
     : catalog_(catalog),
+      most_bytes_(most_bytes),
       pool_(static_cast<std::size_t>(pool_threads)),
       post_([this](std::function<void()> work) { boost::asio::post(pool_, std::move(work)); }) {}
 
-bool Service::streams(std::string_view path) const {
-  return is_stream(path);
+http::GrpcMethod Service::grpc_method(std::string_view path) const {
+  const auto route = parse_grpc_route(path);
+  if (!route) return {};
+  const bool streams = route->operation == Operation::stream_infer || route->operation == Operation::reflection;
+  return {streams, !route->needs_key()};
 }
 
 bool Service::admit(const http::Request& head, http::Reply& refusal) {
@@ -95,9 +106,10 @@ Result<void> Service::check_head(const http::Request& head) const {
     return fail(Code::unauthenticated,
                 "this needs a key of an endpoint: send the metadata 'authorization: Bearer KEY' "
                 "('lathe online-endpoint get-credentials' prints it)");
+  LATHE_TRY(const auto digest, digest_of(key));
   const auto catalog = catalog_.load(std::memory_order_acquire);
   for (const auto& [name, endpoint] : catalog->endpoints)
-    if (knows_key(endpoint.keys, key)) return {};
+    if (knows_key(endpoint.keys, digest)) return {};
   return fail(Code::forbidden,
               "this is not a key of any endpoint here; 'lathe online-endpoint get-credentials' prints them");
 }
@@ -146,13 +158,14 @@ Result<void> Service::check_key(const http::Request& request, Call& call) const 
                 (call.endpoint != nullptr ? "endpoint " + in_quotes(call.endpoint->name) : std::string("this")) +
                     " needs one of its keys: send the header "
                     "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
+  LATHE_TRY(const auto digest, digest_of(key));
   if (call.endpoint != nullptr) {
-    if (knows_key(call.endpoint->keys, key)) return {};
+    if (knows_key(call.endpoint->keys, digest)) return {};
     return fail(Code::forbidden, "this is not one of the keys of endpoint " + in_quotes(call.endpoint->name) +
                                      "; 'lathe online-endpoint get-credentials' prints them");
   }
   for (const auto& [name, endpoint] : call.catalog->endpoints)
-    if ((call.route.endpoint.empty() || call.route.endpoint == name) && knows_key(endpoint.keys, key))
+    if ((call.route.endpoint.empty() || call.route.endpoint == name) && knows_key(endpoint.keys, digest))
       call.endpoints.push_back(&endpoint);
   if (!call.endpoints.empty()) return {};
   return fail(Code::forbidden,
@@ -219,6 +232,34 @@ bool Service::handle_call(const http::Request& request, http::Reply& reply,
     if (auto answered = answer_open(request, call, reply); !answered) refuse(reply, answered.error());
     return true;
   }
+  if (call.route.reads_body() && is_packed(request)) return handle_packed(request, call, reply, put_off);
+  return handle_known(request, call, reply, put_off);
+}
+
+bool Service::handle_packed(const http::Request& request, const Call& call, http::Reply& reply,
+                            const std::function<http::Answer()>& put_off) {
+  auto plain = http::inflate(request.header("content-encoding"), request.body, most_bytes_);
+  if (!plain) {
+    const bool too_large = plain.error().code == Code::exhausted;
+    refuse(reply, std::move(plain.error()));
+    if (too_large) {
+      reply.status = 413;
+      reply.headers.clear();  // asking again later would not help
+    }
+    return true;
+  }
+  const auto unpacked = std::make_shared<Unpacked>(Unpacked{request, std::move(*plain)});
+  unpacked->body.reserve(unpacked->body.size() + simdjson::SIMDJSON_PADDING);
+  unpacked->request.body = unpacked->body;
+  const auto put_off_with_body = [&]() -> http::Answer {
+    return [answer = put_off(), unpacked](http::Reply given) { answer(std::move(given)); };
+  };
+  return handle_known(unpacked->request, call, reply, put_off_with_body);
+}
+
+/// Of a call that may be made, with its body as it was meant.
+bool Service::handle_known(const http::Request& request, const Call& call, http::Reply& reply,
+                           const std::function<http::Answer()>& put_off) {
   if (call.route.lists()) {
     answer_list(request, call, reply);
     return true;
@@ -357,13 +398,16 @@ bool Service::predict(const http::Request& request, const Call& call, const Depl
   const auto limit = std::min(own, request.timeout.value_or(own));
   const auto begin = Lane::Clock::now();
   const auto answer = std::make_shared<http::Answer>(put_off());
-  auto job = [operation, &request, deployment, answer, limit, begin](bool late) {
+  auto job = [operation, &request, deployment, answer, own, limit, begin](bool late) {
     http::Reply out;
     const auto queued = Lane::Clock::now() - begin;
     if (late) {
-      refuse(out, Code::timeout,
-             "the request waited longer than " + std::to_string(duration_cast<milliseconds>(limit).count()) +
-                 " ms for its turn; raise the deployment's instances or request_settings.request_timeout_ms");
+      refuse(
+          out, Code::timeout,
+          "the request waited longer than " + std::to_string(duration_cast<milliseconds>(limit).count()) +
+              " ms for its turn; " +
+              (limit < own ? "that is its client's deadline: ask with a later one, or raise the deployment's instances"
+                           : "raise the deployment's instances or request_settings.request_timeout_ms"));
       deployment->stats->add(out.status, {queued, {}, {}, {}}, 0);
     } else {
       predict_now(operation, request, *deployment, queued, out);

@@ -16,13 +16,14 @@ namespace lathe::infer {
 /// that is expected to take longer goes through its deployment's lane to a pool of threads.
 class Service : public http::Handler {
  public:
-  Service(const CatalogHolder& catalog, int pool_threads);
+  /// `most_bytes`: of a body that came packed, once it is unpacked.
+  Service(const CatalogHolder& catalog, int pool_threads, std::size_t most_bytes);
   /// Waits for the requests in the pool. Their connections must still exist: call it before the server goes.
   void finish() { pool_.join(); }
 
   bool handle(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off) override;
   bool admit(const http::Request& head, http::Reply& refusal) override;
-  bool streams(std::string_view path) const override;
+  http::GrpcMethod grpc_method(std::string_view path) const override;
 
  private:
   /// A request that has passed the door.
@@ -45,6 +46,10 @@ class Service : public http::Handler {
   /// Of a gRPC call whose message, which names the endpoint, is still to come: whether its key is anybody's.
   Result<void> check_head(const http::Request& head) const;
   bool handle_call(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off);
+  bool handle_packed(const http::Request& request, const Call& call, http::Reply& reply,
+                     const std::function<http::Answer()>& put_off);
+  bool handle_known(const http::Request& request, const Call& call, http::Reply& reply,
+                    const std::function<http::Answer()>& put_off);
   Result<void> answer_open(const http::Request& request, const Call& call, http::Reply& reply) const;
   void answer_list(const http::Request& request, const Call& call, http::Reply& reply) const;
   void describe(const http::Request& request, const Call& call, const Deployment& deployment, http::Reply& reply) const;
@@ -54,6 +59,7 @@ class Service : public http::Handler {
                const std::function<http::Answer()>& put_off);
 
   const CatalogHolder& catalog_;
+  std::size_t most_bytes_;
   boost::asio::thread_pool pool_;
   Post post_;
 };

@@ -28,6 +28,7 @@ constexpr std::size_t kReadAtOnce = std::size_t{1} << 20;  ///< before the other
 constexpr std::size_t kFlushBytes = std::size_t{256} << 10;
 constexpr std::size_t kHeaderBytes = std::size_t{32} << 10;  ///< of one call
 constexpr std::size_t kPrefix = 5;                           ///< before each message: whether it is packed, its size
+constexpr std::size_t kOpenBytes = std::size_t{64} << 10;    ///< of a message that needs no key
 constexpr std::uint32_t kCallsAtOnce = 256;
 constexpr std::uint32_t kFrameBytes = 256U << 10;
 constexpr std::uint32_t kCallWindow = 1U << 20;
@@ -69,6 +70,7 @@ struct Call {
   http::Request request;
   bool opened = false;       ///< its head was looked at
   bool many = false;         ///< a stream of messages
+  std::size_t most = 0;      ///< bytes of one message
   bool half_closed = false;  ///< no more messages come
   bool answering = false;    ///< a message is with the handler
   bool responded = false;    ///< our head is on its way
@@ -412,7 +414,10 @@ bool Connection::open(Call& call) {
       return false;
     }
   }
-  call.many = host_.handler.streams(request.path);
+  const auto method = host_.handler.grpc_method(request.path);
+  call.many = method.streams;
+  call.most = host_.options.limits.body_bytes;
+  if (method.open) call.most = std::min(call.most, kOpenBytes);
   Reply refusal;
   if (host_.handler.admit(request, refusal)) return true;
   answer(call, refusal);
@@ -431,10 +436,9 @@ bool Connection::take_message(Call& call) {
   }
   const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(call.in[i])); };
   const auto size = byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
-  const auto most = host_.options.limits.body_bytes;
-  if (size > most) {
+  if (size > call.most) {
     refuse(call, {Code::exhausted,
-                  "the message has " + std::to_string(size) + " bytes; the most is " + std::to_string(most),
+                  "the message has " + std::to_string(size) + " bytes; the most is " + std::to_string(call.most),
                   {}});
     return false;
   }
@@ -457,7 +461,7 @@ bool Connection::take_message(Call& call) {
   held_ -= whole;
   if (!packed) return true;
   const auto encoding = call.request.header("grpc-encoding");
-  auto plain = http::inflate(encoding, call.request.body, most);
+  auto plain = http::inflate(encoding, call.request.body, call.most);
   if (!plain) {
     if (plain.error().code == Code::unsupported_media) {
       call.head = "grpc-accept-encoding: identity,deflate,gzip\r\n";

@@ -9,8 +9,6 @@
 #include <cstring>
 #include <limits>
 
-#include "infer/http/inflate.h"
-
 namespace lathe::infer::http {
 namespace {
 
@@ -147,11 +145,6 @@ Connection::Next Connection::take_requests() {
       if (parser_.expects_continue()) out_ += "HTTP/1.1 100 Continue\r\n\r\n";
       return Next::read;
     }
-    const auto* asked = &parser_.request();
-    if (const auto encoding = asked->header("content-encoding"); !encoding.empty() && encoding != "identity") {
-      if (!unpack(encoding)) return Next::close;
-      asked = &packed_;
-    }
     const auto put_off = [this]() -> Answer {
       waiting_ = true;
       return [self = shared_from_this()](Reply reply) mutable {
@@ -161,30 +154,12 @@ Connection::Next Connection::take_requests() {
                    [own = std::move(self), given = std::move(reply)]() mutable { own->answer(std::move(given)); });
       };
     };
-    if (!host_.handler.handle(*asked, reply_, put_off)) return Next::answer_later;
+    if (!host_.handler.handle(parser_.request(), reply_, put_off)) return Next::answer_later;
     const bool keep = parser_.request().keep_alive && !host_.draining;
     write_reply(keep);
     if (!keep) return Next::close;
     if (out_.size() >= kFlushBytes) return Next::flush;
   }
-}
-
-/// False: refused.
-bool Connection::unpack(std::string_view encoding) {
-  packed_ = parser_.request();
-  auto plain = inflate(encoding, packed_.body, host_.options.limits.body_bytes);
-  if (!plain) {
-    const auto code = plain.error().code;
-    reply_.status = code == Code::unsupported_media ? 415 : code == Code::exhausted ? 413 : 400;
-    reply_.body = fmt::format("{{\"error\":\"{}\"}}", plain.error().message);
-    write_reply(false);
-    return false;
-  }
-  unpacked_ = std::move(*plain);
-  const auto size = unpacked_.size();
-  unpacked_.resize(size + kPadding);
-  packed_.body = std::string_view(unpacked_).substr(0, size);
-  return true;
 }
 
 void Connection::refuse_broken() {
@@ -220,7 +195,6 @@ void Connection::write_reply(bool keep) {
   reply_.headers.clear();
   reply_.body.clear();
   reply_.error.reset();
-  if (!unpacked_.empty()) unpacked_ = {};
   begin_ += parser_.consumed();
   parser_.reset();
   admitted_ = false;

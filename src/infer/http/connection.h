@@ -28,7 +28,6 @@ class Connection : public Peer, public std::enable_shared_from_this<Connection> 
   void work();
   Next take_requests();
   void refuse_broken();
-  bool unpack(std::string_view encoding);
   void write_reply(bool keep);
   void send(Next then);
   void sent(Next then);
@@ -42,8 +41,6 @@ class Connection : public Peer, public std::enable_shared_from_this<Connection> 
   std::size_t end_ = 0;
   std::string out_;
   Reply reply_;
-  std::string unpacked_;  ///< the body of a request that came packed
-  Request packed_;        ///< that request, with the body unpacked
   std::int64_t deadline_s_;
   bool admitted_ = false;
   bool answered_ = false;  ///< at least one request

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <memory>
 
+#include "infer/http/request_parser.h"
+
 namespace lathe::infer::http {
 
 Result<std::string> inflate(std::string_view encoding, std::string_view packed, std::size_t most) {
-  if (encoding != "gzip" && encoding != "deflate")
+  if (!equal_ignoring_case(encoding, "gzip") && !equal_ignoring_case(encoding, "deflate"))
     return fail(Code::unsupported_media, "what is sent may be packed by gzip or deflate only");
   constexpr int kEitherFormat = 32;
   z_stream stream{};

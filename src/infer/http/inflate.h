@@ -7,8 +7,8 @@
 
 namespace lathe::infer::http {
 
-/// Unpacks what was sent as `encoding`: gzip or deflate. Errors: `unsupported_media` — another one; `invalid` — not
-/// such data; `exhausted` — larger than `most` bytes.
+/// Unpacks what was sent as `encoding`: gzip or deflate, in any case. Errors: `unsupported_media` — another one;
+/// `invalid` — not such data; `exhausted` — larger than `most` bytes.
 Result<std::string> inflate(std::string_view encoding, std::string_view packed, std::size_t most);
 
 }  // namespace lathe::infer::http

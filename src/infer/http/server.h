@@ -24,6 +24,12 @@ struct Reply {
 /// Sends the reply of a request that was put off. Call once, from any thread.
 using Answer = std::function<void(Reply)>;
 
+/// What a gRPC method is.
+struct GrpcMethod {
+  bool streams = false;  ///< a stream of messages, each of which is handled as a request
+  bool open = false;     ///< it needs no key
+};
+
 class Handler {
  public:
   virtual ~Handler() = default;
@@ -35,8 +41,8 @@ class Handler {
   /// Called when the head is there but a body is still to come. False refuses the request without reading the body.
   virtual bool admit(const Request& head, Reply& refusal) = 0;
 
-  /// Whether a call of this gRPC method is a stream of messages, each of which is handled as a request.
-  virtual bool streams(std::string_view path) const = 0;
+  /// Nothing of both for a path that it does not know.
+  virtual GrpcMethod grpc_method(std::string_view path) const = 0;
 };
 
 struct ServerOptions {

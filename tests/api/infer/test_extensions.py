@@ -69,11 +69,14 @@ def test_a_raw_request_of_one_text_and_of_several_inputs(plane):
 
 def test_bodies_may_be_packed(plane, linear):
     body = json.dumps({"inputs": [X]}).encode()
-    for encoding, packed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body)), ("identity", body)):
+    for encoding, packed in (("gzip", gzip.compress(body)), ("Deflate", zlib.compress(body)), ("identity", body)):
         answer = plane.post("/v2/models/e/infer", data=packed, headers={"Content-Encoding": encoding})
         assert answer.json()["outputs"][0]["data"] == [8.5, 26.5], encoding
     for encoding, packed, status in (("br", body, 415), ("gzip", body, 400), ("gzip", gzip.compress(body)[:-9], 400)):
         assert plane.post("/v2/models/e/infer", data=packed, headers={"Content-Encoding": encoding}).status_code == status
+    assert plane.get("/v2/models/e", data=b"no body is read here", headers={"Content-Encoding": "br"}).status_code == 200
+    strange = {"Content-Encoding": "br", "Authorization": "Bearer wrong"}
+    assert plane.post("/v2/models/e/infer", data=body, headers=strange).status_code == 403
     packed_scores = gzip.compress(b'{"inputs": [[1, 2, 3]]}')
     answer = plane.post("/endpoints/e/invocations", data=packed_scores,
                         headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})  # fmt: skip
