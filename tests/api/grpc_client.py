@@ -13,14 +13,14 @@ SERVICE = "/inference.GRPCInferenceService/"
 
 def make_messages():
     """The modules inference_pb2 and health_pb2."""
-    folder = tempfile.mkdtemp(prefix="lathe-proto.")
-    subprocess.run(["protoc", f"-I{PROTO}", f"--python_out={folder}", *PROTO.glob("*.proto")], check=True)
-    sys.path.insert(0, folder)
-    try:
-        import health_pb2
-        import inference_pb2
-    finally:
-        sys.path.remove(folder)
+    with tempfile.TemporaryDirectory(prefix="lathe-proto.") as folder:
+        subprocess.run(["protoc", f"-I{PROTO}", f"--python_out={folder}", *PROTO.glob("*.proto")], check=True)
+        sys.path.insert(0, folder)
+        try:
+            import health_pb2
+            import inference_pb2
+        finally:
+            sys.path.remove(folder)
     return inference_pb2, health_pb2
 
 
@@ -62,7 +62,7 @@ class Client:
         raise AssertionError(f"{name} answered {answer}")
 
 
-def tensor(name, datatype, shape, field=None, values=(), **parameters):
+def tensor(name, datatype, shape, field=None, values=()):
     one = pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
     if field:
         getattr(one.contents, field).extend(values)

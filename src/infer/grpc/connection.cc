@@ -26,9 +26,9 @@ constexpr std::size_t kRoom = 4096;                        ///< of the buffer th
 constexpr std::size_t kMoreRoom = std::size_t{64} << 10;   ///< of the one that a thread's connections share
 constexpr std::size_t kReadAtOnce = std::size_t{1} << 20;  ///< before the other connections have their turn
 constexpr std::size_t kFlushBytes = std::size_t{256} << 10;
-constexpr std::size_t kHeaderBytes = std::size_t{32} << 10;  ///< of one call
-constexpr std::size_t kPrefix = 5;                           ///< before each message: whether it is packed, its size
-constexpr std::size_t kOpenBytes = std::size_t{64} << 10;    ///< of a message that needs no key
+constexpr std::size_t kPseudoHeaders = 4;                  ///< :method, :scheme, :authority, :path
+constexpr std::size_t kPrefix = 5;                         ///< before each message: whether it is packed, its size
+constexpr std::size_t kOpenBytes = std::size_t{64} << 10;  ///< of a message that needs no key
 constexpr std::uint32_t kCallsAtOnce = 256;
 constexpr std::uint32_t kFrameBytes = 256U << 10;
 constexpr std::uint32_t kCallWindow = 1U << 20;
@@ -68,6 +68,7 @@ struct Call {
   std::string text;  ///< names and values of the headers, one after the other
   std::vector<std::pair<std::size_t, std::size_t>> sizes;
   http::Request request;
+  bool too_many_headers = false;
   bool opened = false;       ///< its head was looked at
   bool many = false;         ///< a stream of messages
   std::size_t most = 0;      ///< bytes of one message
@@ -75,7 +76,8 @@ struct Call {
   bool answering = false;    ///< a message is with the handler
   bool responded = false;    ///< our head is on its way
   bool closed = false;       ///< nobody listens any more
-  std::string in;            ///< what has come of messages that were not taken yet
+  std::string in;            ///< what has come of messages
+  std::size_t taken = 0;     ///< so many bytes of it are done with
   std::string message;       ///< the one that is being answered
   std::string head;          ///< headers of the reply, as whole lines
   std::deque<Outgoing> out;
@@ -83,6 +85,7 @@ struct Call {
   std::string why;
 
   bool ended() const { return status.has_value(); }
+  std::string_view left() const { return std::string_view(in).substr(taken); }
 };
 using CallPtr = std::shared_ptr<Call>;
 
@@ -113,6 +116,10 @@ struct EndSession {
   void operator()(nghttp2_session* session) const { nghttp2_session_del(session); }
 };
 
+Error server_ends() {
+  return {Code::unavailable, "the server ends; ask again later", {}};
+}
+
 class Connection : public http::Peer, public std::enable_shared_from_this<Connection> {
  public:
   Connection(http::Socket socket, http::PeerHost& host);
@@ -132,6 +139,8 @@ class Connection : public http::Peer, public std::enable_shared_from_this<Connec
   void read();
   void took(std::size_t count);
   bool feed(const char* data, std::size_t size);
+  void go_on();
+  bool fill();
   void pump();
   void finish();
   void close();
@@ -139,6 +148,7 @@ class Connection : public http::Peer, public std::enable_shared_from_this<Connec
   int take_header(std::int32_t id, std::string_view name, std::string_view value);
   void take_frame(const nghttp2_frame& frame);
   void take_data(std::int32_t id, std::string_view data);
+  void drop_input(Call& call);
   void forget(std::int32_t id);
 
   void advance(const CallPtr& call);
@@ -156,7 +166,7 @@ class Connection : public http::Peer, public std::enable_shared_from_this<Connec
   std::array<char, kRoom> in_;
   std::string out_;
   std::map<std::int32_t, CallPtr> calls_;
-  std::vector<CallPtr> ready_;  ///< those of which something came
+  std::vector<CallPtr> ready_;  ///< those of which something came, or whose last answer is on its way
   std::size_t held_ = 0;        ///< bytes of messages that were not answered yet
   std::int64_t moved_s_;        ///< when bytes last went either way
   bool writing_ = false;
@@ -222,7 +232,8 @@ void Connection::start() {
   const std::array settings{nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kCallsAtOnce},
                             nghttp2_settings_entry{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kCallWindow},
                             nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_FRAME_SIZE, kFrameBytes},
-                            nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kHeaderBytes}};
+                            nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
+                                                   static_cast<std::uint32_t>(host_.options.limits.head_bytes)}};
   nghttp2_submit_settings(made, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
   nghttp2_session_set_local_window_size(made, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
   pump();
@@ -248,7 +259,7 @@ void Connection::check_time() {
   // A stream of messages may pause; half a message, or a reply that is not taken, may not.
   const bool stuck = writing_ || std::any_of(calls_.begin(), calls_.end(), [](const auto& each) {
                        const auto& call = *each.second;
-                       return !call.out.empty() || (!call.answering && (!call.many || !call.in.empty()));
+                       return !call.out.empty() || (!call.answering && (!call.many || !call.left().empty()));
                      });
   if (stuck && quiet >= host_.options.body_limit) close();
 }
@@ -257,7 +268,7 @@ void Connection::drain() {
   nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_.get()),
                         NGHTTP2_NO_ERROR, nullptr, 0);
   for (const auto& [id, call] : calls_)
-    if (!call->answering && !call->ended()) refuse(*call, {Code::unavailable, "the server ends", {}});
+    if (!call->answering && !call->ended()) refuse(*call, server_ends());
   pump();
 }
 
@@ -270,8 +281,8 @@ void Connection::read() {
 }
 
 void Connection::took(std::size_t count) {
-  moved_s_ = host_.now_s;
   if (ending_) return read();
+  moved_s_ = host_.now_s;
   bool good = feed(in_.data(), count);
   thread_local std::vector<char> more(kMoreRoom);
   for (std::size_t all = count; good && count == kRoom && all < kReadAtOnce;) {
@@ -281,8 +292,7 @@ void Connection::took(std::size_t count) {
     all += static_cast<std::size_t>(got);
   }
   if (!good) return close();
-  while (!ready_.empty())
-    for (const auto& call : std::exchange(ready_, {})) advance(call);
+  go_on();
   pump();
   if (socket_.is_open()) read();
 }
@@ -291,15 +301,28 @@ bool Connection::feed(const char* data, std::size_t size) {
   return nghttp2_session_mem_recv(session_.get(), reinterpret_cast<const std::uint8_t*>(data), size) >= 0;
 }
 
-/// Sends what there is to send.
-void Connection::pump() {
-  while (!writing_ && !ending_ && socket_.is_open()) {
+void Connection::go_on() {
+  for (const auto& call : std::exchange(ready_, {})) advance(call);
+}
+
+/// Fills `out_`, and goes on with the calls whose last message has found room there. False: the connection is broken.
+bool Connection::fill() {
+  for (;;) {
     for (const std::uint8_t* data = nullptr; out_.size() < kFlushBytes;) {
       const auto size = nghttp2_session_mem_send(session_.get(), &data);
-      if (size < 0) return close();
+      if (size < 0) return false;
       if (size == 0) break;
       out_.append(reinterpret_cast<const char*>(data), static_cast<std::size_t>(size));
     }
+    if (ready_.empty() || out_.size() >= kFlushBytes) return true;
+    go_on();
+  }
+}
+
+/// Sends what there is to send, and answers on as fast as the client takes it.
+void Connection::pump() {
+  while (!writing_ && !ending_ && socket_.is_open()) {
+    if (!fill()) return close();
     if (out_.empty()) break;
     const auto count = ::send(socket_.native_handle(), out_.data(), out_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return close();
@@ -337,7 +360,11 @@ void Connection::finish() {
 int Connection::take_header(std::int32_t id, std::string_view name, std::string_view value) {
   auto* const call = find(id);
   if (call == nullptr) return 0;
-  if (call->text.size() + name.size() + value.size() > kHeaderBytes) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  const auto& limits = host_.options.limits;
+  if (call->sizes.size() == limits.headers + kPseudoHeaders ||
+      call->text.size() + name.size() + value.size() > limits.head_bytes)
+    call->too_many_headers = true;
+  if (call->too_many_headers) return 0;
   call->text += name;
   call->text += value;
   call->sizes.emplace_back(name.size(), value.size());
@@ -364,25 +391,39 @@ void Connection::take_data(std::int32_t id, std::string_view data) {
   held_ += data.size();
 }
 
+void Connection::drop_input(Call& call) {
+  held_ -= call.left().size();
+  call.in.clear();
+  call.taken = 0;
+}
+
 void Connection::forget(std::int32_t id) {
   const auto found = calls_.find(id);
   if (found == calls_.end()) return;
   auto& call = *found->second;
   call.closed = true;
-  held_ -= call.in.size();
-  call.in.clear();
+  drop_input(call);
   calls_.erase(found);
 }
 
-/// Goes on with a call of which something came, or whose last message was answered.
+/// Goes on with a call of which something came, or whose last answer is on its way: a client that does not read gets no
+/// further ones.
 void Connection::advance(const CallPtr& call) {
-  if (!call->opened && !open(*call)) return;
-  while (!call->closed && !call->ended() && !call->answering && take_message(*call)) ask(call);
+  if (call->closed || call->ended() || (!call->opened && !open(*call))) return;
+  if (!call->answering && call->out.empty() && take_message(*call)) ask(call);
 }
 
 /// Looks at the head. False: refused.
 bool Connection::open(Call& call) {
   call.opened = true;
+  if (call.too_many_headers) {
+    const auto& limits = host_.options.limits;
+    refuse(call, {Code::exhausted,
+                  "the call's metadata has more than " + std::to_string(limits.headers) + " entries or " +
+                      std::to_string(limits.head_bytes) + " bytes; send less",
+                  {}});
+    return false;
+  }
   std::string_view rest = call.text;
   const auto take = [&](std::size_t size) {
     const auto taken = rest.substr(0, size);
@@ -426,15 +467,16 @@ bool Connection::open(Call& call) {
 
 /// Takes the next message off `in`. False when there is none yet, and when the call ends here.
 bool Connection::take_message(Call& call) {
-  if (call.in.size() < kPrefix) {
+  const auto left = call.left();
+  if (left.size() < kPrefix) {
     if (!call.half_closed) return false;
-    if (!call.in.empty() || (!call.many && !call.responded))
+    if (!left.empty() || (!call.many && !call.responded))
       refuse(call, {Code::invalid, "the call ended before its message", {}});
     else
       end(call, 0, {});
     return false;
   }
-  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(call.in[i])); };
+  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(left[i])); };
   const auto size = byte(1) << 24 | byte(2) << 16 | byte(3) << 8 | byte(4);
   if (size > call.most) {
     refuse(call, {Code::exhausted,
@@ -443,20 +485,24 @@ bool Connection::take_message(Call& call) {
     return false;
   }
   const auto whole = kPrefix + size;
-  if (call.in.size() < whole || (!call.many && !call.half_closed)) {
-    if (call.half_closed || (!call.many && call.in.size() > whole))
-      refuse(call, {Code::invalid, "the call's one message is not as long as it says", {}});
+  if (left.size() < whole || (!call.many && !call.half_closed)) {
+    if (call.half_closed || (!call.many && left.size() > whole))
+      refuse(call, {Code::invalid, "a message is shorter or longer than its prefix says; send it whole", {}});
     return false;
   }
-  const bool packed = call.in[0] != 0;
+  const bool packed = left[0] != 0;
   if (call.in.size() == whole) {
     call.message = std::move(call.in);
     call.in.clear();
     call.request.body = std::string_view(call.message).substr(kPrefix);
   } else {
-    call.message.assign(call.in, kPrefix, size);
-    call.in.erase(0, whole);
+    call.message.assign(left, kPrefix, size);
     call.request.body = call.message;
+    call.taken += whole;
+    if (call.taken > call.in.size() / 2) {  // so that each byte is moved once, however many messages there are
+      call.in.erase(0, call.taken);
+      call.taken = 0;
+    }
   }
   held_ -= whole;
   if (!packed) return true;
@@ -484,7 +530,6 @@ void Connection::ask(const CallPtr& call) {
       const auto executor = own->socket_.get_executor();
       asio::post(executor, [own = std::move(own), call = std::move(call), given = std::move(given)]() mutable {
         own->answer(*call, given);
-        own->advance(call);
         own->pump();
       });
     };
@@ -500,14 +545,14 @@ void Connection::answer(Call& call, Reply& reply) {
   if (reply.error) return refuse(call, *reply.error);
   call.out.emplace_back(std::move(reply.body));
   if (!call.many) call.status = 0;
+  if (call.many && host_.draining) return refuse(call, server_ends());
   respond(call);
 }
 
 void Connection::end(Call& call, int status, std::string_view why) {
   call.status = status;
   call.why = percent_encode(why);
-  held_ -= call.in.size();
-  call.in.clear();
+  drop_input(call);
   respond(call);
 }
 
@@ -541,6 +586,7 @@ ssize_t Connection::copy_out(Call& call, char* to, std::size_t room, std::uint32
     copied += call.out.front().copy(to + copied, room - copied);
     if (call.out.front().done()) call.out.pop_front();
   }
+  if (copied > 0 && call.out.empty() && !call.ended()) ready_.push_back(calls_.at(call.id));
   if (call.out.empty() && call.ended()) {
     flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
     const auto number = std::to_string(*call.status);

@@ -9,7 +9,8 @@ import pytest
 
 import onnx_file
 from data_plane import KEY, DataPlane, deployment, endpoint
-from grpc_client import Client, health, infer_request, pb, tensor
+from grpc_client import SERVICE, Client, health, infer_request, pb, tensor
+from lathe_server import wait_for
 
 
 @pytest.fixture
@@ -22,6 +23,12 @@ def client(plane):
 def linear(plane):
     """An endpoint "e" with y = x W + b."""
     plane.desire(endpoint("e", [deployment("blue", onnx_file.linear(plane.models / "m.onnx"), "7", "onnx")]))
+
+
+def answered(plane, status):
+    """How many predictions of e.d ended so."""
+    name = f'lathe_infer_requests_total{{endpoint="e",deployment="d",code="{status}"}} '
+    return sum(int(line[len(name):]) for line in plane.get("/metrics").text.splitlines() if line.startswith(name))
 
 
 ROW = tensor("x", "FP32", [1, 3], "fp32_contents", [1, 2, 3])
@@ -236,6 +243,49 @@ def test_a_stream_is_answered_while_it_is_open(client, linear):
     assert next(answers).infer_response.id == "2"
 
 
+def test_a_stream_whose_client_does_not_read_is_not_answered_on_and_on(plane, client):
+    plane.desire(endpoint("e", [deployment("d", onnx_file.identity(plane.models / "m.onnx", onnx_file.FLOAT), format="onnx")]))
+    given, values = 64, bytes(8 * 131_072)  # of 1 MiB each: many times what is on its way at once
+    sent = threading.Event()
+
+    def ask():
+        for number in range(given):
+            yield infer_request("e", [tensor("x", "FP32", [131_072, 2])], [values], id=str(number))
+        sent.set()
+
+    answers = client.method("ModelStreamInfer")(ask(), metadata=client.metadata, timeout=120)
+    assert sent.wait(60)
+    assert answered(plane, 200) < given / 2
+    assert [each.infer_response.id for each in answers] == [str(number) for number in range(given)]
+    assert answered(plane, 200) == given
+
+
+def test_many_messages_of_a_stream_at_once(client, linear):
+    asked = (infer_request("e", [ROW], id=str(number)) for number in range(3000))
+    answers = client.method("ModelStreamInfer")(asked, metadata=client.metadata, timeout=120)
+    assert [each.infer_response.id for each in answers] == [str(number) for number in range(3000)]
+
+
+def test_what_needs_no_key_takes_small_messages_only(plane):
+    ask = pb.ServerLiveRequest().SerializeToString() + b"\x0a\x80\x80\x08" + bytes(131_072)  # and a field that nobody knows
+    with Client(plane.grpc, None) as stranger:
+        send = stranger.channel.unary_unary(SERVICE + "ServerLive")
+        for packing in (None, grpc.Compression.Gzip):
+            with pytest.raises(grpc.RpcError) as refused:
+                send(ask, timeout=30, compression=packing)
+            assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "65536" in refused.value.details()
+        assert send(b"", timeout=30) == b"\x08\x01"
+
+
+def test_metadata_has_the_limits_of_headers(client, linear):
+    ask = infer_request("e", [ROW])
+    assert client.call("ModelInfer", ask, metadata=[(f"x-{i}", "v") for i in range(80)]).outputs
+    for more in ([(f"x-{i}", "v") for i in range(110)], [("x-long", "v" * 40_000)]):
+        code, words = client.refusal("ModelInfer", ask, metadata=more)
+        assert code == "RESOURCE_EXHAUSTED" and "metadata" in words
+    assert client.call("ModelInfer", ask).outputs
+
+
 def test_large_messages_and_packed_ones(plane, client):
     plane.desire(endpoint("e", [deployment("d", onnx_file.identity(plane.models / "m.onnx", onnx_file.FLOAT), format="onnx")]))
     values = numpy.random.default_rng(1).normal(size=(1_000_000, 2)).astype("f4").tobytes()
@@ -265,10 +315,11 @@ def test_a_full_queue_a_deadline_and_a_client_that_goes_away(plane, client):
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     plane.desire(endpoint("e", [deployment("d", path, format="onnx", max_queue=8)]))
     calls = [client.method("ModelInfer").future(ask, metadata=client.metadata, timeout=60) for _ in range(4)]
-    assert client.refusal("ModelInfer", ask, timeout=0.02)[0] == "DEADLINE_EXCEEDED"
+    assert client.refusal("ModelInfer", ask, timeout=0.02)[0] == "DEADLINE_EXCEEDED"  # by the client's own clock too
     calls[3].cancel()
     assert all(each.code() == grpc.StatusCode.OK for each in calls[:3])
     assert client.call("ModelInfer", ask).outputs
+    wait_for(lambda: answered(plane, 504) == 1, 30, "the request whose deadline passed in the queue")
 
 
 def test_statistics_and_the_index_tell_of_those_whose_key_is_given(plane, client, linear):
@@ -325,3 +376,24 @@ def test_sigterm_lets_calls_in_flight_end():
         assert plane.stop() == 0
         codes = [each.code() for each in calls]
         assert codes.count(grpc.StatusCode.OK) >= 1 and set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+
+
+def test_sigterm_ends_streams_after_the_message_that_is_being_answered():
+    with DataPlane() as plane, Client(plane.grpc, KEY) as client:
+        plane.desire(endpoint("e", [deployment("d", onnx_file.slow(plane.models / "slow.onnx"), format="onnx")]))
+        ask = infer_request("e", [tensor("x", "FP32", [1, 1], "fp32_contents", [1])])
+        ended = threading.Event()
+
+        def asked():
+            for _ in range(2000):
+                yield ask
+            ended.wait(60)
+
+        answers = client.method("ModelStreamInfer")(asked(), metadata=client.metadata, timeout=60)
+        assert next(answers).infer_response.outputs
+        assert plane.stop() == 0
+        with pytest.raises(grpc.RpcError) as refused:
+            for each in answers:
+                assert each.infer_response.outputs
+        ended.set()
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE and "the server ends" in refused.value.details()
