@@ -11,7 +11,7 @@ namespace lathe::infer::grpc {
 /// of one call are answered in their order; calls do not wait for each other.
 ///
 /// Refuses: a message larger than the limit of a body, alone or with all else that this connection has sent and that is
-/// not answered yet; encodings other than gzip and deflate.
+/// not answered yet; more than 64 KiB for a method that needs no key; encodings other than gzip and deflate.
 std::shared_ptr<http::Peer> make_connection(http::Socket socket, http::PeerHost& host);
 
 }  // namespace lathe::infer::grpc

@@ -1,5 +1,6 @@
 """The Open Inference Protocol v2 by gRPC, asked by grpcio's client."""
 
+import socket
 import struct
 import threading
 
@@ -320,6 +321,33 @@ def test_a_full_queue_a_deadline_and_a_client_that_goes_away(plane, client):
     assert all(each.code() == grpc.StatusCode.OK for each in calls[:3])
     assert client.call("ModelInfer", ask).outputs
     wait_for(lambda: answered(plane, 504) == 1, 30, "the request whose deadline passed in the queue")
+
+
+def frame(kind, flags, stream, body):
+    """A frame of HTTP/2."""
+    return struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + body
+
+
+def test_who_waits_past_an_own_deadline_is_told_so(plane):
+    """By bytes, since grpcio's client goes away at that moment."""
+    plane.desire(endpoint("e", [deployment("d", onnx_file.slow(plane.models / "slow.onnx"), format="onnx")]))
+    ask = infer_request("e", [tensor("x", "FP32", [1, 1], "fp32_contents", [1])]).SerializeToString()
+    head = {":method": "POST", ":scheme": "http", ":path": SERVICE + "ModelStreamInfer", ":authority": "e", "te": "trailers",
+            "content-type": "application/grpc", "authorization": "Bearer " + KEY, "grpc-timeout": "1n"}  # fmt: skip
+    fields = b"".join(b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+                      for name, value in head.items())  # fmt: skip
+    settings, data, headers, end_headers = 4, 0, 1, 4
+    host, port = plane.grpc.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as there:
+        there.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, 0, 0, b"") + frame(headers, end_headers, 1, fields)
+                      + frame(data, 0, 1, struct.pack(">BI", 0, len(ask)) + ask))  # fmt: skip
+        said = b""
+        while not said.endswith(b"deployment's instances"):
+            more = there.recv(65536)
+            assert more, said
+            said += more
+    assert b"its client's deadline" in said
+    assert answered(plane, 504) == 1
 
 
 def test_statistics_and_the_index_tell_of_those_whose_key_is_given(plane, client, linear):
