@@ -34,10 +34,12 @@ stop() {
   echo "slurm: $1" >&2
   exit 1
 }
-wait_for() {  # SECONDS COMMAND...
-  local i
+wait_for() {  # SECONDS COMMAND...; -w PID in front: only while that process is there
+  local i pid=$$
+  [ "$1" != -w ] || { pid=$2 && shift 2; }
   for ((i = 0; i < $1 * 50; i++)); do
     "${@:2}" >/dev/null 2>&1 && return 0
+    [ -d "/proc/$pid" ] || return 1
     sleep 0.02
   done
   return 1
@@ -55,7 +57,7 @@ init_pid() {
 inside() {
   local pid
   pid=$(init_pid) || stop "the cluster $dir does not run"
-  SLURM_CONF=$dir/etc/slurm.conf nsenter -t "$pid" -n -m -u -p --wd=/ -- "$@"
+  SLURM_CONF=$dir/etc/slurm.conf nsenter -t "$pid" -n -m -u -p -r --wd=/ -- "$@"
 }
 child_of() {  # the first child of the process $1, once it is there
   local i child
@@ -217,8 +219,11 @@ case $verb in
     write_config
     setsid unshare --pid --fork --kill-child --net --mount --uts --mount-proc "$dir/bin/slurm.sh" _init "$dir" \
       -n "$nodes" </dev/null >"$dir/log/init.out" 2>&1 &
-    child_of $! >"$dir/run/init.pid"
-    wait_for 90 test -s "$dir/run/ready" || stop "it did not start: $(tail -n 5 "$dir"/log/{init.out,slurmctld.log})"
+    outer=$!
+    (child_of $outer) >"$dir/run/init.pid" && wait_for -w $outer 90 test -s "$dir/run/ready" || {
+      kill -9 $outer 2>/dev/null || true  # with which all that was started goes
+      stop "it did not start: $(tail -n 5 "$dir"/log/{init.out,slurmctld.log} 2>&1)"
+    }
     ;;
   down)
     pid=$(init_pid) && kill -9 "$pid" && wait_for 10 test ! -d "/proc/$pid"

@@ -41,6 +41,11 @@ class Cluster:
 
     def __enter__(self):
         self.verb("up", *self.flags, limit_s=120)
+        # As the server will run Slurm's commands: a way into the cluster that does not work is said now, not by each test.
+        done = subprocess.run([*self.command.split(), "sinfo", "-h"], capture_output=True, text=True, timeout=30)
+        if done.returncode != 0:
+            self.verb("down")
+            raise RuntimeError(f"{self.command} sinfo -h: {done.stdout}{done.stderr}")
         return self
 
     def __exit__(self, *_):
@@ -58,7 +63,7 @@ class Cluster:
     @property
     def command(self):
         """The words that bring one of Slurm's commands to the login node."""
-        return f"nsenter -t {self.init} -n -m -u -p --wd=/ -- env SLURM_CONF={self.folder}/etc/slurm.conf"
+        return f"nsenter -t {self.init} -n -m -u -p -r --wd=/ -- env SLURM_CONF={self.folder}/etc/slurm.conf"
 
     def run(self, *command, check=True):
         return self.verb("exec", *command, check=check)
@@ -70,7 +75,7 @@ class Cluster:
 
     def on_node(self, node, *command):
         pid = (self.folder / "run" / f"node-{node}.pid").read_text().strip()  # in the cluster's namespace
-        return self.run("nsenter", "-t", pid, "-n", "-m", "-u", "-p", "--wd=/", "--", *command)
+        return self.run("nsenter", "-t", pid, "-n", "-m", "-u", "-p", "-r", "--wd=/", "--", *command)
 
     def clear(self, limit_s=60):
         """Cancels what a test left, and waits until every static node is there and free again."""
