@@ -36,6 +36,7 @@ namespace {
 
 constexpr std::size_t kMostRecord = std::size_t{64} << 10;
 constexpr std::size_t kMostLogs = 256;  // of one node
+constexpr std::string_view kPackages = "python/";
 constexpr auto kOthersGrace = std::chrono::milliseconds{3'000};
 
 auto superseded() {
@@ -53,6 +54,11 @@ bool is_output(std::string_view path) {
   return std::none_of(parts.begin(), parts.end(),
                       [](auto part) { return part.empty() || part == "." || part == ".."; }) &&
          path.find('\0') == std::string_view::npos;
+}
+
+/// How many logs a job has, which share the room for them.
+std::uint64_t logs_of(const Distribution& spread) {
+  return static_cast<std::uint64_t>(spread.type == "mpi" ? spread.nodes : std::max(spread.nodes, spread.processes()));
 }
 
 bool succeeded(const json::Object& record) {
@@ -217,8 +223,8 @@ Result<std::string> RemoteJobs::report(const Caller& caller, const Report& repor
     folder = process::rank_folder(folder, report.log);
     LATHE_CHECK(make_folder(folder, 0700));
   }
-  LATHE_TRY(const auto have,
-            process::append_log(folder, report.offset, report.bytes, launcher_.log_bytes() / live->nodes.size()));
+  LATHE_TRY(const auto have, process::append_log(folder, report.offset, report.bytes,
+                                                 launcher_.log_bytes() / logs_of(live->plan.spread())));
   if (report.state == "ready") node.ready = true;
   const bool start = std::all_of(live->nodes.begin(), live->nodes.end(), [](const Node& one) { return one.ready; });
   bool change = false;
@@ -244,8 +250,9 @@ Result<std::string> RemoteJobs::output(const Caller& caller, const Piece& piece)
   if (sha256_hex(piece.bytes) != piece.sha256)
     return fail(Code::unavailable, "the piece did not arrive whole: send it again");
   const std::lock_guard lock(live->mutex);
-  const auto part =
-      launcher_.attempt_folder(live->job.name, live->row.attempt) / ("upload-" + sha256_hex(piece.path).substr(0, 32));
+  // Nodes may leave files of the same name: the last one that is whole stays.
+  const auto part = launcher_.attempt_folder(live->job.name, live->row.attempt) /
+                    fmt::format("upload-{}-{}", caller.node, sha256_hex(piece.path).substr(0, 32));
   const Fd file{::open(part.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
   struct stat found {};
   if (!file || ::fstat(file.get(), &found) != 0) return fail(errno_error("cannot write an output"));
@@ -307,8 +314,10 @@ Result<http::Response> RemoteJobs::content(const Caller& caller, const std::stri
       return fail(Code::not_found, "no blob " + printable(rest) + " is stored here");
     return assets::file_response(launcher_.blobs().path_of(rest), rest);
   }
-  if (kind == "shared" && !rest.starts_with("fetched")) {
-    LATHE_TRY(auto file, open_beneath(launcher_.shared_folder(), rest, O_RDONLY | O_CLOEXEC));
+  if (kind == "shared" && (rest == "certificate.pem" || rest.starts_with(kPackages))) {  // not what users fetched
+    const bool package = rest.starts_with(kPackages);
+    LATHE_TRY(auto file, open_beneath(package ? launcher_.shared_folder() / kPackages : launcher_.shared_folder(),
+                                      package ? rest.substr(kPackages.size()) : rest, O_RDONLY | O_CLOEXEC));
     return http::file_response(std::move(file), name, std::nullopt);
   }
   if (kind == "input") {

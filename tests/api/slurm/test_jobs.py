@@ -1,5 +1,8 @@
 """Jobs on a real Slurm cluster whose nodes share nothing with the server but the network."""
 
+import http.client
+import re
+
 from job_helpers import ended, log_of, run, show, submit, until, until_log
 from lathe_server import wait_for
 
@@ -35,6 +38,34 @@ def test_the_nodes_do_not_see_the_servers_folders(slurm):
     job, log = run(slurm, f"ls -d {slurm.data} {slurm.data}/lathe.db 2>&1; hostname", compute="main")
     assert job["status"] == "Completed"
     assert log.count("No such file") == 2 and log.splitlines()[-1] == job["node"]
+
+
+def test_an_attempts_token_opens_what_its_manifest_names_alone(slurm):
+    name = submit(slurm, "echo up; sleep 300", compute="main")["name"]
+    until_log(slurm, name, "up")
+    [(number, _, _)] = slurm.cluster.queue()
+    script = slurm.cluster.run("scontrol", "write", "batch_script", number, "-")
+    attempt, token = (re.search(f"LATHE_ATTEMPT_{what}='(.*)'", script)[1] for what in ("URL", "TOKEN"))
+    secret = slurm.data / "jobs" / ".lathe" / "fetched" / "7" / "secret"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("another user's")
+
+    def content(path):
+        connection = http.client.HTTPConnection("127.0.0.1", slurm.port)  # which leaves paths as they are
+        place = attempt.split("/", 3)[3]
+        connection.request("GET", f"/{place}/content/{path}", headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    status, module = content("shared/python/lathe/__init__.py")
+    assert status == 200 and b"import" in module
+    for path in ("fetched/7/secret", "python/../fetched/7/secret", "python/%2e%2e/fetched/7/secret", "./fetched/7/secret",
+                 "/fetched/7/secret", "python//../fetched/7/secret", "bin/../fetched/7/secret", "python/lathe/../../fetched/7/secret",
+                 "pythonx", "python", "python/", "certificate.pem/../fetched/7/secret"):  # fmt: skip
+        status, said = content(f"shared/{path}")
+        assert status in (400, 404) and b"another" not in said, (path, status, said)
+    slurm.post(f"/api/v1/jobs/{name}/cancel")
+    assert ended(slurm, name)["status"] == "Canceled"
 
 
 def test_a_failure_has_its_exit_status_and_its_last_lines(slurm):

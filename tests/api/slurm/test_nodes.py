@@ -1,5 +1,6 @@
 """Jobs over several nodes of a Slurm cluster: all start or none, one failure ends all."""
 
+import hashlib
 import pathlib
 import re
 
@@ -29,6 +30,40 @@ def test_one_nodes_failure_ends_the_others_and_the_verdict_says_whose(slurm):
     assert (job["status"], job["exit_code"]) == ("Failed", 9)
     assert job["nodes"][1] in job["error"]
     wait_for(lambda: not slurm.cluster.queue(), 30, "an empty queue")
+
+
+def test_nodes_may_leave_files_of_the_same_name(slurm):
+    """This test is both nodes of a job that Slurm does not start, so that their pieces come in turns."""
+    slurm.cluster.run("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        name = submit(slurm, "true", compute="main", **spread())["name"]
+        [(number, _, _)] = wait_for(slurm.cluster.queue, 20, "the job in the queue")
+        script = slurm.cluster.run("scontrol", "write", "batch_script", number, "-")
+        attempt, token = (re.search(f"LATHE_ATTEMPT_{what}='(.*)'", script)[1] for what in ("URL", "TOKEN"))
+
+        def say(number, path, expect=200, data=b"", **params):
+            answer = slurm.post("/" + attempt.split("/", 3)[3] + path, headers={"Authorization": f"Bearer {token}"}, data=data,
+                                params={"instance": f"program-{number}", **params})  # fmt: skip
+            assert answer.status_code == expect, answer.text
+            return answer.text
+
+        for node, status in ((0, 202), (1, 200), (0, 200)):
+            say(node, "/claim", status, version=1, node=node, nodes=2, host=f"n{node + 1}", folder="/tmp/it", address="127.0.0.1", ports="4000")
+        for node in (0, 1):
+            say(node, f"/nodes/{node}/report", state="running", log=0, offset=0)
+        files = [bytes([65 + node]) * (5 << 20) for node in (0, 1)]
+        for begin, end in ((0, 4 << 20), (4 << 20, 5 << 20)):
+            for node, content in enumerate(files):
+                piece = content[begin:end]
+                said = say(node, f"/nodes/{node}/outputs/work/code/outputs/same", data=piece, offset=begin, size=len(content),
+                           sha256=hashlib.sha256(piece).hexdigest())  # fmt: skip
+                assert said == f"have={end}\ndone={end // len(content)}\n"
+        for node in (0, 1):
+            say(node, f"/nodes/{node}/end", data=b'{"version":1,"reason":"exited","code":0,"started_us":1000000,"ended_us":2000000}\n')
+        assert ended(slurm, name)["status"] == "Completed"
+        assert slurm.get(f"/api/v1/jobs/{name}/files/artifacts/outputs/same").content == files[1]
+    finally:
+        slurm.cluster.run("scontrol", "update", "partitionname=main", "state=up")
 
 
 def test_cancelling_ends_all_nodes(slurm):
