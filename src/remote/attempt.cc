@@ -34,7 +34,8 @@ constexpr int kPorts = 32;                            // that are offered to the
 constexpr std::int64_t kLongestPause = 15'000;        // ms between tries while the server is away
 constexpr std::size_t kPiece = std::size_t{4} << 20;  // of a file that is uploaded
 constexpr std::size_t kLogPiece = std::size_t{256} << 10;
-constexpr int kFetchTries = 3;  // of a file that arrives damaged
+constexpr int kPiecesPerLook = 16;  // of the logs, of a job that runs
+constexpr int kFetchTries = 3;      // of a file that arrives damaged
 
 /// What of our own environment the job needs: Slurm's, and which devices it gave us.
 constexpr const char* kPassedOn[] = {"SLURM_",
@@ -246,7 +247,7 @@ bool Attempt::wait_for_others() {
     report("ready");
     if (gone_ || stop_ms_ >= 0 || terminated != 0) return false;
     if (may_start_) return true;
-    pause(200);
+    pause(std::max<std::int64_t>(retry_ms_, 200));
   }
 }
 
@@ -304,7 +305,7 @@ void Attempt::ask_shim_to_stop(std::int64_t grace_ms) {
   ::kill(shim_, SIGTERM);
 }
 
-void Attempt::report(const char* state, std::size_t log) {
+Answer Attempt::report(const char* state, std::size_t log) {
   LogSent none;
   auto& sent = log < logs_.size() ? logs_[log] : none;
   const auto path = "/nodes/" + std::to_string(setting_.node) + "/report?instance=" + instance_ + "&state=" + state +
@@ -312,11 +313,24 @@ void Attempt::report(const char* state, std::size_t log) {
   const auto answer = server_.request("POST", path, sent.unsent);
   next_beat_ms_ = shim::monotonic_ms() + manifest_.beat_ms;
   take_wish(answer);
-  if (!answer.ok()) return;
+  retry_ms_ = answer.away() ? std::min(std::max<std::int64_t>(retry_ms_ * 2, 250), kLongestPause) : 0;
+  retry_at_ms_ = shim::monotonic_ms() + retry_ms_;
+  if (!answer.ok()) {
+    if (answer.away() || gone_ || sent.unsent.empty()) return answer;
+    say("the server takes no more of log " + std::to_string(log) + ": " + answer.body);
+    sent.refused = true;
+    sent.unsent.clear();
+    return answer;
+  }
   const auto have = static_cast<std::uint64_t>(number_in(answer.body, "log", static_cast<std::int64_t>(sent.sent)));
-  if (have < sent.sent || have - sent.sent > sent.unsent.size()) return;
-  sent.unsent.erase(0, have - sent.sent);
+  if (have < sent.sent) {  // the server's machine broke down, and lost what it had
+    sent.tail.go_back(sent.sent - have + sent.unsent.size());
+    sent.unsent.clear();
+  } else {
+    sent.unsent.erase(0, have - sent.sent);
+  }
   sent.sent = have;
+  return answer;
 }
 
 void Attempt::take_wish(const Answer& answer) {
@@ -329,22 +343,25 @@ void Attempt::take_wish(const Answer& answer) {
   if (const auto grace = number_in(answer.body, "stop", -1); grace >= 0) stop_ms_ = grace;
 }
 
-/// Sends what is new in the logs. `all`: until everything is with the server, however long that takes.
+/// Sends what is new in the logs, a piece of each in turn. `all`: until everything is with the server, however long
+/// that takes; else a few pieces, and none while the server is away: the shim keeps the logs.
 void Attempt::drain_logs(bool all) {
-  std::int64_t wait = 250;
-  for (std::size_t i = 0; i < logs_.size() && !gone_;) {
-    auto& log = logs_[i];
-    if (log.unsent.empty()) log.unsent = log.tail.read(kLogPiece);
+  int pieces = 0;
+  for (std::size_t quiet = 0; quiet < logs_.size() && !gone_;) {
+    if (!all && (pieces == kPiecesPerLook || shim::monotonic_ms() < retry_at_ms_)) return;
+    const auto turn = next_log_;
+    auto& log = logs_[turn];
+    next_log_ = (turn + 1) % logs_.size();
+    if (log.unsent.empty() && !log.refused) log.unsent = log.tail.read(kLogPiece);
     if (log.unsent.empty()) {
-      ++i;
+      ++quiet;
       continue;
     }
+    quiet = 0;
+    ++pieces;
     const auto before = log.sent;
-    report("running", i);
-    if (log.sent > before) continue;
-    if (!all) return;  // the server is away: the shim keeps the log, the next beat tries again
-    pause(wait);
-    wait = std::min(wait * 2, kLongestPause);
+    const auto answer = report("running", turn);
+    if (all && (answer.away() || (answer.ok() && log.sent <= before))) pause(std::max(retry_ms_, kLook));
   }
 }
 

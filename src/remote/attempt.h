@@ -34,6 +34,7 @@ class Attempt {
     LogTail tail;
     std::string unsent;      ///< read, not yet with the server
     std::uint64_t sent = 0;  ///< bytes that the server has
+    bool refused = false;    ///< the server wants none of it
   };
 
   bool claim();
@@ -47,7 +48,7 @@ class Attempt {
   bool upload_file(const std::string& path, const std::string& name);
   void tell_end();
 
-  void report(const char* state, std::size_t log = 0);
+  Answer report(const char* state, std::size_t log = 0);
   void take_wish(const Answer& answer);
   void drain_logs(bool all);
   std::string here();
@@ -62,7 +63,10 @@ class Attempt {
   Manifest manifest_;
   std::vector<LogSent> logs_;  ///< of the ranks
   std::string ports_;          ///< offered to the job
+  std::size_t next_log_ = 0;   ///< whose turn it is
   std::int64_t next_beat_ms_ = 0;
+  std::int64_t retry_ms_ = 0;  ///< the pause before another report; 0: the last one was answered
+  std::int64_t retry_at_ms_ = 0;
   bool may_start_ = false;
   bool gone_ = false;          ///< the attempt is no longer ours: another one took its place
   std::int64_t stop_ms_ = -1;  ///< asked to stop, with this grace

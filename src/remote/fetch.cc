@@ -106,8 +106,10 @@ bool read_file(const std::string& path, std::string& content) {
 Answer fetch(Connection& server, const std::string& folder, const Wanted& wanted, std::string& error) {
   const auto path = folder + "/" + wanted.path;
   const int mode = (wanted.executable ? 0555 : 0444) | (wanted.read_only ? 0 : 0200);
-  const int fd =
-      make_parents(folder, wanted.path) ? ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+  ::unlink(path.c_str());  // what an earlier try left, which may be read-only by now
+  const int fd = make_parents(folder, wanted.path)
+                     ? ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)
+                     : -1;
   if (fd < 0) {
     error = because("cannot write " + path);
     return {};

@@ -12,6 +12,8 @@ class LogTail {
   /// The next up to `limit` bytes; empty: nothing new. What rotation took away before it was read becomes one line that
   /// says so.
   std::string read(std::size_t limit);
+  /// Reads the last `bytes` once more.
+  void go_back(std::uint64_t bytes) { offset_ -= bytes < offset_ ? bytes : offset_; }
 
  private:
   std::string folder_;
