@@ -20,8 +20,10 @@ using Where = Sighting::Where;
 constexpr std::size_t kKeyBytes = 8;
 constexpr std::size_t kTokenBytes = 24;
 constexpr std::int64_t kMostLosses = 3;
+constexpr std::int64_t kMostVain = 20;  // attempts that never began
 constexpr auto kLook = std::chrono::seconds{1};
-constexpr auto kSettle = std::chrono::seconds{15};  // for the engine to say why it stopped a job
+constexpr auto kSettle = std::chrono::seconds{15};        // for the engine to say why it stopped a job
+constexpr auto kLongestDelay = std::chrono::seconds{60};  // of an attempt after ones that never began
 constexpr auto kGrace = std::chrono::milliseconds{10'000};
 
 std::string reason_of(const std::string& record) {
@@ -118,7 +120,16 @@ RemoteJobs::LivePtr RemoteJobs::add(const Job& job, const Plan& plan, std::int64
 void RemoteJobs::submit(const Job& job, const Plan& plan, std::int64_t user_id, const RemoteRow& row,
                         const std::string& token) {
   const auto live = add(job, plan, user_id, row);
-  engine_.submit(order_of(*live, token));
+  hand_over(live, order_of(*live, token));
+}
+
+void RemoteJobs::hand_over(const LivePtr& live, compute::Order order) {
+  const auto attempt = order.attempt;
+  engine_.submit(std::move(order));
+  const std::lock_guard lock(live->mutex);
+  if (!live->over || !live->cancelled) return;
+  engine_.cancel(attempt);  // it was cancelled when the engine did not know it yet
+  engine_.forget(attempt);
 }
 
 Result<void> RemoteJobs::take_up(const Job& job, const Plan& plan, std::int64_t user_id) {
@@ -143,9 +154,18 @@ Result<void> RemoteJobs::take_up(const Job& job, const Plan& plan, std::int64_t 
 }
 
 void RemoteJobs::cancel(const std::string& job) {
-  const auto live = of_job(job);
+  auto live = of_job(job);
   if (!live) return;
   std::unique_lock lock(live->mutex);
+  if (live->over) {  // another attempt may have taken its place while we waited for the lock
+    const auto now = of_job(job);
+    if (now != live) {
+      lock.unlock();
+      if (!now) return;
+      live = now;
+      lock = std::unique_lock(live->mutex);
+    }
+  }
   live->cancelled = true;
   if (live->begun) {
     ask_to_stop(*live, live->grace);
@@ -330,11 +350,19 @@ void RemoteJobs::conclude(const LivePtr& live, std::unique_lock<std::mutex>& loc
     hooks_.end(job, Event::broke, problem);
 }
 
-/// The next attempt. `lost`: this one had begun, and counts.
+/// The next attempt, later the more there were. `lost`: this one had begun.
 void RemoteJobs::try_again(const LivePtr& live, std::unique_lock<std::mutex>& lock, const std::string& why, bool lost) {
   auto next = live->row;
   ++next.attempt;
   if (lost) ++next.losses;
+  const auto vain = next.attempt - 1 - next.losses;
+  if (!lost && vain >= kMostVain) {
+    live->over = true;
+    const auto job = live->job.name;
+    lock.unlock();
+    hooks_.end(job, Event::broke, fmt::format("The job never began in {} attempts: {}", vain, why));
+    return;
+  }
   if (next.losses > kMostLosses) {
     live->over = true;
     const auto job = live->job.name;
@@ -366,8 +394,7 @@ void RemoteJobs::try_again(const LivePtr& live, std::unique_lock<std::mutex>& lo
   log::warn("another attempt job={} attempt={} why=\"{}\"", job.name, next.attempt, why);
   live->over = true;
   const auto old = live->row.id();
-  const auto plan = live->plan;
-  const auto user_id = live->user_id;
+  const auto again = add(job, live->plan, live->user_id, next);
   lock.unlock();
   {
     const std::lock_guard all(mutex_);
@@ -375,10 +402,10 @@ void RemoteJobs::try_again(const LivePtr& live, std::unique_lock<std::mutex>& lo
   }
   engine_.cancel(old);
   engine_.forget(old);
-  const auto again = add(job, plan, user_id, next);
   auto order = order_of(*again, token);
-  if (lost) order.delay = std::chrono::seconds{1 << next.losses};
-  engine_.submit(std::move(order));
+  order.delay = lost ? std::chrono::seconds{1 << next.losses}
+                     : std::min(kLongestDelay, std::chrono::seconds{1} * (std::int64_t{1} << (vain - 1)));
+  hand_over(again, std::move(order));
   hooks_.changed(job.name);
 }
 

@@ -155,6 +155,7 @@ class RemoteJobs {
   Result<LivePtr> find_node(const Caller& caller) const;
   LivePtr of_job(const std::string& job) const;
   LivePtr add(const Job& job, const Plan& plan, std::int64_t user_id, const RemoteRow& row);
+  void hand_over(const LivePtr& live, compute::Order order);
   Result<void> began(Live& live);
   Result<void> runs(Live& live);
   void ask_to_stop(Live& live, std::chrono::milliseconds grace);
