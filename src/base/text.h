@@ -30,4 +30,7 @@ std::string unknown_name(std::string_view kind, std::string_view wanted, const s
 /// not UTF-8 becomes U+FFFD.
 std::string printable(std::string_view text);
 
+/// In single quotes, so that a POSIX shell reads it as one word, whatever it holds.
+std::string shell_word(std::string_view text);
+
 }  // namespace lathe

@@ -17,12 +17,6 @@ std::string name_of_node(std::int64_t node) {
   return fmt::format("lathe-node-{}", node);
 }
 
-std::string in_quotes(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
-  return out + "'";
-}
-
 // What each rank runs: the command, and a note if it fails. Shared memory between the ranks of one node only.
 constexpr std::string_view kRank =
     "export OMPI_MCA_btl_vader_backing_directory=\"$TMPDIR\"\n"
@@ -41,12 +35,6 @@ constexpr std::string_view kAgent =
     "printf '%s\\n' \"$*\" > \"$HOME/.mpi/$node\"\n"
     "END\n"
     "chmod +x \"$TMPDIR/agent\"\n";
-
-std::string shell_word(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
-  return out + "'";
-}
 
 }  // namespace
 
@@ -70,7 +58,7 @@ std::string script(const Distribution& distribution, std::int64_t node, const st
       "exec mpirun -np {} --host {} --map-by slot --bind-to none --oversubscribe --leave-session-attached"
       " --mca plm rsh --mca plm_rsh_agent \"$TMPDIR/agent\" --mca plm_rsh_no_tree_spawn 1{}"
       " --merge-stderr-to-stdout --output-filename \"$HOME/.mpi/log\" /bin/bash -c {} rank {}\n",
-      kAgent, distribution.processes(), hosts, over, in_quotes(kRank), in_quotes(command));
+      kAgent, distribution.processes(), hosts, over, shell_word(kRank), shell_word(command));
 }
 
 std::string slurm_script(const Distribution& distribution, std::int64_t node, const std::string& command) {

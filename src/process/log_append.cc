@@ -3,32 +3,13 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <charconv>
-#include <optional>
-#include <vector>
-
 #include "base/file.h"
+#include "process/log_follow.h"
 
 namespace lathe::process {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// The offsets N of the files "log.N", in order.
-std::vector<std::uint64_t> parts_aside(const fs::path& folder) {
-  std::vector<std::uint64_t> out;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const auto name = entry.path().filename().string();
-    std::uint64_t begin = 0;
-    if (!name.starts_with("log.")) continue;
-    const auto [rest, wrong] = std::from_chars(name.data() + 4, name.data() + name.size(), begin);
-    if (wrong == std::errc{} && rest == name.data() + name.size()) out.push_back(begin);
-  }
-  std::sort(out.begin(), out.end());
-  return out;
-}
 
 Result<std::uint64_t> size_of(const fs::path& file) {
   struct stat found {};
@@ -42,7 +23,7 @@ Result<std::uint64_t> size_of(const fs::path& file) {
 Result<std::uint64_t> append_log(const fs::path& folder, std::uint64_t offset, std::string_view bytes,
                                  std::uint64_t cap_bytes) {
   const auto growing = folder / "log";
-  const auto aside = parts_aside(folder);
+  LATHE_TRY(const auto aside, earlier_parts(folder));
   std::uint64_t begin = 0;
   if (!aside.empty()) {
     LATHE_TRY(const auto before, size_of(folder / ("log." + std::to_string(aside.back()))));

@@ -25,22 +25,6 @@ struct Part {
   Fd file;
 };
 
-/// The offsets N of the files "log.N", in order.
-Result<std::vector<std::uint64_t>> earlier_parts(const fs::path& folder) {
-  std::vector<std::uint64_t> out;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    const auto name = at->path().filename().string();
-    if (!name.starts_with("log.")) continue;
-    std::uint64_t begin = 0;
-    const auto [rest, wrong] = std::from_chars(name.data() + 4, name.data() + name.size(), begin);
-    if (wrong == std::errc{} && rest == name.data() + name.size()) out.push_back(begin);
-  }
-  if (error) return fail(Code::not_found, "cannot read " + folder.string() + ": " + error.message());
-  std::sort(out.begin(), out.end());
-  return out;
-}
-
 Result<Part> open_part(const fs::path& path, std::uint64_t begin) {
   Part part{begin, 0, Fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)}};
   struct stat found {};
@@ -107,6 +91,21 @@ Result<LogPiece> read_parts(const std::vector<Part>& parts, std::uint64_t offset
 }
 
 }  // namespace
+
+Result<std::vector<std::uint64_t>> earlier_parts(const fs::path& folder) {
+  std::vector<std::uint64_t> out;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    const auto name = at->path().filename().string();
+    if (!name.starts_with("log.")) continue;
+    std::uint64_t begin = 0;
+    const auto [rest, wrong] = std::from_chars(name.data() + 4, name.data() + name.size(), begin);
+    if (wrong == std::errc{} && rest == name.data() + name.size()) out.push_back(begin);
+  }
+  if (error) return fail(Code::not_found, "cannot read " + folder.string() + ": " + error.message());
+  std::sort(out.begin(), out.end());
+  return out;
+}
 
 Result<LogPiece> read_log(const fs::path& folder, std::uint64_t offset, std::size_t limit_bytes) {
   LATHE_TRY(const auto parts, open_parts(folder));

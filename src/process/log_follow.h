@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -25,6 +26,9 @@ Result<LogPiece> read_log(const std::filesystem::path& folder, std::uint64_t off
 
 /// "[lathe] 123 bytes of earlier output were dropped\n": what to show in place of a gap.
 std::string dropped_note(std::uint64_t bytes);
+
+/// The offsets N of the files "log.N" in a run's folder, in order: the parts before the growing one.
+Result<std::vector<std::uint64_t>> earlier_parts(const std::filesystem::path& folder);
 
 /// The last up to `lines` lines, at most `limit_bytes` of them: for saying why something failed.
 Result<std::string> last_lines(const std::filesystem::path& folder, std::size_t lines, std::size_t limit_bytes = 8192);

@@ -38,12 +38,6 @@ std::int64_t number(std::string_view text) {
   return std::atoll(std::string(text).c_str());
 }
 
-std::string quoted(const std::string& argument) {
-  std::string out = "'";
-  for (const char c : argument) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 std::string ids_of(const std::vector<Commands::Asked>& jobs) {
   std::string out;
   for (const auto& job : jobs) out += (out.empty() ? "" : ",") + job.id;
@@ -56,7 +50,7 @@ Result<std::string> Commands::run(const std::vector<std::string>& command, std::
   auto argv = settings_.command;
   // ssh makes one text of its arguments, for a shell.
   const bool by_ssh = !argv.empty() && (argv[0] == "ssh" || argv[0].ends_with("/ssh"));
-  for (const auto& argument : command) argv.push_back(by_ssh ? quoted(argument) : argument);
+  for (const auto& argument : command) argv.push_back(by_ssh ? shell_word(argument) : argument);
   auto done = process::run_command(argv, input, settings_.limit);
   if (!done) return fail(Code::unavailable, done.error().message);
   if (done->status == 0) return std::move(done->out);
@@ -195,18 +189,24 @@ std::vector<Entry> Commands::accounted(const std::vector<Asked>& jobs) const {
 }
 
 Result<void> Commands::cancel(const std::vector<std::string>& ids) const {
-  std::vector<std::string> command = {"scancel"};
-  command.insert(command.end(), ids.begin(), ids.end());
-  LATHE_CHECK(run(command));
-  return {};
+  return scancel({"scancel"}, ids);
 }
 
-Result<void> Commands::wake(const std::string& id, bool several_nodes) const {
+Result<void> Commands::wake(const std::vector<std::string>& ids, bool several_nodes) const {
   std::vector<std::string> command = {"scancel", "--signal=TERM"};
   if (!several_nodes) command.emplace_back("--batch");
-  command.push_back(id);
-  LATHE_CHECK(run(command));
-  return {};
+  return scancel(command, ids);
+}
+
+/// All of them, also after a failure: that of one id, or of all, is answered in the end.
+Result<void> Commands::scancel(const std::vector<std::string>& command, const std::vector<std::string>& ids) const {
+  Result<void> out;
+  for (std::size_t at = 0; at < ids.size(); at += kIdsAtOnce) {
+    auto some = command;
+    for (auto i = at; i < std::min(ids.size(), at + kIdsAtOnce); ++i) some.push_back(ids[i]);
+    if (const auto done = run(some); !done) out = fail(done.error());
+  }
+  return out;
 }
 
 Result<std::vector<Node>> Commands::nodes() const {

@@ -66,8 +66,9 @@ class Commands {
   /// where it keeps that.
   Result<std::vector<Entry>> remembered(const std::vector<Asked>& jobs) const;
   Result<void> cancel(const std::vector<std::string>& ids) const;
-  /// Sends SIGTERM to our program on all nodes of a running job, which makes it ask the server what is wanted.
-  Result<void> wake(const std::string& id, bool several_nodes) const;
+  /// Sends SIGTERM to our program on all nodes of running jobs, which makes it ask the server what is wanted.
+  /// `several_nodes`: whether these are jobs of more than one.
+  Result<void> wake(const std::vector<std::string>& ids, bool several_nodes) const;
   /// Of all partitions.
   Result<std::vector<Node>> nodes() const;
   /// Errors also: `forbidden` — only Slurm's operators may.
@@ -75,6 +76,7 @@ class Commands {
 
  private:
   Result<std::string> run(const std::vector<std::string>& command, std::string_view input = {}) const;
+  Result<void> scancel(const std::vector<std::string>& command, const std::vector<std::string>& ids) const;
   std::vector<Entry> accounted(const std::vector<Asked>& jobs) const;
 
   Settings settings_;

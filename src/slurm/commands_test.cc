@@ -119,7 +119,7 @@ TEST(Words, ReasonsAndStatesAreExplained) {
 }
 
 TEST(Script, HoldsItsSecretsAndQuotesThem) {
-  const auto script = batch_script({"http://h:1/api/v1/attempts/a", "it's", "", "http://h:1/p", "abc", "", "/scratch"});
+  const auto script = batch_script({"http://h:1/api/v1/attempts/a", "it's", "", "http://h:1/p", "abc", "/scratch"});
   EXPECT_NE(script.find("export LATHE_ATTEMPT_TOKEN='it'\\''s'"), std::string::npos);
   EXPECT_TRUE(script.starts_with("#!/bin/bash\n"));
 }

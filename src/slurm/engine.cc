@@ -47,6 +47,10 @@ Sighting sighting_of(const Entry& entry) {
   return out;
 }
 
+std::string trouble_words(Time since, const std::string& what) {
+  return fmt::format("Slurm cannot be reached since {}: {}", to_iso8601(since), what);
+}
+
 bool same(const Sighting& a, const Sighting& b) {
   return a.where == b.where && a.words == b.words && a.nodes == b.nodes;
 }
@@ -86,6 +90,7 @@ void SlurmEngine::submit(compute::Order order) {
     to_submit_.push_back(attempt);
   }
   to_submit_there_.notify_one();
+  to_poll_.notify_one();
 }
 
 void SlurmEngine::follow(const compute::Order& order) {
@@ -277,13 +282,15 @@ void SlurmEngine::poll() {
     // What failed is looked for at once; what is new has time until the next look.
     if (!known_.empty() && last_look_ == 0) next = std::min(next, Clock::now());
     const bool unseen = !nodes_seen_ || lathe::now() - *nodes_seen_ > kNodesStale;
-    if (Clock::now() - nodes_wanted_ < kNodesWanted && unseen && trouble_.empty()) next = Clock::now();
+    if (Clock::now() - nodes_wanted_ < kNodesWanted && unseen && trouble_.empty() && nodes_trouble_.empty())
+      next = Clock::now();
   }
 }
 
 void SlurmEngine::send_signals() {
   std::vector<std::string> ids;
-  std::vector<std::pair<std::string, bool>> wakes;
+  std::vector<std::string> wakes;
+  std::vector<std::string> wakes_of_several;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& attempt : to_cancel_)
@@ -291,14 +298,15 @@ void SlurmEngine::send_signals() {
         ids.push_back(found->second.id);
     for (const auto& attempt : to_wake_)
       if (const auto found = known_.find(attempt); found != known_.end() && !found->second.id.empty())
-        wakes.emplace_back(found->second.id, found->second.order.nodes > 1);
+        (found->second.order.nodes > 1 ? wakes_of_several : wakes).push_back(found->second.id);
     to_cancel_.clear();
     to_wake_.clear();
   }
   if (!ids.empty())
     if (const auto done = commands_.cancel(ids); !done)
       log::warn("scancel failed, and is tried again why=\"{}\"", done.error().message);
-  for (const auto& [id, several] : wakes) (void)commands_.wake(id, several);  // the next beat does as well
+  (void)commands_.wake(wakes, false);  // the next beat does as well
+  (void)commands_.wake(wakes_of_several, true);
 }
 
 void SlurmEngine::look_at_queue() {
@@ -316,8 +324,7 @@ void SlurmEngine::look_at_queue() {
       note_trouble(entries.error().message);
       return;
     }
-    if (!trouble_.empty()) log::info("Slurm answers again");
-    trouble_.clear();
+    it_answered();
     last_look_ = look;
     taken = take_queue(*entries, look);
     gone = missing(look);
@@ -342,9 +349,15 @@ SlurmEngine::Taken SlurmEngine::take_queue(const std::vector<Entry>& entries, st
     }
     if (!known_.contains(entry.attempt)) continue;  // another server's
     auto& chosen = best[entry.attempt];
-    // Two of one attempt: sbatch failed for us, and not for Slurm. The server lets only one of them in.
-    if (chosen != nullptr) out.surplus.push_back(is_waiting(entry.state) ? entry.id : chosen->id);
-    if (chosen == nullptr || !is_waiting(entry.state)) chosen = &entry;
+    if (chosen == nullptr) {
+      chosen = &entry;
+      continue;
+    }
+    // Two of one attempt: sbatch failed for us, and not for Slurm. The server lets only one of them in, and which that
+    // is Slurm does not know: of two that run, the other goes by itself.
+    const auto* other = &entry;
+    if (chosen->state != "RUNNING" && !is_waiting(other->state)) std::swap(chosen, other);
+    if (is_waiting(other->state)) out.surplus.push_back(other->id);
   }
   for (const auto& [attempt, entry] : best) {
     auto& known = known_[attempt];
@@ -419,9 +432,13 @@ void SlurmEngine::look_at_nodes() {
   auto nodes = commands_.nodes();
   const std::lock_guard lock(mutex_);
   if (!nodes) {
-    note_trouble(nodes.error().message);
+    if (nodes_trouble_.empty()) nodes_trouble_since_ = lathe::now();
+    nodes_trouble_ = nodes.error().message;
+    looked_.notify_all();
     return;
   }
+  nodes_trouble_.clear();
+  it_answered();
   nodes_.clear();
   for (auto& node : *nodes) {
     const auto partition = node.partition;
@@ -458,6 +475,12 @@ void SlurmEngine::note_trouble(const std::string& what) {
   }
   trouble_ = what;
   last_trouble_ = Clock::now();
+  looked_.notify_all();
+}
+
+void SlurmEngine::it_answered() {
+  if (!trouble_.empty()) log::info("Slurm answers again");
+  trouble_.clear();
 }
 
 // --- what others ask ---
@@ -498,8 +521,7 @@ Sighting SlurmEngine::look(const std::string& attempt) const {
 
 std::string SlurmEngine::trouble() const {
   const std::lock_guard lock(mutex_);
-  return trouble_.empty() ? ""
-                          : fmt::format("Slurm cannot be reached since {}: {}", to_iso8601(trouble_since_), trouble_);
+  return trouble_.empty() ? "" : trouble_words(trouble_since_, trouble_);
 }
 
 std::string SlurmEngine::explain(const std::string& attempt) const {
@@ -525,8 +547,9 @@ void SlurmEngine::await_nodes(std::unique_lock<std::mutex>& lock, std::chrono::s
   const auto before = nodes_seen_;
   nodes_wanted_ = Clock::now();
   to_poll_.notify_one();
-  if (trouble_.empty() && !threads_.empty())
-    looked_.wait_for(lock, kFirstView, [&] { return nodes_seen_ != before || !trouble_.empty(); });
+  const auto in_trouble = [&] { return !trouble_.empty() || !nodes_trouble_.empty(); };
+  if (!in_trouble() && !threads_.empty())
+    looked_.wait_for(lock, kFirstView, [&] { return nodes_seen_ != before || in_trouble(); });
 }
 
 std::size_t SlurmEngine::jobs(const std::string& target) const {
@@ -561,7 +584,9 @@ compute::EngineView SlurmEngine::view(const std::string& target) {
   }
   out.seen = nodes_seen_;
   if (!trouble_.empty())
-    out.trouble = fmt::format("Slurm cannot be reached since {}: {}", to_iso8601(trouble_since_), trouble_);
+    out.trouble = trouble_words(trouble_since_, trouble_);
+  else if (!nodes_trouble_.empty())
+    out.trouble = trouble_words(nodes_trouble_since_, nodes_trouble_);
   out.note = no_power_up_;
   if (!partition) return out;
   for (const auto& node : nodes_[partition->name]) {

@@ -74,6 +74,7 @@ class SlurmEngine final : public compute::Engine {
   void settle(const std::vector<std::string>& attempts, std::vector<std::string>& changes);
   void tell(const std::vector<std::string>& changes);
   void note_trouble(const std::string& what);
+  void it_answered();
 
   Commands commands_;
   Settings settings_;
@@ -97,9 +98,11 @@ class SlurmEngine final : public compute::Engine {
   std::optional<Time> nodes_seen_;
   Clock::time_point nodes_wanted_{};  ///< somebody looked at a target then
   std::string no_power_up_;           ///< why nodes are not powered up by us
-  std::string trouble_;               ///< why the last command failed; empty: Slurm answers
+  std::string trouble_;               ///< why sbatch or the look at the queue failed; empty: Slurm answers
   Time trouble_since_{};
   std::optional<Clock::time_point> last_trouble_;
+  std::string nodes_trouble_;  ///< why the last look at the nodes failed; empty: it did not
+  Time nodes_trouble_since_{};
   std::set<std::string> given_;  ///< Slurm's numbers that sbatch answered to this server
   std::vector<std::thread> threads_;
 };

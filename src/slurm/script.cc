@@ -2,14 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
+
 namespace lathe::slurm {
 namespace {
-
-std::string quoted(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
 
 // Runs on every node. The digest says that what came is what the server sent, so that no certificate has to.
 constexpr std::string_view kStart = R"(
@@ -43,7 +39,6 @@ shutil.copyfileobj(r.urlopen(sys.argv[1], context=ssl._create_unverified_context
 }
 program=$base/lathe-remote-$LATHE_PROGRAM_SHA256
 for tries in 1 2 3 4 5 6; do
-  is_right "$LATHE_PROGRAM_SHARED" && program=$LATHE_PROGRAM_SHARED
   is_right "$program" && break
   get "$LATHE_PROGRAM_URL" >"$program.$$"
   if is_right "$program.$$"; then chmod 700 "$program.$$" && mv -f "$program.$$" "$program"
@@ -60,14 +55,13 @@ exec "$program"
 std::string batch_script(const ScriptParts& parts) {
   std::string out = "#!/bin/bash\n";
   const auto set = [&](std::string_view name, const std::string& value) {
-    out += fmt::format("export {}={}\n", name, quoted(value));
+    out += fmt::format("export {}={}\n", name, shell_word(value));
   };
   set("LATHE_ATTEMPT_URL", parts.attempt_url);
   set("LATHE_ATTEMPT_TOKEN", parts.token);
   set("LATHE_ATTEMPT_PIN", parts.pin);
   set("LATHE_PROGRAM_URL", parts.program_url);
   set("LATHE_PROGRAM_SHA256", parts.program_sha256);
-  set("LATHE_PROGRAM_SHARED", parts.shared_program);
   set("LATHE_SCRATCH", parts.scratch);
   set("LATHE_START", std::string(kStart));
   // Of several nodes each gets one task of a step, whose end is the end of all of them; the job's own steps share with
@@ -80,18 +74,6 @@ fi
 exec bash -c "$LATHE_START"
 )";
   return out;
-}
-
-std::string script_failure(int status) {
-  switch (status) {
-    case 71:
-      return "the node could not fetch lathe-remote from this server: can it reach the address that nodes are given "
-             "(slurm_url)?";
-    case 72:
-      return "the node has no folder to work in (slurm_scratch)";
-    default:
-      return {};
-  }
 }
 
 }  // namespace lathe::slurm

@@ -11,15 +11,11 @@ struct ScriptParts {
   std::string pin;          ///< SHA-256 of the server's own certificate; empty: one that nodes trust, or no TLS
   std::string program_url;  ///< where lathe-remote is fetched from
   std::string program_sha256;
-  std::string shared_program;  ///< where nodes find it in a shared folder; empty: none
-  std::string scratch;         ///< a folder on each node; empty: $SLURM_TMPDIR, $TMPDIR or /tmp
+  std::string scratch;  ///< a folder on each node; empty: $SLURM_TMPDIR, $TMPDIR or /tmp
 };
 
 /// A script for a node that has bash and coreutils, and nothing of ours: it fetches the program by digest (curl, wget,
 /// python3, or bash alone over plain HTTP), keeps it for the next job, and runs it on every node of the allocation.
 std::string batch_script(const ScriptParts& parts);
-
-/// What the script's exit status says when it did not come as far as the job; empty: nothing in particular.
-std::string script_failure(int status);
 
 }  // namespace lathe::slurm
