@@ -22,7 +22,16 @@ def go(slurm, name, node=None):
 
 def held(slurm, name, command="echo up", after="echo done", **document):
     """Submits a job that prints "up", waits until `go`, and prints "done"."""
-    return submit(slurm, f"{command}; {wait_at(name)}; {after}", name=name, compute="main", **document)["name"]
+    return submit(slurm, f"{counted(name)}; {command}; {wait_at(name)}; {after}", name=name, compute="main", **document)["name"]
+
+
+def counted(name):
+    """A command that notes on its node that the job ran; `runs` counts that, over all nodes."""
+    return f"echo ran >> /tmp/ran-{name}"
+
+
+def runs(slurm, name):
+    return sum(slurm.cluster.on_node(node, "sh", "-c", f"cat /tmp/ran-{name} 2>/dev/null || true").count("ran\n") for node in ("n1", "n2", "n3"))
 
 
 def test_a_job_goes_on_while_the_server_is_away(slurm):
@@ -34,6 +43,7 @@ def test_a_job_goes_on_while_the_server_is_away(slurm):
     go(slurm, name)
     job = ended(slurm, name)
     assert (job["status"], job["exit_code"], log_of(slurm, name)) == ("Failed", 5, "up\ndone\n")
+    assert runs(slurm, name) == 1
 
 
 def test_a_job_that_ended_while_the_server_was_away_is_told_of_later(slurm):
@@ -45,6 +55,7 @@ def test_a_job_that_ended_while_the_server_was_away_is_told_of_later(slurm):
     wait_for(lambda: "over" in slurm.cluster.on_node(node, "ls", "/tmp"), what="the job's end")
     slurm.restart()
     assert (ended(slurm, name)["status"], log_of(slurm, name)) == ("Completed", "up\ndone\n")
+    assert runs(slurm, name) == 1
 
 
 def test_a_server_without_slurm_leaves_its_jobs_there_as_they_are(slurm):
@@ -64,6 +75,7 @@ def test_a_server_without_slurm_leaves_its_jobs_there_as_they_are(slurm):
     slurm.restart()
     go(slurm, name, node)
     assert (ended(slurm, name)["status"], log_of(slurm, name)) == ("Completed", "up\ndone\n")
+    assert runs(slurm, name) == 1
 
 
 def test_a_server_killed_while_it_submits_submits_once(slurm):
@@ -71,7 +83,7 @@ def test_a_server_killed_while_it_submits_submits_once(slurm):
     names = []
     for number in range(6):
         name = f"once-{number}"
-        answer = submit(slurm, "hostname; sleep 0.2", name=name, compute="main")
+        answer = submit(slurm, f"{counted(name)}; hostname; sleep 0.2", name=name, compute="main")
         names.append(answer["name"])
         slurm.kill9()
         slurm.restart()
@@ -79,6 +91,7 @@ def test_a_server_killed_while_it_submits_submits_once(slurm):
         assert ended(slurm, name, limit_s=60)["status"] == "Completed"
         assert len(log_of(slurm, name).splitlines()) == 1
     wait_for(lambda: not slurm.cluster.queue(), 30, "an empty queue")
+    assert [runs(slurm, name) for name in names] == [1] * len(names)
 
 
 def test_a_broken_connection_is_taken_up_again(slurm):
