@@ -1,5 +1,7 @@
 """What breaks on a cluster loses no job and runs none twice. Each job appends to a file on its node that outlives it."""
 
+import os
+
 import pytest
 
 from job_helpers import ended, log_of, show, submit, until, until_log
@@ -31,7 +33,8 @@ def counted(name):
 
 
 def runs(slurm, name):
-    return sum(slurm.cluster.on_node(node, "sh", "-c", f"cat /tmp/ran-{name} 2>/dev/null || true").count("ran\n") for node in ("n1", "n2", "n3"))
+    look = f"cat /tmp/ran-{name} 2>/dev/null || true"
+    return sum(slurm.cluster.on_node(node, "sh", "-c", look).count("ran\n") for node in ("n1", "n2", "n3"))
 
 
 def test_a_job_goes_on_while_the_server_is_away(slurm):
@@ -75,6 +78,19 @@ def test_a_server_without_slurm_leaves_its_jobs_there_as_they_are(slurm):
     slurm.restart()
     go(slurm, name, node)
     assert (ended(slurm, name)["status"], log_of(slurm, name)) == ("Completed", "up\ndone\n")
+    assert runs(slurm, name) == 1
+
+
+def test_what_a_crash_took_of_a_log_is_sent_again(slurm):
+    name = held(slurm, "cut-log", command="for i in $(seq 100); do echo line $i; done; echo up")
+    until_log(slurm, name, "up")
+    slurm.kill9()
+    [log] = [path for path in (slurm.data / "jobs").resolve().rglob("log") if "line 100" in path.read_text()]
+    os.truncate(log, 100)
+    slurm.restart()
+    go(slurm, name)
+    assert ended(slurm, name)["status"] == "Completed"
+    assert log_of(slurm, name) == "".join(f"line {i}\n" for i in range(1, 101)) + "up\ndone\n"
     assert runs(slurm, name) == 1
 
 
