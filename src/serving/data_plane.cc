@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kFirstReport{20};
+constexpr std::chrono::seconds kFirstReport{60};
 constexpr std::chrono::seconds kStopGrace{25};
 constexpr int kRestartPauseMs = 3000;
 constexpr int kTakeAgainMs = 500;
@@ -28,7 +28,9 @@ constexpr int kRestartsPerMinute = 10;
 constexpr std::uint64_t kLogBytes = std::uint64_t{16} << 20;
 
 /// Names the folder of the run that is, or was last, under a shim.
-fs::path current_file(const fs::path& folder) { return folder / "current"; }
+fs::path current_file(const fs::path& folder) {
+  return folder / "current";
+}
 
 std::optional<fs::path> current_run(const fs::path& folder) {
   const auto name = read_file(current_file(folder), 4096);
@@ -46,8 +48,9 @@ std::uint16_t port_of(const std::string& url) {
   return colon == std::string::npos ? std::uint16_t{0} : static_cast<std::uint16_t>(std::atoi(url.c_str() + colon + 1));
 }
 
-/// Binds for a moment: answers the port, or 0 when it is taken. Errors: `invalid` — no such address.
-Result<std::uint16_t> try_port(const std::string& host, std::uint16_t port) {
+/// Holds a port: nothing else is given it as a free one, and a program that asks for this one, with SO_REUSEADDR, gets
+/// it. 0 and nothing held when it is taken. Errors: `invalid` — no such address.
+Result<HeldPort> hold_port(const std::string& host, std::uint16_t port) {
   addrinfo wanted{};
   wanted.ai_socktype = SOCK_STREAM;
   wanted.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
@@ -55,23 +58,23 @@ Result<std::uint16_t> try_port(const std::string& host, std::uint16_t port) {
   if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &wanted, &found) != 0 || found == nullptr)
     return fail(Code::invalid, "\"" + host + "\" is not an address of this machine");
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
-  const Fd socket{::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  Fd socket{::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   const int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (!socket || ::bind(socket.get(), found->ai_addr, found->ai_addrlen) != 0 || ::listen(socket.get(), 1) != 0)
-    return std::uint16_t{0};
+  if (!socket || ::bind(socket.get(), found->ai_addr, found->ai_addrlen) != 0) return HeldPort{};
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
-  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) return std::uint16_t{0};
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) return HeldPort{};
   const auto raw = bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6*>(&bound)->sin6_port
                                                : reinterpret_cast<const sockaddr_in*>(&bound)->sin_port;
-  return ntohs(raw);
+  return HeldPort{ntohs(raw), std::move(socket)};
 }
 
 /// What lathe-infer inherits: where libraries are, and how sanitizers report.
 std::vector<std::pair<std::string, std::string>> environment() {
   std::vector<std::pair<std::string, std::string>> out;
-  for (const char* name : {"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "LATHE_ONNXRUNTIME", "ASAN_OPTIONS", "UBSAN_OPTIONS"})
+  for (const char* name :
+       {"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "LATHE_ONNXRUNTIME", "ASAN_OPTIONS", "UBSAN_OPTIONS"})
     if (const char* value = std::getenv(name)) out.emplace_back(name, value);
   return out;
 }
@@ -112,8 +115,8 @@ Result<Reported> parse_reported(std::string_view text) {
       const auto found = json::get_string(item.get_object(), key);
       return found && *found ? **found : std::string{};
     };
-    out.deployments.push_back(
-        {text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"), text_of("model"), text_of("version")});
+    out.deployments.push_back({text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"),
+                               text_of("model"), text_of("version")});
   }
   return out;
 }
@@ -165,21 +168,21 @@ Result<void> DataPlane::start() {
   return {};
 }
 
-Result<std::uint16_t> DataPlane::choose_port(std::uint16_t wanted, const std::string& before, const char* flag) const {
-  if (wanted != 0) {
-    LATHE_TRY(const auto port, try_port(options_.host, wanted));
-    if (port != 0) return port;
-    return fail(Code::conflict, "port " + std::to_string(wanted) + " on " + options_.host +
-                                    ", on which predictions would be answered, is taken by another program: stop it, or "
-                                    "choose another with " + flag);
+Result<HeldPort> DataPlane::choose_port(std::uint16_t wanted, const std::string& before, const char* flag) const {
+  const auto first = wanted != 0 ? wanted : port_of(before);
+  if (first != 0) {
+    LATHE_TRY(auto held, hold_port(options_.host, first));
+    if (held.port != 0) return held;
+    if (wanted != 0)
+      return fail(Code::conflict,
+                  "port " + std::to_string(wanted) + " on " + options_.host +
+                      ", on which predictions would be answered, is taken by another program: stop it, or "
+                      "choose another with " +
+                      flag);
   }
-  if (port_of(before) != 0) {
-    LATHE_TRY(const auto port, try_port(options_.host, port_of(before)));
-    if (port != 0) return port;
-  }
-  LATHE_TRY(const auto port, try_port(options_.host, 0));
-  if (port == 0) return fail(Code::exhausted, "no port is free on " + options_.host);
-  return port;
+  LATHE_TRY(auto held, hold_port(options_.host, 0));
+  if (held.port == 0) return fail(Code::exhausted, "no port is free on " + options_.host);
+  return held;
 }
 
 Result<fs::path> DataPlane::launch() {
@@ -191,8 +194,8 @@ Result<fs::path> DataPlane::launch() {
   Reported before;
   if (const auto text = read_file(folder_ / "reported.json"))
     if (auto parsed = parse_reported(*text)) before = std::move(*parsed);
-  LATHE_TRY(const auto port, choose_port(options_.port, before.rest, "--infer-port"));
-  LATHE_TRY(const auto grpc_port, choose_port(options_.grpc_port, before.grpc, "--grpc-port"));
+  LATHE_TRY(rest_, choose_port(options_.port, before.rest, "--infer-port"));
+  LATHE_TRY(grpc_, choose_port(options_.grpc_port, before.grpc, "--grpc-port"));
   std::error_code ignored;
   fs::remove(folder_ / "reported.json", ignored);
   const auto run = folder_ / ("run-" + random_hex(8));
@@ -200,8 +203,8 @@ Result<fs::path> DataPlane::launch() {
   LATHE_CHECK(write_file(current_file(folder_), run.filename().string()));
 
   process::Spec spec;
-  spec.argv = {options_.program.string(), "--folder", folder_.string(), "--host", options_.host, "--port", std::to_string(port),
-               "--grpc-port", std::to_string(grpc_port)};
+  spec.argv = {options_.program.string(),  "--folder",    folder_.string(),          "--host", options_.host, "--port",
+               std::to_string(rest_.port), "--grpc-port", std::to_string(grpc_.port)};
   spec.env = environment();
   spec.log_bytes = kLogBytes;
   spec.grace = kStopGrace;
@@ -218,11 +221,14 @@ Result<void> DataPlane::await_first_report(const fs::path& run) {
     take_report();
     if (!url().empty()) return {};
     const auto seen = process::observe(run);
-    if (!seen || seen->status != process::Status::running) {
+    const bool ended = !seen || seen->status != process::Status::running;
+    if (ended || Clock::now() >= deadline) {
       const auto said = process::last_lines(run, 3);
-      return fail(Code::unavailable, "lathe-infer ended at once" + (said && !said->empty() ? ": " + *said : std::string{}));
+      return fail(ended ? Code::unavailable : Code::timeout,
+                  (ended ? "lathe-infer ended at once"
+                         : "lathe-infer does not begin to answer; its log is in " + run.string()) +
+                      (said && !said->empty() ? ": " + *said : std::string{}));
     }
-    if (Clock::now() >= deadline) return fail(Code::timeout, "lathe-infer did not begin to answer; its log is in " + run.string());
     pollfd waiting{inotify_.get(), POLLIN, 0};
     ::poll(&waiting, 1, 50);
     std::array<char, 4096> events{};
@@ -257,8 +263,10 @@ void DataPlane::follow() {
     if (pause >= 0 && ready == 0) {
       const auto run = launch();
       const auto watched = run ? watch_->add(*run) : Result<void>(fail(run.error()));
-      if (watched) pause = -1;
-      else log::error("the data plane cannot be started error=\"{}\"", watched.error().message);
+      if (watched)
+        pause = -1;
+      else
+        log::error("the data plane cannot be started error=\"{}\"", watched.error().message);
     }
     taken = take_report();
   }
@@ -275,6 +283,8 @@ bool DataPlane::take_report() {
     fs::remove(folder_ / "reported.json", ignored);
     return true;
   }
+  rest_ = {};
+  grpc_ = {};
   {
     const std::lock_guard lock(mutex_);
     reported_ = *parsed;
@@ -322,6 +332,8 @@ void DataPlane::wait_past(std::uint64_t seen, Clock::time_point deadline) const 
   changed_.wait_until(lock, deadline, [&] { return reports_ > seen; });
 }
 
-std::optional<fs::path> data_plane_run(const fs::path& data) { return current_run(data / "infer"); }
+std::optional<fs::path> data_plane_run(const fs::path& data) {
+  return current_run(data / "infer");
+}
 
 }  // namespace lathe::serving

@@ -49,11 +49,17 @@ struct DataPlaneOptions {
   std::uint16_t grpc_port = 0;  ///< the same
 };
 
+/// A port that lathe-infer is to listen on, kept from all others until it does. 0: none.
+struct HeldPort {
+  std::uint16_t port = 0;
+  Fd socket;
+};
+
 /// Thread-safe.
 class DataPlane {
  public:
-  /// `on_report` is called on the data plane's own thread after each report, before those who wait for it wake up. Where
-  /// it answers false, the report was not taken (the store is away), and it is called again soon.
+  /// `on_report` is called on the data plane's own thread after each report, before those who wait for it wake up.
+  /// Where it answers false, the report was not taken (the store is away), and it is called again soon.
   DataPlane(DataPlaneOptions options, std::function<bool(const Reported&)> on_report);
   /// Leaves the program running.
   ~DataPlane();
@@ -83,7 +89,7 @@ class DataPlane {
   /// Starts the program under a shim; the folder of that run.
   Result<std::filesystem::path> launch();
   /// `wanted`: what the configuration says, by `flag`; `before`: where the last one answered.
-  Result<std::uint16_t> choose_port(std::uint16_t wanted, const std::string& before, const char* flag) const;
+  Result<HeldPort> choose_port(std::uint16_t wanted, const std::string& before, const char* flag) const;
   Result<void> await_first_report(const std::filesystem::path& run);
   void follow();
   bool take_report();
@@ -94,6 +100,7 @@ class DataPlane {
   std::filesystem::path folder_;
   Fd inotify_;
   Fd event_;
+  HeldPort rest_, grpc_;  ///< from `launch` to the first report
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   Reported reported_;
