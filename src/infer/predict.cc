@@ -100,6 +100,8 @@ Result<void> infer(const http::Request& request, const Deployment& deployment, S
   const auto& model = *deployment.model;
   auto& asked = scratch.request;
   LATHE_CHECK(read_infer(request, model, scratch));
+  if (asked.timeout.count() > 0 && timing.queue > asked.timeout)
+    return fail(Code::timeout, "the request waited longer for its turn than its parameter timeout allows");
   timing.parse = watch.lap();
   LATHE_CHECK(model.run(asked.inputs, asked.wanted, scratch.outputs));
   timing.compute = watch.lap();

@@ -38,6 +38,8 @@ constexpr std::pair<std::string_view, Operation> kGrpcPaths[] = {
     {"/inference.GRPCInferenceService/ModelConfig", Operation::model_config},
     {"/inference.GRPCInferenceService/ModelStatistics", Operation::model_statistics},
     {"/inference.GRPCInferenceService/RepositoryIndex", Operation::repository_index},
+    {"/inference.GRPCInferenceService/RepositoryModelLoad", Operation::repository_change},
+    {"/inference.GRPCInferenceService/RepositoryModelUnload", Operation::repository_change},
     {"/grpc.health.v1.Health/Check", Operation::health_check},
     {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operation::reflection},
     {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Operation::reflection},
@@ -74,6 +76,10 @@ std::optional<Route> parse_route(std::string_view path) {
   }
   if (const auto plain = look_up(kPlainPaths, path)) {
     route.operation = *plain;
+    return route;
+  }
+  if (path.starts_with("/v2/repository/models/") && (path.ends_with("/load") || path.ends_with("/unload"))) {
+    route.operation = Operation::repository_change;
     return route;
   }
   if (take_prefix(path, "/v2/models/")) {

@@ -12,6 +12,7 @@ enum class Operation {
   ping,
   version,
   metrics,
+  repository_change,
   health_check,
   reflection,  // open to everybody
   every_statistics,
@@ -39,7 +40,9 @@ struct Route {
   bool predicts() const { return operation >= Operation::infer; }
   bool reads_body() const { return predicts() || operation == Operation::repository_index; }
   /// The one method that it takes ("GET" stands for HEAD too).
-  std::string_view method() const { return reads_body() ? "POST" : "GET"; }
+  std::string_view method() const {
+    return reads_body() || operation == Operation::repository_change ? "POST" : "GET";
+  }
 };
 
 /// `path` is percent-decoded.

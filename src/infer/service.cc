@@ -345,6 +345,10 @@ Result<void> Service::answer_open(const http::Request& request, const Call& call
       reply.content_type = "text/plain; version=0.0.4";
       reply.body = metrics_text(*call.catalog);
       break;
+    case Operation::repository_change:
+      return fail(Code::forbidden,
+                  "an endpoint's key does not change what is served, which needs an administrator's right: use "
+                  "'lathe online-deployment' and 'lathe online-endpoint update --traffic'");
     case Operation::health_check: {
       constexpr std::uint64_t kServing = 1;
       constexpr std::uint64_t kNotServing = 2;

@@ -111,6 +111,11 @@ Result<void> match_inputs(const Model& model, std::vector<Tensor>& inputs) {
   return {};
 }
 
+std::chrono::microseconds to_timeout(std::uint64_t microseconds) {
+  constexpr std::chrono::microseconds kMost = std::chrono::hours(24);
+  return std::min(std::chrono::microseconds(std::min<std::uint64_t>(microseconds, kMost.count())), kMost);
+}
+
 bool is_order(std::string_view parameter) {
   static constexpr std::array<std::string_view, 9> kOrders{"binary_data_output",
                                                            "priority",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,10 +13,11 @@ namespace lathe::infer {
 
 struct InferRequest {
   std::optional<std::string> id;
-  std::string parameters;            ///< those that are echoed, as the protocol writes them
-  std::vector<Tensor> inputs;        ///< in the order of the model's inputs, fitting them
-  std::vector<std::size_t> wanted;   ///< indexes of the model's outputs
-  std::vector<bool> binary;          ///< for each wanted output: as bytes, not as numbers
+  std::string parameters;               ///< those that are echoed, as the protocol writes them
+  std::vector<Tensor> inputs;           ///< in the order of the model's inputs, fitting them
+  std::vector<std::size_t> wanted;      ///< indexes of the model's outputs
+  std::vector<bool> binary;             ///< for each wanted output: as bytes, not as numbers
+  std::chrono::microseconds timeout{};  ///< refused when it waited longer; 0: as the deployment says
   std::vector<std::size_t> classes;  ///< for each wanted output: so many of its greatest values; 0: the output itself
 };
 
@@ -39,6 +41,9 @@ std::string names_of(const std::vector<TensorInfo>& infos);
 
 /// Whether a parameter of a request is an order to the server and so is not echoed.
 bool is_order(std::string_view parameter);
+
+/// Of the parameter "timeout", which may be any number.
+std::chrono::microseconds to_timeout(std::uint64_t microseconds);
 
 /// Fills a tensor whose type and shape are set from its elements' bytes; texts come each after its length in four
 /// bytes, little-endian. `where` begins the sentence of an error. Errors: `invalid`.

@@ -134,7 +134,7 @@ Result<std::vector<WantedOutput>> read_outputs(ondemand::value value, const Mode
 }
 
 /// The request's own "parameters": `all_binary` when they ask for it; what is no order is kept to be echoed.
-Result<void> read_parameters(ondemand::value value, bool& all_binary, std::string& echoed) {
+Result<void> read_parameters(ondemand::value value, bool& all_binary, InferRequest& out) {
   if (is_null(value)) return {};
   ondemand::object object;
   if (value.get_object().get(object) != SUCCESS) return fail(Code::invalid, "\"parameters\" must be an object");
@@ -148,7 +148,14 @@ Result<void> read_parameters(ondemand::value value, bool& all_binary, std::strin
         return fail(Code::invalid, "\"parameters.binary_data_output\" is not of the right type: true or false");
       continue;
     }
+    if (key == "timeout") {
+      std::uint64_t microseconds = 0;
+      if (item.get_uint64().get(microseconds) != SUCCESS)
+        return fail(Code::invalid, "\"parameters.timeout\" must be a number of microseconds");
+      out.timeout = to_timeout(microseconds);
+    }
     if (is_order(key)) continue;
+    auto& echoed = out.parameters;
     std::string name;
     append_text(name, key);
     std::string_view text;
@@ -226,6 +233,7 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
   BinarySection binary;
   out.id.reset();
   out.parameters.clear();
+  out.timeout = {};
   if (json_bytes == 0) {
     LATHE_CHECK(read_raw(body, model, out));
     choose_outputs({}, model, true, out);
@@ -261,7 +269,7 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
       if (value.get_string().get(text) != SUCCESS) return fail(Code::invalid, "\"id\" must be a text");
       out.id = text;
     } else if (key == "parameters") {
-      LATHE_CHECK(read_parameters(value, all_binary, out.parameters));
+      LATHE_CHECK(read_parameters(value, all_binary, out));
     } else if (key == "outputs") {
       LATHE_TRY(outputs, read_outputs(value, model));
     }

@@ -279,6 +279,7 @@ Result<ModelName> read_model_name(std::string_view message) {
 Result<void> read_infer_message(std::string_view message, const Model& model, InferRequest& out) {
   out.id.reset();
   out.parameters.clear();
+  out.timeout = {};
   std::vector<std::string_view> inputs;
   std::vector<std::string_view> raw;
   std::vector<WantedOutput> outputs;
@@ -290,6 +291,11 @@ Result<void> read_infer_message(std::string_view message, const Model& model, In
       out.id = field.bytes;
     } else if (field.number == 4) {
       LATHE_TRY(const auto parameter, read_parameter(field.bytes));
+      if (parameter.name == "timeout") {
+        if ((parameter.value.number != 2 && parameter.value.number != 5) || parameter.value.integer() < 0)
+          return fail(Code::invalid, "the parameter timeout must be a number of microseconds");
+        out.timeout = to_timeout(parameter.value.value);
+      }
       if (!is_order(parameter.name)) wire::put_bytes(out.parameters, 4, field.bytes);
     } else if (field.number == 5) {
       inputs.push_back(field.bytes);

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import pytest
+import requests
 
 import onnx_file
 from data_plane import DataPlane, deployment, endpoint
@@ -122,3 +123,18 @@ def test_metrics_have_phases_and_tritons_names(plane, linear):
         labels = f'endpoint="e",deployment="blue",phase="{phase}"'
         assert values[f"lathe_infer_phase_duration_seconds_count{{{labels}}}"] == "2"
         assert values[f'lathe_infer_phase_duration_seconds_bucket{{{labels},le="+Inf"}}'] == "2"
+
+
+def test_a_request_s_own_timeout_holds_while_it_waits(plane):
+    path = onnx_file.slow(plane.models / "slow.onnx")
+    plane.desire(endpoint("e", [deployment("d", path, format="onnx")]))
+    x = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1]}
+
+    def ask(timeout):
+        return requests.post(plane.url + "/v2/models/e/infer", json={"inputs": [x], "parameters": {"timeout": timeout}},
+                             headers=plane.session.headers, timeout=60)  # fmt: skip
+
+    hurried = ask(1)  # changing threads takes longer
+    assert hurried.status_code == 504 and "parameter timeout" in hurried.json()["error"]
+    assert ask(60_000_000).status_code == 200 and ask(2**64 - 1).status_code == 200
+    assert ask("soon").status_code == 400

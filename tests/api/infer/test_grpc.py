@@ -379,6 +379,29 @@ def test_statistics_and_the_index_tell_of_those_whose_key_is_given(plane, client
         assert stranger.refusal("RepositoryIndex")[0] == "PERMISSION_DENIED"
 
 
+def test_a_key_does_not_change_what_is_served(plane, client, linear):
+    for verb in ("Load", "Unload"):
+        asked = getattr(pb, f"RepositoryModel{verb}Request")(model_name="e")
+        code, words = client.refusal(f"RepositoryModel{verb}", asked)
+        assert code == "PERMISSION_DENIED" and "administrator" in words
+        refused = plane.post(f"/v2/repository/models/e/{verb.lower()}")
+        assert refused.status_code == 403 and "administrator" in refused.json()["error"]
+    assert client.call("ModelInfer", infer_request("e", [ROW])).outputs
+
+
+def test_a_request_s_own_timeout_holds_while_it_waits(plane, client):
+    path = onnx_file.slow(plane.models / "slow.onnx")
+    plane.desire(endpoint("e", [deployment("d", path, format="onnx")]))
+    ask = infer_request("e", [tensor("x", "FP32", [1, 1], "fp32_contents", [1])])
+    ask.parameters["timeout"].int64_param = 1  # microsecond: changing threads takes longer
+    code, words = client.refusal("ModelInfer", ask)
+    assert code == "DEADLINE_EXCEEDED" and "parameter timeout" in words
+    ask.parameters["timeout"].uint64_param = 60_000_000
+    assert client.call("ModelInfer", ask).outputs
+    ask.parameters["timeout"].string_param = "soon"
+    assert client.refusal("ModelInfer", ask)[0] == "INVALID_ARGUMENT"
+
+
 def test_reflection_tells_the_services_and_their_files(plane):
     with Client(plane.grpc, None) as client:
         for version in ("v1", "v1alpha"):
