@@ -120,6 +120,7 @@ void add_deployment_routes(http::Router& router, Serving& serving, const std::st
 void add_routes(http::Router& router, Serving& serving) {
   add_endpoint_routes(router, serving, "/api/v1/online-endpoints");
   add_deployment_routes(router, serving, "/api/v1/online-endpoints/{name}/deployments");
+  add_repository_routes(router, serving);
 }
 
 }  // namespace lathe::serving

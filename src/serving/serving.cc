@@ -231,10 +231,11 @@ Result<EndpointView> Serving::patch_endpoint(const std::string& name, const json
     LATHE_TRY(auto endpoint, find_endpoint(c, name));
     LATHE_TRY(const auto existing, deployments(c, name));
     LATHE_CHECK(read_endpoint_fields(changes, names_of(existing), endpoint, report));
-    for (const auto& [deployment, percent] : endpoint.traffic)
+    for (const auto& [deployment, percent] : changes.contains("traffic") ? endpoint.traffic : Traffic{})
       for (const auto& each : existing)
         if (each.name == deployment && percent > 0 && !each.served)
-          return fail(Code::conflict, "traffic." + deployment + ": the deployment failed and answers nothing: " + each.error);
+          return fail(Code::conflict, "traffic." + deployment + ": the deployment answers nothing: " +
+                                          (each.error.empty() ? "it was unloaded" : "it failed: " + each.error));
     endpoint.updated_us = micros(now());
     return update_endpoint(c, endpoint);
   }));

@@ -99,6 +99,10 @@ class Serving {
   Result<http::Response> invoke(const std::string& endpoint, const std::string& deployment, const std::string& body,
                                 const std::string& content_type);
 
+  /// Serves a deployment ("endpoint.deployment"), or all of an endpoint, or no longer; returns when it is ready or has
+  /// failed. Errors: `not_found`; `conflict` — it is being updated; `invalid` — the model cannot be loaded.
+  Result<void> set_loaded(const std::string& model, bool loaded);
+
  private:
   /// Everything but the model's files, which `resolve_model` adds.
   Result<void> read_settings(const json::Object& document, Deployment& deployment, json::Report& report) const;
@@ -126,6 +130,8 @@ Result<void> fill_model(const assets::BlobStore& blobs, const assets::ModelConte
 
 /// /api/v1/online-endpoints
 void add_routes(http::Router& router, Serving& serving);
+/// Triton's load and unload, which need an administrator's right and so are not the data plane's.
+void add_repository_routes(http::Router& router, Serving& serving);
 
 }  // namespace lathe::serving
 
