@@ -46,7 +46,20 @@ std::string sizes_text(const YAML::Node& sizes) {
   return out;
 }
 
-/// Reads "name: value" lines; lists become comma-separated. Errors name file and line.
+/// `{alice: 2, "*": 4}` as the flag has it: "alice=2,*=4".
+std::string pairs_text(const YAML::Node& pairs) {
+  std::string out;
+  for (const auto& pair : pairs)
+    out += (out.empty() ? "" : ",") + pair.first.as<std::string>() + "=" + pair.second.as<std::string>();
+  return out;
+}
+
+/// Settings that are NAME=VALUE, with commas between, where they are flags.
+bool is_pairs(std::string_view name) {
+  return name == "user_quotas" || name == "isolation_targets" || name == "slurm_nice" || name == "slurm_qos";
+}
+
+/// Reads "name: value" lines; lists become comma-separated, and maps as the flags have them. Errors name file and line.
 Result<std::map<std::string, std::string>> read_config_file(const std::string& file) {
   LATHE_TRY(const auto text, read_file(file));
   std::map<std::string, std::string> out;
@@ -67,6 +80,8 @@ Result<std::map<std::string, std::string>> read_config_file(const std::string& f
         value = pair.second.as<std::string>();
       } else if (pair.second.IsMap() && name == "sizes") {
         value = sizes_text(pair.second);
+      } else if (pair.second.IsMap() && is_pairs(name)) {
+        value = pairs_text(pair.second);
       } else {
         return fail(Code::invalid, fmt::format("{}:{}: {} must be one value or a list of values", file, line, name));
       }

@@ -61,6 +61,17 @@ TEST_F(ConfigTest, SizesAreAMapInTheFileAndTextElsewhere) {
   EXPECT_FALSE(Config::load({{"config", file}}, no_environment));
 }
 
+TEST_F(ConfigTest, PairsAreAMapInTheFileAndTextElsewhere) {
+  ASSERT_TRUE(write_file(file, "user_quotas: {alice: 2, \"*\": 4}\nslurm_qos:\n  spot: scavenger\n"
+                               "isolation_targets: [a=off, b=sandbox]\n"));
+  const auto config = Config::load({{"config", file}}, no_environment).value();
+  EXPECT_EQ(config.text("user_quotas"), "alice=2,*=4");
+  EXPECT_EQ(config.text("slurm_qos"), "spot=scavenger");
+  EXPECT_EQ(config.text("isolation_targets"), "a=off,b=sandbox");
+  ASSERT_TRUE(write_file(file, "port: {a: 1}\n"));
+  EXPECT_NE(Config::load({{"config", file}}, no_environment).error().message.find(":1: port must be one value"), std::string::npos);
+}
+
 TEST_F(ConfigTest, AMalformedFileNamesItsLine) {
   ASSERT_TRUE(write_file(file, "port: 1\nhost: [a\n"));
   const auto config = Config::load({{"config", file}}, no_environment);

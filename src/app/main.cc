@@ -69,7 +69,7 @@ std::string one_line(std::string text) {
 
 void show(const Config& config) {
   for (const auto& setting : lathe::app::settings())
-    fmt::print("{:<16} {:<40} {}\n", setting.name, config.shown(setting.name), config.origin(setting.name));
+    fmt::print("{:<24} {:<40} {}\n", setting.name, config.shown(setting.name), config.origin(setting.name));
 }
 
 }  // namespace

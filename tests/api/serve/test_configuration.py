@@ -1,0 +1,34 @@
+"""The guide's configuration files are taken as they stand there."""
+
+import re
+import subprocess
+
+import pytest
+
+from lathe_server import ROOT, bin_folder
+
+PAGE = (ROOT / "docs/guide/configuration.md").read_text()
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.S))
+def test_the_guides_files_are_taken(tmp_path, text):
+    file = tmp_path / "lathe.yml"
+    file.write_text(text)
+    shown = subprocess.run([bin_folder() / "lathe", "config", "show", "--config", file],
+                           capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    from_file = {line.split()[0] for line in shown.stdout.splitlines() if line.endswith(f"file {file}")}
+    assert from_file == set(re.findall(r"^(\w+):", text, re.M))
+
+
+def test_a_variable_wins_over_the_file_and_a_flag_over_both(tmp_path):
+    file = tmp_path / "lathe.yml"
+    file.write_text("infer_port: 1\ngrpc_port: 2\nport: 3\n")
+    env = {"HOME": str(tmp_path), "LATHE_CONFIG": str(file), "LATHE_GRPC_PORT": "4", "LATHE_PORT": "5"}
+    shown = subprocess.run([bin_folder() / "lathe", "config", "show", "--port", "6"], env=env,
+                           capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    lines = {line.split()[0]: line.split()[1:] for line in shown.stdout.splitlines()}
+    assert lines["infer_port"] == ["1", "file", str(file)]
+    assert lines["grpc_port"] == ["4", "environment", "LATHE_GRPC_PORT"]
+    assert lines["port"] == ["6", "flag", "--port"]
