@@ -35,6 +35,7 @@
 #include "process/sandbox.h"
 #include "rebuild/rebuilds.h"
 #include "removal/remover.h"
+#include "serving/pass_on.h"
 #include "serving/serving.h"
 #include "tracking/tracking.h"
 #include "tracking/routes.h"
@@ -138,6 +139,7 @@ class App {
     tracking::add_routes(router_, *db_);
     mlflow::add_routes(router_, *db_, *artifacts_);
     serving::add_routes(router_, *serving_);
+    serving::add_routes(router_, std::make_shared<serving::PassOn>(serving_->data_plane()));
     rebuild::add_routes(router_, *models_, *rebuilds_);
     removal::add_routes(router_, *db_, *remover_);
 

@@ -106,6 +106,7 @@ struct Transfer {
   std::string body;
   std::function<bool(std::string_view)> piece;  ///< empty: collect in `body`
   bool stopped = false;
+  std::vector<std::pair<std::string, std::string>> headers = {};
 
   bool good() const {
     long status = 0;
@@ -124,6 +125,16 @@ static std::size_t on_body(char* data, std::size_t size, std::size_t count, void
   if (transfer.piece(bytes)) return bytes.size();
   transfer.stopped = true;
   return bytes.empty() ? 1 : 0;
+}
+
+static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* pointer) {
+  auto& headers = static_cast<Transfer*>(pointer)->headers;
+  const std::string_view line(data, size * count);
+  const auto colon = line.find(':');
+  if (line.starts_with("HTTP/")) headers.clear();  // what came before was a 100 Continue
+  else if (colon != std::string_view::npos)
+    headers.emplace_back(to_lower(line.substr(0, colon)), std::string(trim(line.substr(colon + 1))));
+  return line.size();
 }
 
 static int on_progress(void* pointer, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
@@ -201,6 +212,8 @@ struct Client::State {
     if (method != "HEAD") curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method.c_str());
 
     Transfer transfer{curl, {}, request.piece, false};
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &on_header);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
@@ -217,6 +230,7 @@ struct Client::State {
     curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
     if (type != nullptr) response.type = type;
     response.body = std::move(transfer.body);
+    response.headers = std::move(transfer.headers);
     return response;
   }
 };

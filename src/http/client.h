@@ -26,6 +26,7 @@ struct ClientResponse {
   int status = 0;
   std::string type;
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers = {};  ///< names in lower case
 };
 
 /// A blocking HTTP client over libcurl that keeps its connection. One thread at a time. Redirects are not followed, and
