@@ -189,6 +189,7 @@ const std::vector<Setting>& settings() {
       {"slurm_url", "", "by which address the cluster's nodes reach this server (default: its own, with this machine's name)"},
       {"slurm_as_user", "false", "submit as the account with the user's name, by sudo, where sudo allows that"},
       {"slurm_scratch", "", "folder on each node for what jobs need (default: $SLURM_TMPDIR, $TMPDIR or /tmp there)"},
+      {"slurm_environments", "", "folder where nodes keep environments, shared or each its own (default: in slurm_scratch)"},
       {"slurm_shared", "", "folders that nodes see under the same names, with commas between: inputs there are not sent"},
       {"slurm_nice", "low=1000", "added to Slurm's nice value by a job's priority or tier: low=1000,spot=5000"},
       {"slurm_qos", "", "Slurm's QOS by a job's tier or priority: premium=urgent,spot=scavenger"},

@@ -130,10 +130,10 @@ jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models, en
     }
     return snapshot(assets, text, caller);
   };
-  out.environment = [&assets, &environments](const json::Value& environment, json::Report& report) -> Result<jobs::Resolvers::Environment> {
+  out.environment = [&assets, &environments](const json::Value& environment, bool elsewhere, json::Report& report) -> Result<jobs::Resolvers::Environment> {
     LATHE_TRY(auto use, assets.resolve_environment(environment));
     report.insert(report.end(), use.report.begin(), use.report.end());
-    LATHE_TRY(auto choice, environments::choose(use.definition.as_object(), environments.abilities()));
+    LATHE_TRY(auto choice, environments::choose(use.definition.as_object(), elsewhere ? environments::of_nodes() : environments.abilities()));
     report.insert(report.end(), choice.report.begin(), choice.report.end());
     return jobs::Resolvers::Environment{choice.words, use.digest, std::move(choice.recipe)};
   };

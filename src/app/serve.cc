@@ -122,8 +122,8 @@ class App {
       LATHE_TRY(auto remote_options, app::remote_options(config_, certificate));
       compute_->connect(*slurm_);
       remote = &jobs_->connect(*slurm_, std::move(remote_options));
-      jobs::add_remote_routes(router_, *remote);
     }
+    jobs::add_remote_routes(router_, remote);
 
     rebuilds_ = std::make_unique<rebuild::Rebuilds>(*models_, *jobs_, job_resolvers(*assets_, *models_, *environments_),
                                                     data_plane_options().program);

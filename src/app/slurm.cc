@@ -67,6 +67,13 @@ Result<jobs::RemoteOptions> remote_options(const Config& config, const std::stri
   options.program_sha256 = *digest;
   options.beat = duration(config, "slurm_beat");
   options.lease = options.beat * kBeatsInLease;
+  options.environments = config.text("slurm_environments");
+  if (const auto& index = config.text("environment_index"); index == "none")
+    options.packages.emplace_back("PIP_NO_INDEX", "1");
+  else if (!index.empty())
+    options.packages.emplace_back("PIP_INDEX_URL", index);
+  if (const auto links = config.list("environment_find_links"); !links.empty())
+    options.packages.emplace_back("PIP_FIND_LINKS", fmt::format("{}", fmt::join(links, " ")));
   for (const auto& folder : config.list("slurm_shared")) options.shared.emplace_back(folder);
   std::string pin;
   if (!certificate.empty()) {

@@ -157,9 +157,10 @@ class CondaFile {
       auto asked = package.version;
       while (asked.starts_with('=')) asked.erase(0, 1);
       while (asked.ends_with('*') || asked.ends_with('.')) asked.pop_back();
-      const bool same =
-          asked.empty() || asked == ours || asked.starts_with(ours + ".") || ours.starts_with(asked + ".");
-      if (!same) notes_.push_back(fmt::format("Python {} in place of {}", ours, asked));
+      const bool same = asked.empty() || asked == ours || (!abilities_.nodes && asked.starts_with(ours + ".")) ||
+                        ours.starts_with(asked + ".");
+      const auto has = abilities_.nodes ? "their own Python 3" : "Python " + ours;
+      if (!same) notes_.push_back(fmt::format("{} in place of {}", has, asked));
       return {};
     }
     if (package.name == "pip" || package.name == "setuptools" || package.name == "wheel") return {};
@@ -190,6 +191,10 @@ std::string Recipe::digest() const {
   return sha256_hex(assets::canonical_json(json::to_json(*this)));
 }
 
+Abilities of_nodes() {
+  return {"python3", "", true};
+}
+
 Result<Choice> choose(const json::Object& definition, const Abilities& abilities) {
   Choice out;
   const auto system = "/usr/bin/" + abilities.python;
@@ -197,9 +202,10 @@ Result<Choice> choose(const json::Object& definition, const Abilities& abilities
   const auto* conda = json::find(definition, "conda_file");
   for (const char* key : {"image", "build"})
     if (definition.contains(key))
-      out.report.push_back({std::string("environment.") + key, "substituted",
-                            fmt::format("by this machine's own system{}: no container engine is used",
-                                        conda != nullptr ? "" : ", " + out.words)});
+      out.report.push_back(
+          {std::string("environment.") + key, "substituted",
+           fmt::format("by {} own system{}: no container engine is used",
+                       abilities.nodes ? "the nodes'" : "this machine's", conda != nullptr ? "" : ", " + out.words)});
   if (definition.contains("inference_config"))
     out.report.push_back({"environment.inference_config", "ignored", "models are served by Lathe's own runtimes"});
   if (conda == nullptr) return out;
@@ -211,11 +217,11 @@ Result<Choice> choose(const json::Object& definition, const Abilities& abilities
     out.words = "an environment of conda's (" + abilities.conda + ")";
     return out;
   }
-  out.words = "a virtual environment over " + system;
+  out.words = "a virtual environment over " + system + (abilities.nodes ? " on the cluster's nodes" : "");
   const auto notes = reader.notes();
   out.report.push_back({kAt, "substituted",
-                        fmt::format("by {} with pip's packages: there is no conda here{}{}", out.words,
-                                    notes.empty() ? "" : "; ", notes)});
+                        fmt::format("by {} with pip's packages: there is no conda {}{}{}", out.words,
+                                    abilities.nodes ? "there" : "here", notes.empty() ? "" : "; ", notes)});
   out.recipe = std::move(recipe);
   return out;
 }

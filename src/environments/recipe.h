@@ -25,7 +25,11 @@ struct Recipe {
 struct Abilities {
   std::string python = "python3";  ///< the system's, by its versioned name
   std::string conda;               ///< the program micromamba, mamba or conda; empty: none
+  bool nodes = false;              ///< it is a cluster's nodes, not this machine
 };
+
+/// What a cluster's nodes can make: venvs over a Python whose version is not known here.
+Abilities of_nodes();
 
 /// How a definition (as the assets keep it) is honoured here.
 struct Choice {

@@ -38,6 +38,15 @@ TEST(Recipe, AnotherPythonIsSaid) {
             std::string::npos);
 }
 
+TEST(Recipe, WhatNodesHaveIsNotKnownHere) {
+  const auto choice = choose_conda(R"({"dependencies": ["python=3.11", "numpy"]})", of_nodes());
+  EXPECT_EQ(choice->recipe->manager, "venv");
+  EXPECT_EQ(choice->words, "a virtual environment over /usr/bin/python3 on the cluster's nodes");
+  EXPECT_NE(choice->report[0].detail.find("their own Python 3 in place of 3.11"), std::string::npos);
+  EXPECT_EQ(choose_conda(R"({"dependencies": ["python=3"]})", of_nodes())->report[0].detail.find("in place of"),
+            std::string::npos);
+}
+
 TEST(Recipe, AzuresOwnPackagesAreLeftOutAndSaid) {
   const auto choice = choose_conda(
       R"({"dependencies": [{"pip": ["azureml-mlflow==1.50", "inference-schema[numpy-support]", "six"]}]})");

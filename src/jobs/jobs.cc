@@ -206,12 +206,7 @@ Result<JobAnswer> Jobs::submit(const json::Object& document, bool strict, const 
   LATHE_TRY(const auto asked, read_document(document, report));
   if (auto known = compute_.check_target(asked.compute); !known) return fail(Code::invalid, "compute: " + known.error().message);
   if (!remote_ && is_remote(asked.compute)) return fail(Code::conflict, fmt::format("compute: {}", kNoEngine));
-  LATHE_TRY(auto plan, make_plan(asked, resolvers_, caller, report));
-  if (plan.environment_recipe && is_remote(asked.compute)) {
-    plan.environment = "the default environment of the cluster's nodes (/usr/bin/python3)";
-    plan.environment_recipe.reset();
-    report.push_back({"environment", "substituted", "what is built here is not on the cluster's nodes: their own Python runs the job"});
-  }
+  LATHE_TRY(auto plan, make_plan(asked, resolvers_, caller, is_remote(asked.compute), report));
   LATHE_CHECK(json::refuse_if_strict(report, strict));
   for (const auto& entry : report)
     if (strict && entry.verdict == "missing") return fail(Code::invalid, entry.field + ": " + entry.detail);

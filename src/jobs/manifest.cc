@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "json/fields.h"
 
 namespace lathe::jobs {
 namespace {
@@ -148,6 +149,15 @@ Result<std::string> make_manifest(const Launcher& launcher, const ManifestInput&
   launch.plan = input.plan;
   launch.user_id = input.user_id;
   launch.token = input.token;
+  if (const auto& recipe = input.plan.environment_recipe) {
+    // A folder of the account that jobs have there, whose name the batch script gave to the attempt's parent.
+    const auto own = fs::path(me.folder).parent_path();
+    const auto all = input.environments.empty() ? own / ".environments" : input.environments / own.filename();
+    const auto folder = all / recipe->digest();
+    out.add("environment", folder.string() + "\n" + json::print(json::to_json(*recipe)));
+    for (const auto& [name, value] : input.packages) out.add("variable", name + "=" + value);
+    launch.environment = folder / "ready";
+  }
   LATHE_TRY(const auto spec,
             launcher.spec_elsewhere(launch, static_cast<std::size_t>(input.node), *meeting, {me.folder, input.url}));
   return out.finish(spec);

@@ -19,6 +19,8 @@ struct ManifestInput {
   std::string url;                            ///< by which nodes reach this server
   std::vector<std::filesystem::path> shared;  ///< what nodes see under the same names
   std::chrono::milliseconds beat{};
+  std::filesystem::path environments;  ///< where nodes keep them; empty: beside the attempt's folder
+  Variables packages;                  ///< of their builds: where pip finds what it installs
 };
 
 /// What a node has to fetch, and what to run then: records "key=value", each ended by NUL, as docs/remote-protocol.md

@@ -51,7 +51,7 @@ json::FieldReport missing_report(const std::string& modules) {
   return {"code", "missing", "its environment lacks Python modules that the code imports: " + modules};
 }
 
-Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, json::Report& report) {
+Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, bool elsewhere, json::Report& report) {
   Plan plan;
   plan.command = asked.command;
   plan.variables = asked.environment_variables;
@@ -89,7 +89,7 @@ Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Cal
   for (const auto& [name, value] : plan.variables)
     if (auto filled = fill_in(value, plan, nowhere); !filled) return fail(in_field("environment_variables." + name, filled.error()));
 
-  auto environment = resolvers.environment(asked.environment, report);
+  auto environment = resolvers.environment(asked.environment, elsewhere, report);
   if (!environment) return fail(in_field("environment", environment.error()));
   plan.environment = environment->words;
   plan.environment_digest = environment->digest;

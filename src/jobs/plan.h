@@ -76,7 +76,8 @@ struct Resolvers {
     std::optional<std::string> digest;
     std::optional<environments::Recipe> recipe;
   };
-  std::function<Result<Environment>(const json::Value& environment, json::Report& report)> environment;
+  /// `elsewhere`: it is made on a cluster's nodes, not on this machine.
+  std::function<Result<Environment>(const json::Value& environment, bool elsewhere, json::Report& report)> environment;
   /// Which modules the plan's scripts import and its environment lacks, in words; empty: none, or it is not known yet.
   std::function<std::string(const Plan& plan)> missing_modules;
   /// Keeps a folder's content as a version of a data asset and answers its reference, "azureml:NAME:VERSION".
@@ -85,7 +86,8 @@ struct Resolvers {
 
 /// Resolves what a document asks for, and checks that its command can be filled in.
 /// Errors: `invalid` and `forbidden`, beginning with the field.
-Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, json::Report& report);
+/// `elsewhere`: the job runs on a cluster's nodes.
+Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Caller& caller, bool elsewhere, json::Report& report);
 
 /// The report's entry for modules that are missing.
 json::FieldReport missing_report(const std::string& modules);

@@ -22,7 +22,7 @@ constexpr std::size_t kTokenBytes = 24;
 constexpr std::int64_t kMostLosses = 3;
 constexpr std::int64_t kMostVain = 20;  // attempts that never began
 constexpr auto kLook = std::chrono::seconds{1};
-constexpr auto kSettle = std::chrono::seconds{15};        // for the engine to say why it stopped a job
+constexpr auto kSettle = std::chrono::seconds{15};        // for nodes to end what they run
 constexpr auto kLongestDelay = std::chrono::seconds{60};  // of an attempt after ones that never began
 constexpr auto kGrace = std::chrono::milliseconds{10'000};
 
@@ -316,9 +316,10 @@ void RemoteJobs::conclude(const LivePtr& live, std::unique_lock<std::mutex>& loc
   const auto decider = live->decided.value_or(0);
   bool timed_out = false;
   if (reason_of(live->nodes[decider].record) == "stopped" && !live->cancelled) {
-    // Slurm stopped it. Why, it says within a look or two.
-    if (seen.where != Where::over && now - *live->ended_since < kSettle) return;
-    if (seen.lost) {
+    // Slurm stopped it. Why, it says when it is over. Nobody's wish but that of who cancels it there counts: what else
+    // ends a job's step, a broken connection between Slurm's own programs too, is worth another attempt.
+    if (seen.where != Where::over) return;
+    if (!seen.cancelled && !seen.timed_out) {
       try_again(live, lock, seen.words, true);
       return;
     }

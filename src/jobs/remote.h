@@ -42,6 +42,8 @@ struct RemoteOptions {
   std::vector<std::filesystem::path> shared;  ///< folders that nodes see under the same names
   std::filesystem::path program;              ///< lathe-remote, and its digest
   std::string program_sha256;
+  std::filesystem::path environments;       ///< where nodes keep them; empty: where their jobs' files are
+  Variables packages;                       ///< where pip finds what it installs there: PIP_...
   std::chrono::milliseconds beat{10'000};   ///< between reports of a job that prints nothing
   std::chrono::milliseconds lease{40'000};  ///< after which a silent job may be lost
 };
@@ -185,7 +187,7 @@ class RemoteJobs {
   std::thread watch_;
 };
 
-/// The routes by which nodes reach it.
-void add_remote_routes(http::Router& router, RemoteJobs& remote);
+/// The routes by which nodes reach it. Null: there is no engine now, and nodes try again until there is one.
+void add_remote_routes(http::Router& router, RemoteJobs* remote);
 
 }  // namespace lathe::jobs

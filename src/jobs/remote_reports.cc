@@ -190,7 +190,7 @@ Result<std::string> RemoteJobs::claim(const Caller& caller, const RemoteNode& ab
       return {};
     }));
   ManifestInput input{live->job, live->plan,   live->user_id,   live->job_token, caller.node,
-                      {},        options_.url, options_.shared, options_.beat};
+                      {},        options_.url, options_.shared, options_.beat, options_.environments, options_.packages};
   for (const auto& one : live->nodes) input.nodes.push_back(one.about);
   const auto job = live->job.name;
   lock.unlock();

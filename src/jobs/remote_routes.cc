@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "jobs/jobs.h"
+#include "jobs/jobs_shared.h"
 #include "jobs/remote.h"
 
 /// What the nodes of remote jobs call. The attempt's own token is the only right to it, so that these routes are open
@@ -105,11 +106,14 @@ Result<Response> output(RemoteJobs& remote, const Call& call) {
 
 }  // namespace
 
-void add_remote_routes(http::Router& router, RemoteJobs& remote) {
+void add_remote_routes(http::Router& router, RemoteJobs* remote) {
   const auto add = [&](http::Route route, auto handler) {
     route.right = Right::open;
     route.in_openapi = false;
-    router.add(std::move(route), [&remote, handler](Call& call) -> Result<Response> { return handler(remote, call); });
+    router.add(std::move(route), [remote, handler](Call& call) -> Result<Response> {
+      if (remote == nullptr) return fail(Code::unavailable, std::string(kNoEngine));
+      return handler(*remote, call);
+    });
   };
   const std::string base = "/api/v1/attempts/{attempt}";
   add({.id = "attempt_claim",

@@ -95,7 +95,7 @@ Result<json::Value> Rebuilds::same_input(const jobs::Input& input, const jobs::P
 Result<json::Value> Rebuilds::same_environment(const json::Value& asked, const jobs::Plan& plan) {
   const auto fits = [&](const json::Value& value) {
     json::Report unused;
-    const auto found = resolvers_.environment(value, unused);
+    const auto found = resolvers_.environment(value, false, unused);
     return found && found->digest == plan.environment_digest;
   };
   if (fits(asked)) return asked;

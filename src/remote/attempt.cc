@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <sys/prctl.h>
@@ -20,6 +19,9 @@
 #include <cstring>
 #include <ctime>
 
+#include "remote/environment.h"
+#include "remote/files.h"
+#include "shim/log.h"
 #include "shim/supervisor.h"
 #include "shim/text.h"
 
@@ -28,8 +30,9 @@ extern char** environ;
 namespace lathe::remote {
 namespace {
 
-constexpr std::int64_t kLook = 100;                   // ms between looks at the log
-constexpr std::int64_t kGather = 200;                 // ms between looks for the other nodes
+constexpr std::int64_t kLook = 100;    // ms between looks at the log
+constexpr std::int64_t kGather = 200;  // ms between looks for the other nodes
+constexpr std::int64_t kLongestGather = 2000;
 constexpr int kPorts = 32;                            // that are offered to the job
 constexpr std::int64_t kLongestPause = 15'000;        // ms between tries while the server is away
 constexpr std::size_t kPiece = std::size_t{4} << 20;  // of a file that is uploaded
@@ -85,25 +88,6 @@ std::string free_ports() {
   }
   for (const int fd : held) ::close(fd);
   return out;
-}
-
-int remove_one(const char* path, const struct stat*, int, struct FTW*) {
-  return ::remove(path);
-}
-
-void remove_tree(const std::string& folder) {
-  ::nftw(folder.c_str(), remove_one, 64, FTW_DEPTH | FTW_PHYS);
-}
-
-/// Opens and locks the file; -1: somebody else holds it, or it cannot be.
-int take_lock(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | flags, 0600);
-  struct flock lock {};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  if (fd >= 0 && ::fcntl(fd, F_OFD_SETLK, &lock) == 0) return fd;
-  if (fd >= 0) ::close(fd);
-  return -1;
 }
 
 /// Removes what attempts left here that were killed before they could do it themselves: nobody holds their lock.
@@ -211,7 +195,8 @@ bool Attempt::prepare() {
     failure_ = because("cannot link " + link.path + " on " + setting_.host);
     return false;
   }
-  return wait_for_others();
+  logs_.emplace_back(folder_);
+  return make_environment() && wait_for_others();
 }
 
 bool Attempt::fetch_all() {
@@ -223,8 +208,8 @@ bool Attempt::fetch_all() {
   for (const auto& wanted : manifest_.files) {
     std::int64_t wait = 250;
     for (int tries = 1;; wait = std::min(wait * 2, kLongestPause)) {
-      if (shim::monotonic_ms() >= next_beat_ms_) report("preparing");
-      if (gone_ || stop_ms_ >= 0 || terminated != 0) return false;
+      beat();
+      if (ends()) return false;
       std::string error;
       const auto answer = fetch(server_, folder_, wanted, error);
       if (answer.ok() && error.empty()) break;
@@ -241,13 +226,64 @@ bool Attempt::fetch_all() {
   return true;
 }
 
+/// Unless it is there. The build's log is the beginning of the job's.
+bool Attempt::make_environment() {
+  if (manifest_.environment.folder.empty()) return true;
+  Environment environment(manifest_.environment, instance_);
+  const auto fail = [&](const std::string& why) {
+    failure_ = "the job's environment cannot be made on " + setting_.host + ": " + why;
+    return false;
+  };
+  for (auto turn = Environment::Turn::others; turn != Environment::Turn::ours;) {
+    if (environment.ready()) return true;
+    turn = environment.take_turn();
+    if (turn == Environment::Turn::never) return fail(environment.error);
+    if (turn == Environment::Turn::others) pause(kLook);
+    beat();
+    if (ends()) return false;
+  }
+  if (environment.ready()) return true;
+  const auto spec = environment.begin(folder_ + "/shared/python/lathe_environments/build.py");
+  if (spec.empty()) return fail(environment.error);
+  if (!run_shim(spec)) return false;
+  watch();
+  shim_ = 0;
+  std::string record;
+  read_file(folder_ + "/exit.json", record);
+  ::unlink((folder_ + "/exit.json").c_str());  // not the job's
+  drain_logs(true);
+  if (ends() || !put_log_aside()) return false;
+  if (record.find("\"reason\":\"exited\"") == std::string::npos || record.find("\"code\":0,") == std::string::npos)
+    return fail(environment.said().empty() ? "its build broke off: " + record : environment.said());
+  return environment.publish() || fail(environment.error);
+}
+
+/// The next shim's log goes on where this one ends.
+bool Attempt::put_log_aside() {
+  const auto log = folder_ + "/log";
+  const auto part = shim::newest_part(folder_.c_str());
+  std::string text;
+  int aside = -1;
+  bool done = false;
+  if (part < 0) {
+    done = ::rename(log.c_str(), (log + ".0").c_str()) == 0;
+  } else if (read_file(log, text)) {
+    aside = ::open((log + "." + std::to_string(part)).c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+    done = aside >= 0 && shim::write_all(aside, text.data(), text.size()) && ::unlink(log.c_str()) == 0;
+  }
+  if (!done) failure_ = because("cannot write to " + folder_ + " on " + setting_.host);
+  if (aside >= 0) ::close(aside);
+  return done;
+}
+
 /// All nodes start, or none.
 bool Attempt::wait_for_others() {
-  for (;;) {
-    report("ready");
-    if (gone_ || stop_ms_ >= 0 || terminated != 0) return false;
+  state_ = "ready";
+  for (std::int64_t wait = kGather;; wait = std::min(wait + kGather / 4, kLongestGather)) {
+    report();
+    if (ends()) return false;
     if (may_start_) return true;
-    pause(std::max<std::int64_t>(retry_ms_, 200));
+    pause(std::max(retry_ms_, wait));
   }
 }
 
@@ -264,8 +300,15 @@ bool Attempt::start() {
   std::size_t ranks = 0;
   for (auto at = spec.find("rank="); at != std::string::npos; at = spec.find("rank=", at + 1))
     ranks += at == 0 || spec[at - 1] == '\0' ? 1 : 0;
-  logs_.emplace_back(folder_);
   for (std::size_t rank = 1; rank < ranks; ++rank) logs_.emplace_back(folder_ + "/rank-" + std::to_string(rank));
+  if (!run_shim(spec)) return false;
+  state_ = "running";
+  report();
+  return true;
+}
+
+/// Starts what the spec says, under supervision, in the attempt's folder.
+bool Attempt::run_shim(const std::string& spec) {
   if (!write_file(folder_ + "/spec", spec)) {
     failure_ = because("cannot write to " + folder_ + " on " + setting_.host);
     return false;
@@ -280,19 +323,20 @@ bool Attempt::start() {
   ::_exit(shim::run(folder_.c_str(), -1, lock_, -1));
 }
 
+/// Until what `run_shim` started has ended.
 void Attempt::watch() {
-  report("running");
   bool asked = false;
   for (;;) {
     int status = 0;
     const auto ended = ::waitpid(shim_, &status, WNOHANG);
     if (ended == shim_ || (ended < 0 && errno == ECHILD)) return;
     drain_logs(false);
-    if (shim::monotonic_ms() >= next_beat_ms_ || (terminated == 1)) {
-      if (terminated == 1) terminated = 2;  // told once; the shim has its own SIGTERM, or gets ours below
-      report("running");
+    if (terminated == 1) {
+      terminated = 2;  // told once; the shim has its own SIGTERM, or gets ours below
+      report();
     }
-    if (!asked && (gone_ || stop_ms_ >= 0 || terminated != 0)) {
+    beat();
+    if (!asked && ends()) {
       ask_shim_to_stop(gone_ ? 2000 : stop_ms_);
       asked = true;
     }
@@ -305,10 +349,20 @@ void Attempt::ask_shim_to_stop(std::int64_t grace_ms) {
   ::kill(shim_, SIGTERM);
 }
 
-Answer Attempt::report(const char* state, std::size_t log) {
+/// Whether nothing more is to be begun.
+bool Attempt::ends() const {
+  return gone_ || stop_ms_ >= 0 || terminated != 0;
+}
+
+/// A report, when it is time for one.
+void Attempt::beat() {
+  if (shim::monotonic_ms() >= next_beat_ms_) report();
+}
+
+Answer Attempt::report(std::size_t log) {
   LogSent none;
   auto& sent = log < logs_.size() ? logs_[log] : none;
-  const auto path = "/nodes/" + std::to_string(setting_.node) + "/report?instance=" + instance_ + "&state=" + state +
+  const auto path = "/nodes/" + std::to_string(setting_.node) + "/report?instance=" + instance_ + "&state=" + state_ +
                     "&log=" + std::to_string(log) + "&offset=" + std::to_string(sent.sent);
   const auto answer = server_.request("POST", path, sent.unsent);
   next_beat_ms_ = shim::monotonic_ms() + manifest_.beat_ms;
@@ -360,7 +414,7 @@ void Attempt::drain_logs(bool all) {
     quiet = 0;
     ++pieces;
     const auto before = log.sent;
-    const auto answer = report("running", turn);
+    const auto answer = report(turn);
     if (all && (answer.away() || (answer.ok() && log.sent <= before))) pause(std::max(retry_ms_, kLook));
   }
 }

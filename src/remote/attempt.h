@@ -40,15 +40,20 @@ class Attempt {
   bool claim();
   bool prepare();
   bool fetch_all();
+  bool make_environment();
+  bool put_log_aside();
   bool wait_for_others();
   bool start();
+  bool run_shim(const std::string& spec);
   void watch();
   void upload_outputs();
   bool upload_folder(const std::string& folder);
   bool upload_file(const std::string& path, const std::string& name);
   void tell_end();
 
-  Answer report(const char* state, std::size_t log = 0);
+  bool ends() const;
+  void beat();
+  Answer report(std::size_t log = 0);
   void take_wish(const Answer& answer);
   void drain_logs(bool all);
   std::string here();
@@ -61,9 +66,10 @@ class Attempt {
   std::string instance_;  ///< tells this process from another that was started for the same attempt
   std::string folder_;
   Manifest manifest_;
-  std::vector<LogSent> logs_;  ///< of the ranks
-  std::string ports_;          ///< offered to the job
-  std::size_t next_log_ = 0;   ///< whose turn it is
+  const char* state_ = "preparing";  ///< what we report
+  std::vector<LogSent> logs_;        ///< of the ranks
+  std::string ports_;                ///< offered to the job
+  std::size_t next_log_ = 0;         ///< whose turn it is
   std::int64_t next_beat_ms_ = 0;
   std::int64_t retry_ms_ = 0;  ///< the pause before another report; 0: the last one was answered
   std::int64_t retry_at_ms_ = 0;

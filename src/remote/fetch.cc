@@ -4,10 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 
+#include "remote/files.h"
 #include "shim/text.h"
 
 namespace lathe::remote {
@@ -36,7 +35,14 @@ bool take(Manifest& manifest, std::string_view key, std::string_view value) {
     manifest.beat_ms = std::atoll(std::string(value).c_str());
   else if (key == "folder" || key == "outputs")
     (key == "folder" ? manifest.folders : manifest.outputs).emplace_back(value);
-  else if (key == "link") {
+  else if (key == "variable")
+    manifest.environment.variables.emplace_back(value);
+  else if (key == "environment") {
+    const auto parts = lines_of(value);
+    if (parts.size() != 2 || !parts[0].starts_with('/')) return false;
+    manifest.environment.folder = parts[0];
+    manifest.environment.recipe = parts[1];
+  } else if (key == "link") {
     const auto parts = lines_of(value);
     if (parts.size() != 2 || !is_below(parts[0])) return false;
     manifest.links.push_back({parts[0], parts[1]});
@@ -54,10 +60,6 @@ bool take(Manifest& manifest, std::string_view key, std::string_view value) {
 }
 
 }  // namespace
-
-std::string because(const std::string& what) {
-  return what + ": " + std::strerror(errno);
-}
 
 bool read_manifest(std::string_view text, Manifest& manifest, std::string& error) {
   while (!text.empty()) {
@@ -77,30 +79,6 @@ bool read_manifest(std::string_view text, Manifest& manifest, std::string& error
   }
   error = "the server's manifest is cut short";
   return false;
-}
-
-bool make_parents(const std::string& folder, const std::string& path) {
-  for (auto slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1))
-    if (::mkdir((folder + "/" + path.substr(0, slash)).c_str(), 0755) != 0 && errno != EEXIST) return false;
-  return true;
-}
-
-bool write_file(const std::string& path, std::string_view content) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return false;
-  const bool written = shim::write_all(fd, content.data(), content.size());
-  return ::close(fd) == 0 && written;
-}
-
-bool read_file(const std::string& path, std::string& content) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  char piece[8192];
-  ssize_t got = 0;
-  content.clear();
-  while ((got = ::read(fd, piece, sizeof piece)) > 0) content.append(piece, static_cast<std::size_t>(got));
-  ::close(fd);
-  return got == 0;
 }
 
 Answer fetch(Connection& server, const std::string& folder, const Wanted& wanted, std::string& error) {

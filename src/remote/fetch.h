@@ -24,12 +24,20 @@ struct Link {
   std::string target;
 };
 
+/// A Python environment that the job needs. The folder is empty where it needs none but the node's own.
+struct WantedEnvironment {
+  std::string folder;                  ///< where all jobs with it find it; absolute
+  std::string recipe;                  ///< as python/lathe_environments/build.py reads it
+  std::vector<std::string> variables;  ///< of its build: NAME=VALUE
+};
+
 /// What the server answers to a claim: records "key=value", each ended by NUL, as docs/remote-protocol.md describes
 /// them.
 struct Manifest {
   std::vector<std::string> folders;
   std::vector<Wanted> files;
   std::vector<Link> links;
+  WantedEnvironment environment;
   std::vector<std::string> outputs;  ///< folders that are uploaded in the end
   std::int64_t beat_ms = 10'000;
   std::string spec;  ///< FOLDER/spec as lathe-shim reads it
@@ -38,18 +46,8 @@ struct Manifest {
 /// False with a sentence in `error`: another version, or damaged.
 bool read_manifest(std::string_view text, Manifest& manifest, std::string& error);
 
-/// Makes all parents of `path` below `folder`.
-bool make_parents(const std::string& folder, const std::string& path);
-
 /// Fetches one file, checks its digest and puts it in its place. Answers what the server said; `error` holds a sentence
 /// when it is this machine's fault (a full disk) or the bytes are not those that were wanted.
 Answer fetch(Connection& server, const std::string& folder, const Wanted& wanted, std::string& error);
-
-/// Writes a whole file.
-bool write_file(const std::string& path, std::string_view content);
-/// False when it cannot be read.
-bool read_file(const std::string& path, std::string& content);
-/// "what: No space left on device", from errno.
-std::string because(const std::string& what);
 
 }  // namespace lathe::remote

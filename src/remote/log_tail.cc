@@ -1,12 +1,12 @@
 #include "remote/log_tail.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <cstring>
+#include <algorithm>
+
+#include "shim/log.h"
 
 namespace lathe::remote {
 namespace {
@@ -34,35 +34,21 @@ struct Part {
   }
 };
 
-/// The begin of the newest "log.N"; false when there is none. At most two are there, while the shim rotates.
-bool newest_aside(const std::string& folder, std::uint64_t& begin) {
-  DIR* list = ::opendir(folder.c_str());
-  if (list == nullptr) return false;
-  bool found = false;
-  while (const dirent* entry = ::readdir(list)) {
-    if (std::strncmp(entry->d_name, "log.", 4) != 0 || entry->d_name[4] < '0' || entry->d_name[4] > '9') continue;
-    const auto at = std::strtoull(entry->d_name + 4, nullptr, 10);
-    if (!found || at > begin) begin = at;
-    found = true;
-  }
-  ::closedir(list);
-  return found;
-}
-
 }  // namespace
 
 std::string LogTail::read(std::size_t limit) {
   Part aside;
   Part growing;
   for (int tries = 0;; ++tries) {
-    std::uint64_t before = 0;
-    std::uint64_t after = 0;
     aside.close();
     growing.close();
-    const bool rotated = newest_aside(folder_, before);
-    if (rotated && !aside.open(folder_ + "/log." + std::to_string(before), before) && tries < 100) continue;
+    const auto part = shim::newest_part(folder_.c_str());
+    const bool rotated = part >= 0;
+    if (rotated && !aside.open(folder_ + "/log." + std::to_string(part), static_cast<std::uint64_t>(part)) &&
+        tries < 100)
+      continue;
     const bool there = growing.open(folder_ + "/log", rotated ? aside.end : 0);
-    if (newest_aside(folder_, after) != rotated || before != after) continue;  // it rotated just now
+    if (shim::newest_part(folder_.c_str()) != part) continue;  // it rotated just now
     if (!there && !rotated) return {};
     break;
   }

@@ -1,10 +1,13 @@
 #include "shim/log.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace lathe::shim {
@@ -18,9 +21,24 @@ Text part_path(const char* folder, std::int64_t begin) {
 
 }  // namespace
 
+std::int64_t newest_part(const char* folder) {
+  DIR* list = ::opendir(folder);
+  std::int64_t newest = -1;
+  while (const dirent* entry = list == nullptr ? nullptr : ::readdir(list)) {
+    if (std::strncmp(entry->d_name, "log.", 4) != 0 || entry->d_name[4] < '0' || entry->d_name[4] > '9') continue;
+    const auto begin = std::strtoll(entry->d_name + 4, nullptr, 10);
+    if (begin > newest) newest = begin;
+  }
+  if (list != nullptr) ::closedir(list);
+  return newest;
+}
+
 void Log::open(const char* folder, std::int64_t cap) {
   folder_ = folder;
   part_ = cap / 2 > 4096 ? cap / 2 : 4096;
+  earlier_ = newest_part(folder);
+  struct stat found {};
+  if (earlier_ >= 0 && ::stat(part_path(folder, earlier_).data, &found) == 0) begin_ = earlier_ + found.st_size;
   open_part();
 }
 

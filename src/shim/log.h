@@ -7,11 +7,14 @@
 
 namespace lathe::shim {
 
+/// Where the newest "log.N" in the folder begins: N. At most two are there, while a shim rotates. -1: there is none.
+std::int64_t newest_part(const char* folder);
+
 /// FOLDER/log and one earlier part beside it: together at most `cap` bytes, however much is written. A full disk loses
 /// output, never the job: how much is noted in the log as soon as there is room again.
 class Log {
  public:
-  /// Opens the log; a failure is as a full disk.
+  /// Opens the log, which goes on where an earlier part ends that lies there already; a failure is as a full disk.
   void open(const char* folder, std::int64_t cap);
   void write(const char* bytes, std::size_t size);
   /// A line of the shim's own: "[lathe] text".

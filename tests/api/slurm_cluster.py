@@ -65,6 +65,13 @@ class Cluster:
         """The words that bring one of Slurm's commands to the login node."""
         return f"nsenter -t {self.init} -n -m -u -p -r --wd=/ -- env SLURM_CONF={self.folder}/etc/slurm.conf"
 
+    def network(self, node=None):
+        """The file that stands for the network of the controller, or of the node."""
+        if node is None:
+            return f"/proc/{self.init}/ns/net"
+        pid = (self.folder / "run" / f"node-{node}.pid").read_text().strip()  # in the cluster's namespace
+        return f"/proc/{self.init}/root/proc/{pid}/ns/net"
+
     def run(self, *command, check=True):
         return self.verb("exec", *command, check=check)
 
@@ -91,18 +98,18 @@ class Cluster:
 
 
 class Bridge:
-    """Passes connections to the cluster's controller on to a server on this machine's loopback."""
+    """Passes connections to an address of the cluster's controller, or of a node, on to a server on this machine's loopback."""
 
-    def __init__(self, cluster, target_port):
+    def __init__(self, cluster, target_port, address=CONTROLLER, port=PORT, node=None):
         self.target_port = target_port
         self.open = set()
         libc = ctypes.CDLL(None, use_errno=True)
         ready = threading.Event()
 
         def listen():  # in a thread of its own, which alone enters the network: a socket stays in the one it was made in
-            with open(f"/proc/{cluster.init}/ns/net") as network:
+            with open(cluster.network(node)) as network:
                 assert libc.setns(network.fileno(), 0x40000000) == 0, os.strerror(ctypes.get_errno())
-            self.listener = socket.create_server((CONTROLLER, PORT), backlog=256)
+            self.listener = socket.create_server((address, port), backlog=256)
             ready.set()
 
         threading.Thread(target=listen).start()

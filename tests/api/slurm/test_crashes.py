@@ -72,6 +72,7 @@ def test_a_server_without_slurm_leaves_its_jobs_there_as_they_are(slurm):
     job = show(slurm, name)
     assert job["status"] == "Running" and "not connected to Slurm" in job["notice"]
     assert "not connected" in submit(slurm, "true", expect=409, compute="main")["detail"]
+    assert slurm.post("/api/v1/attempts/any-1/nodes/0/report").status_code == 503  # upon which nodes try again
     assert slurm.delete("/api/v1/compute/main").status_code == 409
     slurm.kill9()
     slurm.flags = connected
@@ -133,6 +134,19 @@ def test_slurmctld_killed_right_after_a_submission_loses_no_job(slurm):
     for name in names:
         assert ended(slurm, name, limit_s=90)["status"] == "Completed", slurm.log_tail()
         assert len(log_of(slurm, name).splitlines()) == 1
+
+
+def test_what_is_ended_by_nobodys_wish_gets_another_attempt(slurm):
+    """As when Slurm's own programs lose each other: the job's step is ended, and nobody has cancelled the job."""
+    name = held(slurm, "ended")
+    until_log(slurm, name, "up")
+    [(number, _, _)] = slurm.cluster.queue()
+    slurm.cluster.run("scancel", "--signal=TERM", "--batch", number)
+    wait_for(lambda: (job := show(slurm, name))["attempt"] == 2 and job["status"] == "Running", 60, "the second attempt")
+    until_log(slurm, name, "up")
+    go(slurm, name)
+    assert (ended(slurm, name)["status"], log_of(slurm, name)) == ("Completed", "up\ndone\n")
+    assert runs(slurm, name) == 2
 
 
 def test_while_slurm_is_away_jobs_keep_their_last_known_state(slurm):
