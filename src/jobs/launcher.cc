@@ -367,7 +367,8 @@ Variables Launcher::environment(const Launch& launch, std::size_t node, const Si
       {"LATHE_JOB", launch.job.name},
       {"LATHE_NODE", given.name},
   };
-  if (site.one_home) out.emplace_back("LATHE_CHECKPOINT_DIR", checkpoint_folder(launch.job.name).string());
+  const auto checkpoint = site.one_home ? checkpoint_folder(launch.job.name) : work.parent_path() / "checkpoint";
+  out.emplace_back("LATHE_CHECKPOINT_DIR", checkpoint.string());
   if (!options_.certificate.empty()) {
     out.emplace_back("MLFLOW_TRACKING_SERVER_CERT_PATH", (shared / "certificate.pem").string());
     out.emplace_back("REQUESTS_CA_BUNDLE", (shared / "certificate.pem").string());

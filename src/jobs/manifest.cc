@@ -130,9 +130,14 @@ Result<std::string> make_manifest(const Launcher& launcher, const ManifestInput&
     out.add("folder", folder);
   for (const auto& output : input.plan.outputs) out.add("folder", below.output(output.name).string());
   for (const char* folder : {"work/outputs", "work/code/outputs", "work/code/logs"}) out.add("outputs", folder);
+  // What an earlier attempt kept.
+  out.add("folder", "checkpoint");
+  out.add("checkpoint", "checkpoint");
+  std::error_code ignored;
+  if (const auto kept = launcher.checkpoint_folder(input.job.name); fs::exists(kept, ignored))
+    LATHE_CHECK(add_folder(out, kept, "checkpoint", "checkpoint", false));
   out.add("link", "shared/bin/python\n/usr/bin/python3");
   LATHE_CHECK(add_folder(out, launcher.shared_folder() / "python", "shared/python", "shared/python", true));
-  std::error_code ignored;
   if (const auto certificate = launcher.shared_folder() / "certificate.pem"; fs::exists(certificate, ignored))
     out.file("shared/certificate.pem", "", fs::file_size(certificate, ignored), "r", "content/shared/certificate.pem");
   if (input.plan.code) LATHE_CHECK(add_tree(out, launcher.blobs(), *input.plan.code, "work/code", false));

@@ -195,6 +195,7 @@ void RemoteJobs::ended(const std::string& job) {
     attempt_of_.erase(found);
   }
   engine_.forget(attempt);
+  drop_parts(job);
   if (const auto gone = db_.write([&](db::Connection& c) { return delete_remote(c, job); }); !gone)
     log::warn("a row of an ended job stays job={} why={}", job, gone.error().message);
 }
@@ -220,7 +221,9 @@ std::string RemoteJobs::notice(const std::string& job) const {
     if (!out.empty()) out += "; ";
     out += fmt::format("{} has not been heard from for {}", node.about.host, seconds_words(Clock::now() - node.heard));
   }
-  return out.empty() ? out : "this is its last known state: " + out;
+  if (!out.empty()) out = "this is its last known state: " + out;
+  if (!live->not_kept.empty()) out += (out.empty() ? "" : "; ") + live->not_kept;
+  return out;
 }
 
 bool RemoteJobs::waits_for_nobody(const Live& live) {
@@ -257,6 +260,7 @@ void RemoteJobs::look_after(const LivePtr& live) {
   if (live->stop_since && Clock::now() - *live->stop_since > live->grace + kSettle) {
     engine_.cancel(live->row.id());  // nobody listened
     live->stop_since = Clock::now();
+    live->cut_off = true;
   }
   if (live->decided || waits_for_nobody(*live)) {
     conclude(live, lock, seen);
@@ -266,7 +270,7 @@ void RemoteJobs::look_after(const LivePtr& live) {
   for (const auto& node : live->nodes) silent = silent || (!node.ended && Clock::now() - node.heard > options_.lease);
   // Its nodes say nothing, and neither does Slurm claim that it runs.
   if (!silent || seen.where != Where::over) return;
-  if (live->cancelled || (seen.cancelled && !seen.lost)) {
+  if (live->cancelled || (seen.cancelled && !seen.lost && !live->cut_off)) {
     live->over = true;
     const auto job = live->job.name;
     lock.unlock();
@@ -319,7 +323,7 @@ void RemoteJobs::conclude(const LivePtr& live, std::unique_lock<std::mutex>& loc
     // Slurm stopped it. Why, it says when it is over. Nobody's wish but that of who cancels it there counts: what else
     // ends a job's step, a broken connection between Slurm's own programs too, is worth another attempt.
     if (seen.where != Where::over) return;
-    if (!seen.cancelled && !seen.timed_out) {
+    if ((!seen.cancelled || live->cut_off) && !seen.timed_out) {
       try_again(live, lock, seen.words, true);
       return;
     }

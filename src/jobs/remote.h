@@ -103,7 +103,7 @@ class RemoteJobs {
   /// Records "key=value", one a line: log (how many bytes are here), start, stop (the grace in milliseconds).
   Result<std::string> report(const Caller& caller, const Report& report);
   struct Piece {
-    std::string path;  ///< work/outputs/NAME/..., work/code/outputs/... or work/code/logs/...
+    std::string path;  ///< work/outputs/NAME/..., work/code/outputs/..., work/code/logs/... or checkpoint/...
     std::uint64_t offset = 0;
     std::uint64_t size = 0;  ///< of the whole file
     std::string sha256;      ///< of these bytes
@@ -111,9 +111,11 @@ class RemoteJobs {
   };
   /// have (how many bytes are here), done.
   Result<std::string> output(const Caller& caller, const Piece& piece);
+  /// A file of the job's checkpoint is gone on the node.
+  Result<void> drop(const Caller& caller, const std::string& path);
   /// `record`: the shim's exit.json. `problem`: what went wrong after the end; may be empty.
   Result<void> end(const Caller& caller, const std::string& record, const std::string& problem);
-  /// A file that the manifest names: blob/SHA256, input/NAME/PATH or shared/PATH.
+  /// A file that the manifest names: blob/SHA256, input/NAME/PATH, checkpoint/PATH or shared/PATH.
   Result<http::Response> content(const Caller& caller, const std::string& path);
   /// lathe-remote itself.
   Result<http::Response> program(const std::string& sha256);
@@ -126,6 +128,7 @@ class RemoteJobs {
     bool ready = false;
     bool ended = false;
     bool succeeded = false;
+    bool stopped = false;  ///< it was ended from outside
     std::string record;
     std::string problem;
     Clock::time_point heard{};
@@ -143,10 +146,12 @@ class RemoteJobs {
     bool running = false;
     bool cancelled = false;
     std::optional<Clock::time_point> stop_since;
+    bool cut_off = false;  ///< nodes did not listen, so that the engine was asked to end it
     std::chrono::milliseconds grace{10'000};
     std::optional<std::size_t> decided;  ///< the first node that failed
     std::optional<Clock::time_point> ended_since;
-    bool over = false;  ///< handed to `finish` or `end`
+    std::string not_kept;  ///< why a file of its checkpoint is not here; empty: all are
+    bool over = false;     ///< handed to `finish` or `end`
   };
   using LivePtr = std::shared_ptr<Live>;
 
@@ -168,6 +173,9 @@ class RemoteJobs {
   void try_again(const LivePtr& live, std::unique_lock<std::mutex>& lock, const std::string& why, bool lost);
   std::filesystem::path node_folder(const Live& live, std::size_t node) const;
   Result<void> make_attempt_folder(const Live& live) const;
+  void drop_parts(const std::string& job) const;
+  static bool may_go_on(const Live& live);
+  Result<void> check_room(Live& live, const Piece& piece, const std::filesystem::path& target) const;
   void recall_nodes(Live& live) const;
   void take_end(Live& live, std::size_t node, const std::string& record, const std::string& problem) const;
 

@@ -37,6 +37,8 @@ namespace {
 constexpr std::size_t kMostRecord = std::size_t{64} << 10;
 constexpr std::size_t kMostLogs = 256;  // of one node
 constexpr std::string_view kPackages = "python/";
+constexpr std::string_view kCheckpoint = "checkpoint/";
+constexpr std::uint64_t kMostCheckpoint = std::uint64_t{16} << 30;
 constexpr auto kOthersGrace = std::chrono::milliseconds{3'000};
 
 auto superseded() {
@@ -48,7 +50,7 @@ auto superseded() {
 /// Whether a path that a node names is one of those that a job may leave.
 bool is_output(std::string_view path) {
   if (!path.starts_with("work/outputs/") && !path.starts_with("work/code/outputs/") &&
-      !path.starts_with("work/code/logs/"))
+      !path.starts_with("work/code/logs/") && !path.starts_with(kCheckpoint))
     return false;
   const auto parts = split(path, '/');
   return std::none_of(parts.begin(), parts.end(),
@@ -61,9 +63,12 @@ std::uint64_t logs_of(const Distribution& spread) {
   return static_cast<std::uint64_t>(spread.type == "mpi" ? spread.nodes : std::max(spread.nodes, spread.processes()));
 }
 
+std::string reason_of(const json::Object& record) {
+  return json::get_string(record, "reason").value_or("").value_or("");
+}
+
 bool succeeded(const json::Object& record) {
-  return json::get_string(record, "reason").value_or("").value_or("") == "exited" &&
-         json::get_int(record, "code").value_or(1).value_or(1) == 0;
+  return reason_of(record) == "exited" && json::get_int(record, "code").value_or(1).value_or(1) == 0;
 }
 
 }  // namespace
@@ -105,6 +110,7 @@ Result<void> RemoteJobs::make_attempt_folder(const Live& live) const {
   std::error_code error;
   std::filesystem::remove_all(work, error);  // of an earlier attempt
   LATHE_CHECK(make_folder(work, 0700));
+  drop_parts(live.job.name);
   for (const auto& output : live.plan.outputs) LATHE_CHECK(make_folder(work / "outputs" / output.name, 0700));
   for (std::size_t node = 0; node < live.nodes.size(); ++node) {
     LATHE_CHECK(make_folder(node_folder(live, node), 0700));
@@ -113,6 +119,17 @@ Result<void> RemoteJobs::make_attempt_folder(const Live& live) const {
     LATHE_CHECK(write_file(node_folder(live, node) / "lock", ""));
   }
   return {};
+}
+
+/// Removes what came of files whose rest will not come any more.
+void RemoteJobs::drop_parts(const std::string& job) const {
+  std::error_code error;
+  for (std::int64_t attempt = 1;; ++attempt) {
+    const auto folder = launcher_.attempt_folder(job, attempt);
+    if (!std::filesystem::exists(folder, error)) break;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+      if (entry.path().filename().string().starts_with("upload-")) std::filesystem::remove(entry.path(), error);
+  }
 }
 
 /// What an earlier server was told by the attempt's nodes.
@@ -189,8 +206,8 @@ Result<std::string> RemoteJobs::claim(const Caller& caller, const RemoteNode& ab
       LATHE_TRY(live->job_token, auth_.issue_job_token(c, live->job.created_by, live->job.name));
       return {};
     }));
-  ManifestInput input{live->job, live->plan,   live->user_id,   live->job_token, caller.node,
-                      {},        options_.url, options_.shared, options_.beat, options_.environments, options_.packages};
+  ManifestInput input{live->job,    live->plan,      live->user_id, live->job_token,       caller.node,      {},
+                      options_.url, options_.shared, options_.beat, options_.environments, options_.packages};
   for (const auto& one : live->nodes) input.nodes.push_back(one.about);
   const auto job = live->job.name;
   lock.unlock();
@@ -243,17 +260,22 @@ Result<std::string> RemoteJobs::report(const Caller& caller, const Report& repor
 Result<std::string> RemoteJobs::output(const Caller& caller, const Piece& piece) {
   LATHE_TRY(const auto live, find_node(caller));
   if (!is_output(piece.path))
-    return fail(Code::invalid, "a job leaves files below work/outputs/, work/code/outputs/ and work/code/logs/, not " +
-                                   printable(piece.path));
+    return fail(Code::invalid,
+                "a job leaves files below work/outputs/, work/code/outputs/, work/code/logs/ and checkpoint/, not " +
+                    printable(piece.path));
   if (piece.offset + piece.bytes.size() > piece.size)
     return fail(Code::invalid, "offset: the piece goes past the file's size");
   if (sha256_hex(piece.bytes) != piece.sha256)
     return fail(Code::unavailable, "the piece did not arrive whole: send it again");
   const std::lock_guard lock(live->mutex);
+  if (live->over) return superseded();
+  const auto target = launcher_.work_folder(live->job.name).parent_path() / piece.path;
+  LATHE_CHECK(check_room(*live, piece, target));
   // Nodes may leave files of the same name: the last one that is whole stays.
   const auto part = launcher_.attempt_folder(live->job.name, live->row.attempt) /
                     fmt::format("upload-{}-{}", caller.node, sha256_hex(piece.path).substr(0, 32));
-  const Fd file{::open(part.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
+  // A file that changed while it was sent begins anew.
+  const Fd file{::open(part.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (piece.offset == 0 ? O_TRUNC : 0), 0600)};
   struct stat found {};
   if (!file || ::fstat(file.get(), &found) != 0) return fail(errno_error("cannot write an output"));
   auto have = static_cast<std::uint64_t>(found.st_size);
@@ -262,11 +284,52 @@ Result<std::string> RemoteJobs::output(const Caller& caller, const Piece& piece)
   LATHE_CHECK(write_all(file.get(), piece.bytes, "an output"));
   have += piece.bytes.size();
   if (have < piece.size) return fmt::format("have={}\ndone=0\n", have);
-  const auto target = launcher_.work_folder(live->job.name).parent_path() / piece.path;
   LATHE_CHECK(make_folder(target.parent_path(), 0700));
   if (::fsync(file.get()) != 0 || ::rename(part.c_str(), target.c_str()) != 0)
     return fail(errno_error("cannot keep an output"));
   return fmt::format("have={}\ndone=1\n", have);
+}
+
+/// Whether there may be another attempt.
+bool RemoteJobs::may_go_on(const Live& live) {
+  return !live.cancelled && (!live.decided || live.nodes[*live.decided].stopped);
+}
+
+/// Errors: `invalid` — the file cannot be kept, whenever it is sent again.
+Result<void> RemoteJobs::check_room(Live& live, const Piece& piece, const std::filesystem::path& target) const {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const auto job = launcher_.work_folder(live.job.name).parent_path();
+  bool blocked = fs::is_directory(target, error);
+  for (auto at = target.parent_path(); at != job && !blocked; at = at.parent_path())
+    blocked = fs::exists(at, error) && !fs::is_directory(at, error);
+  if (blocked) return fail(Code::invalid, "there is a folder in the place of a file, or the other way round");
+  if (!piece.path.starts_with(kCheckpoint)) return {};
+  if (!may_go_on(live)) return fail(Code::invalid, "there will be no other attempt");
+  if (piece.offset > 0) return {};
+  std::uint64_t kept = piece.size;
+  const auto folder = launcher_.checkpoint_folder(live.job.name);
+  for (auto it = fs::recursive_directory_iterator(folder, error); !error && it != fs::recursive_directory_iterator();
+       it.increment(error)) {
+    std::error_code ignored;
+    if (it->is_regular_file(ignored) && it->path() != target) kept += it->file_size(ignored);
+  }
+  if (kept <= kMostCheckpoint) return {};
+  live.not_kept = fmt::format("{} is not kept for another attempt: the checkpoint folder may have {} GiB in all",
+                              printable(piece.path), kMostCheckpoint >> 30);
+  return fail(Code::invalid, live.not_kept);
+}
+
+Result<void> RemoteJobs::drop(const Caller& caller, const std::string& path) {
+  LATHE_TRY(const auto live, find_node(caller));
+  if (!is_output(path) || !path.starts_with(kCheckpoint))
+    return fail(Code::invalid, "a job takes back files below checkpoint/ alone, not " + printable(path));
+  const std::lock_guard lock(live->mutex);
+  if (live->over) return superseded();
+  std::error_code error;
+  std::filesystem::remove(launcher_.work_folder(live->job.name).parent_path() / path, error);
+  if (error) return fail(Code::invalid, fmt::format("cannot remove {}: {}", printable(path), error.message()));
+  return {};
 }
 
 void RemoteJobs::take_end(Live& live, std::size_t number, const std::string& record, const std::string& problem) const {
@@ -275,6 +338,7 @@ void RemoteJobs::take_end(Live& live, std::size_t number, const std::string& rec
   node.record = record;
   node.problem = problem;
   const auto parsed = json::parse_object(record);
+  node.stopped = parsed && reason_of(*parsed) == "stopped" && problem.empty();
   node.succeeded = parsed && succeeded(*parsed) && problem.empty();
   if (!node.succeeded && !live.decided && !live.stop_since) live.decided = number;
 }
@@ -318,6 +382,10 @@ Result<http::Response> RemoteJobs::content(const Caller& caller, const std::stri
     const bool package = rest.starts_with(kPackages);
     LATHE_TRY(auto file, open_beneath(package ? launcher_.shared_folder() / kPackages : launcher_.shared_folder(),
                                       package ? rest.substr(kPackages.size()) : rest, O_RDONLY | O_CLOEXEC));
+    return http::file_response(std::move(file), name, std::nullopt);
+  }
+  if (kind == "checkpoint") {
+    LATHE_TRY(auto file, open_beneath(launcher_.checkpoint_folder(live->job.name), rest, O_RDONLY | O_CLOEXEC));
     return http::file_response(std::move(file), name, std::nullopt);
   }
   if (kind == "input") {

@@ -132,6 +132,15 @@ void add_remote_routes(http::Router& router, RemoteJobs* remote) {
        .path = base + "/nodes/{node}/outputs/{path*}",
        .summary = "A piece of a file that the job left."},
       output);
+  add({.id = "attempt_drop",
+       .method = Method::del,
+       .path = base + "/nodes/{node}/outputs/{path*}",
+       .summary = "A file of the job's checkpoint is gone."},
+      [](RemoteJobs& jobs, const Call& call) -> Result<Response> {
+        LATHE_TRY(const auto caller, caller_of(call));
+        LATHE_CHECK(jobs.drop(caller, std::string(call.param("path"))));
+        return http::text_response("ok\n");
+      });
   add({.id = "attempt_end",
        .method = Method::post,
        .path = base + "/nodes/{node}/end",

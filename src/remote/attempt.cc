@@ -33,9 +33,8 @@ namespace {
 constexpr std::int64_t kLook = 100;    // ms between looks at the log
 constexpr std::int64_t kGather = 200;  // ms between looks for the other nodes
 constexpr std::int64_t kLongestGather = 2000;
-constexpr int kPorts = 32;                            // that are offered to the job
-constexpr std::int64_t kLongestPause = 15'000;        // ms between tries while the server is away
-constexpr std::size_t kPiece = std::size_t{4} << 20;  // of a file that is uploaded
+constexpr int kPorts = 32;                      // that are offered to the job
+constexpr std::int64_t kLongestPause = 15'000;  // ms between tries while the server is away
 constexpr std::size_t kLogPiece = std::size_t{256} << 10;
 constexpr int kPiecesPerLook = 16;  // of the logs, of a job that runs
 constexpr int kFetchTries = 3;      // of a file that arrives damaged
@@ -61,12 +60,6 @@ std::string random_hex() {
     out += text;
   }
   return out;
-}
-
-/// The number after "key=" at the start of a line; `otherwise` when there is none.
-std::int64_t number_in(const std::string& text, const std::string& key, std::int64_t otherwise) {
-  const auto at = ("\n" + text).find("\n" + key + "=");
-  return at == std::string::npos ? otherwise : std::atoll(text.c_str() + at + key.size() + 1);
 }
 
 void say(const std::string& text) {
@@ -108,6 +101,11 @@ void clear_stale(const std::string& base) {
 
 volatile int terminated = 0;
 
+std::int64_t number_in(const std::string& text, const std::string& key, std::int64_t otherwise) {
+  const auto at = ("\n" + text).find("\n" + key + "=");
+  return at == std::string::npos ? otherwise : std::atoll(text.c_str() + at + key.size() + 1);
+}
+
 Attempt::Attempt(Setting setting)
     : setting_(std::move(setting)),
       server_(setting_.server),
@@ -121,6 +119,7 @@ int Attempt::run() {
   if (prepare() && start()) watch();
   if (!gone_) {
     drain_logs(true);
+    if (ends()) send_checkpoint();  // another attempt may follow
     upload_outputs();
     tell_end();
   }
@@ -301,6 +300,10 @@ bool Attempt::start() {
   for (auto at = spec.find("rank="); at != std::string::npos; at = spec.find("rank=", at + 1))
     ranks += at == 0 || spec[at - 1] == '\0' ? 1 : 0;
   for (std::size_t rank = 1; rank < ranks; ++rank) logs_.emplace_back(folder_ + "/rank-" + std::to_string(rank));
+  if (!manifest_.checkpoint.empty()) {
+    checkpoint_ = Checkpoint(folder_ + "/" + manifest_.checkpoint);
+    checkpoint_.begin();
+  }
   if (!run_shim(spec)) return false;
   state_ = "running";
   report();
@@ -340,7 +343,7 @@ void Attempt::watch() {
       ask_shim_to_stop(gone_ ? 2000 : stop_ms_);
       asked = true;
     }
-    pause(kLook);
+    if (!keep_checkpoint()) pause(kLook);
   }
 }
 
@@ -367,8 +370,7 @@ Answer Attempt::report(std::size_t log) {
   const auto answer = server_.request("POST", path, sent.unsent);
   next_beat_ms_ = shim::monotonic_ms() + manifest_.beat_ms;
   take_wish(answer);
-  retry_ms_ = answer.away() ? std::min(std::max<std::int64_t>(retry_ms_ * 2, 250), kLongestPause) : 0;
-  retry_at_ms_ = shim::monotonic_ms() + retry_ms_;
+  note_absence(answer);
   if (!answer.ok()) {
     if (answer.away() || gone_ || sent.unsent.empty()) return answer;
     say("the server takes no more of log " + std::to_string(log) + ": " + answer.body);
@@ -385,6 +387,12 @@ Answer Attempt::report(std::size_t log) {
   }
   sent.sent = have;
   return answer;
+}
+
+/// When the server is to be asked again.
+void Attempt::note_absence(const Answer& answer) {
+  retry_ms_ = answer.away() ? std::min(std::max<std::int64_t>(retry_ms_ * 2, 250), kLongestPause) : 0;
+  retry_at_ms_ = shim::monotonic_ms() + retry_ms_;
 }
 
 void Attempt::take_wish(const Answer& answer) {
@@ -443,70 +451,6 @@ void Attempt::tell_end() {
     if (!answer.ok()) say("the server did not take the end of the job: " + answer.body);
     return;
   }
-}
-
-void Attempt::upload_outputs() {
-  if (shim_ <= 0) return;
-  for (const auto& folder : manifest_.outputs)
-    if (!upload_folder(folder)) return;
-}
-
-bool Attempt::upload_folder(const std::string& folder) {
-  const auto path = folder_ + "/" + folder;
-  // Never through a link: what it leads to is not an output.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  DIR* list = fd < 0 ? nullptr : ::fdopendir(fd);
-  if (list == nullptr) return true;
-  bool good = true;
-  while (const dirent* entry = ::readdir(list)) {
-    const std::string name = entry->d_name;
-    struct stat found {};
-    if (name == "." || name == ".." || ::fstatat(fd, entry->d_name, &found, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    if (S_ISDIR(found.st_mode))
-      good = upload_folder(folder + "/" + name);
-    else if (S_ISREG(found.st_mode))
-      good = upload_file(path + "/" + name, folder + "/" + name);
-    if (!good) break;
-  }
-  ::closedir(list);
-  return good;
-}
-
-bool Attempt::upload_file(const std::string& path, const std::string& name) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  struct stat found {};
-  if (fd < 0 || ::fstat(fd, &found) != 0) return true;
-  const auto size = static_cast<std::uint64_t>(found.st_size);
-  std::string piece(static_cast<std::size_t>(std::min<std::uint64_t>(std::max<std::uint64_t>(size, 1), kPiece)), '\0');
-  std::uint64_t have = 0;
-  std::int64_t wait = 250;
-  for (bool done = false; !done && !gone_;) {
-    const auto got = ::pread(fd, piece.data(), piece.size(), static_cast<off_t>(have));
-    if (got < 0 || (got == 0 && have < size)) break;
-    const std::string_view bytes(piece.data(), static_cast<std::size_t>(got));
-    Digest digest;
-    digest.update(bytes);
-    const auto answer = server_.request("POST",
-                                        "/nodes/" + std::to_string(setting_.node) + "/outputs/" + encoded(name) +
-                                            "?instance=" + instance_ + "&offset=" + std::to_string(have) +
-                                            "&size=" + std::to_string(size) + "&sha256=" + digest.finish(),
-                                        bytes);
-    take_wish(answer);
-    if (answer.ok()) {
-      have = static_cast<std::uint64_t>(number_in(answer.body, "have", 0));
-      next_beat_ms_ = shim::monotonic_ms() + manifest_.beat_ms;
-      done = number_in(answer.body, "done", 0) == 1;
-      wait = 250;
-    } else if (answer.away()) {
-      pause(wait);
-      wait = std::min(wait * 2, kLongestPause);
-    } else {
-      if (!gone_) failure_ = "the output " + name + " could not be sent to the server: " + answer.body;
-      break;
-    }
-  }
-  ::close(fd);
-  return !gone_ && failure_.empty();
 }
 
 }  // namespace lathe::remote

@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <string>
 
+#include "remote/checkpoint.h"
 #include "remote/connection.h"
 #include "remote/fetch.h"
 #include "remote/log_tail.h"
+#include "remote/upload.h"
 
 namespace lathe::remote {
 
@@ -49,12 +51,27 @@ class Attempt {
   void upload_outputs();
   bool upload_folder(const std::string& folder);
   bool upload_file(const std::string& path, const std::string& name);
+  enum class Sent {
+    well,     ///< the server has all of it
+    more,     ///< it has that piece
+    away,     ///< another time
+    refused,  ///< `refusal_` says why
+    changed   ///< the file is another one by now
+  };
+  Sent send_piece(Upload& file);
+  Sent judged(const Answer& answer);
+  bool keep_checkpoint();
+  void send_checkpoint();
+  bool send_change();
+  std::string checkpoint_name(const Checkpoint::Change& change) const;
+  std::string place_of(const std::string& name) const;
   void tell_end();
 
   bool ends() const;
   void beat();
   Answer report(std::size_t log = 0);
   void take_wish(const Answer& answer);
+  void note_absence(const Answer& answer);
   void drain_logs(bool all);
   std::string here();
   void ask_shim_to_stop(std::int64_t grace_ms);
@@ -76,10 +93,18 @@ class Attempt {
   bool may_start_ = false;
   bool gone_ = false;          ///< the attempt is no longer ours: another one took its place
   std::int64_t stop_ms_ = -1;  ///< asked to stop, with this grace
-  std::string failure_;        ///< a sentence: the command was not started
+  Checkpoint checkpoint_;
+  std::optional<Checkpoint::Change> change_;  ///< being sent: a file's by `upload_`
+  Upload upload_;
+  std::int64_t next_checkpoint_ms_ = 0;  ///< the next look into the folder
+  std::string refusal_;                  ///< why the server did not take what was sent last
+  std::string failure_;                  ///< a sentence: the command was not started
   int shim_ = 0;
   int lock_ = -1;
 };
+
+/// The number after "key=" at the start of a line; `otherwise` when there is none.
+std::int64_t number_in(const std::string& text, const std::string& key, std::int64_t otherwise);
 
 /// Set by SIGTERM, which Slurm sends before it kills.
 extern volatile int terminated;

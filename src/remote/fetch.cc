@@ -35,6 +35,8 @@ bool take(Manifest& manifest, std::string_view key, std::string_view value) {
     manifest.beat_ms = std::atoll(std::string(value).c_str());
   else if (key == "folder" || key == "outputs")
     (key == "folder" ? manifest.folders : manifest.outputs).emplace_back(value);
+  else if (key == "checkpoint")
+    manifest.checkpoint = value;
   else if (key == "variable")
     manifest.environment.variables.emplace_back(value);
   else if (key == "environment") {

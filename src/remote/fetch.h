@@ -38,6 +38,7 @@ struct Manifest {
   std::vector<Wanted> files;
   std::vector<Link> links;
   WantedEnvironment environment;
+  std::string checkpoint;            ///< the folder that is kept for another attempt; empty: none
   std::vector<std::string> outputs;  ///< folders that are uploaded in the end
   std::int64_t beat_ms = 10'000;
   std::string spec;  ///< FOLDER/spec as lathe-shim reads it
