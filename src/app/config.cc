@@ -134,6 +134,8 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
     return wrong("a time such as 10s");
   if (name == "slurm_url" && !value.empty() && !value.starts_with("http://") && !value.starts_with("https://"))
     return wrong("an address such as https://lathe.example.org:8080");
+  if ((name == "slurm_scratch" || name == "slurm_environments") && !value.empty() && !value.starts_with('/'))
+    return wrong("a folder's absolute path");
   if (name == "slurm_as_user" && value != "true" && value != "false") return wrong("true or false");
   if (name == "behind_proxy" && value != "true" && value != "false") return wrong("true or false");
   if (name == "artifacts_path_style" && value != "auto" && value != "true" && value != "false")

@@ -45,6 +45,8 @@ TEST_F(ConfigTest, AnUnknownSettingNamesItsLineAndTheNearest) {
 TEST_F(ConfigTest, ValuesThatCannotBeAreRefusedWithTheirOrigin) {
   EXPECT_EQ(Config::load({{"port", "80x"}}, no_environment).error().message,
             "port must be a port number from 0 to 65535, not \"80x\" (from flag --port)");
+  EXPECT_EQ(Config::load({{"slurm_environments", "shared"}}, no_environment).error().message,
+            "slurm_environments must be a folder's absolute path, not \"shared\" (from flag --slurm-environments)");
   EXPECT_FALSE(Config::load({{"port", "65536"}}, no_environment));
   EXPECT_FALSE(Config::load({{"auth", "maybe"}}, no_environment));
   EXPECT_EQ(Config::load({{"config", "/nowhere"}}, no_environment).error().code, Code::not_found);
