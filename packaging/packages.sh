@@ -17,7 +17,8 @@ declare -A packages=(
   [run]="tzdata python3 python3-venv bubblewrap python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"
   [test]="python3-pytest python3-pytest-timeout python3-requests python3-yaml python3-swift git openssl
     python3-grpcio python3-protobuf python3-pandas python3-torch python3-onnx postgresql zstd openmpi-bin python3-mpi4py
-    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge iproute2 util-linux procps"
+    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge iproute2 util-linux procps
+    podman crun busybox-static"
   [bench]="libbenchmark-dev wrk"
   [npm]="npm"
 )

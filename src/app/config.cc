@@ -142,6 +142,12 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
     return wrong("auto, true or false");
   if (name == "environment_index" && !value.empty() && value != "none" && value.find("://") == std::string::npos) return wrong("none or a URL");
   if (name == "environment_conda" && value != "auto" && value != "none" && !value.starts_with('/')) return wrong("auto, none or a program's path");
+  if (name == "environment_images") {
+    const auto program = std::filesystem::path(value);
+    const auto kind = program.filename();
+    if (value != "off" && ((kind != "podman" && kind != "apptainer") || (program.has_parent_path() && !program.is_absolute())))
+      return wrong("off, podman, apptainer or the path of one");
+  }
   if (name == "isolation" && value != "auto" && value != "sandbox" && value != "off") return wrong("auto, sandbox or off");
   if (name == "isolation_targets" && !parse_isolation_targets(value)) return wrong("TARGET=sandbox or TARGET=off, with commas between");
   if (name == "isolation_network" && value != "host" && value != "none") return wrong("host or none");
@@ -180,6 +186,7 @@ const std::vector<Setting>& settings() {
       {"environment_index", "", "where packages of environments come from: a URL, or none (default: what pip itself takes)"},
       {"environment_find_links", "", "folders and pages with wheels, with commas between: for places without an index"},
       {"environment_conda", "auto", "micromamba, mamba or conda for conda files: a program, or none; auto: what is in PATH"},
+      {"environment_images", "off", "podman or apptainer (or its path): jobs run in their environments' images; off: on this machine's own system"},
       {"isolation", "auto", "sandbox: each job sees only its own; off; auto: where the server is not root and has several users"},
       {"isolation_targets", "", "other isolation on some compute targets: TARGET=sandbox or TARGET=off, with commas between"},
       {"isolation_network", "host", "of jobs in a sandbox: host, or none"},

@@ -24,18 +24,6 @@ Result<std::string> reference_text(const json::Value& reference) {
   return path ? "tree:" + *tree + "/" + *path : "tree:" + *tree;
 }
 
-Result<std::string> snapshot(assets::Assets& assets, const std::string& folder, const jobs::Caller& caller) {
-  if (!folder.starts_with('/'))
-    return fail(Code::invalid, fmt::format("\"{}\" is relative, and the server does not know to which folder: the command line uploads it, other "
-                                           "clients give tree:DIGEST", printable(folder)));
-  LATHE_TRY(const auto path, assets.allowed_path(folder, caller.who, caller.local));
-  if (!std::filesystem::is_directory(path)) return fail(Code::invalid, fmt::format("{} is not a folder", folder));
-  LATHE_TRY(const auto rules, assets::IgnoreRules::of_folder(path));
-  const auto reach = caller.who.is_administrator() ? assets::Reach::everything : assets::Reach::world_readable;
-  LATHE_TRY(const auto scan, assets::scan_folder(path, rules, assets.digests(), reach));
-  return assets.blobs().take_folder(path, scan.tree);
-}
-
 /// What a job left as an output becomes a version of a data asset, by its content.
 Result<std::string> keep_output(assets::Assets& assets, const std::filesystem::path& folder, const jobs::PlannedOutput& output,
                                 const std::string& user) {
@@ -128,10 +116,11 @@ jobs::Resolvers job_resolvers(assets::Assets& assets, assets::Models& models, en
       LATHE_CHECK(assets.blobs().tree(text));
       return text;
     }
-    return snapshot(assets, text, caller);
+    return assets.keep_folder(text, caller.who, caller.local);
   };
-  out.environment = [&assets, &environments](const json::Value& environment, bool elsewhere, json::Report& report) -> Result<jobs::Resolvers::Environment> {
-    LATHE_TRY(auto use, assets.resolve_environment(environment));
+  out.environment = [&assets, &environments](const json::Value& environment, const jobs::Caller& caller, bool elsewhere,
+                                             json::Report& report) -> Result<jobs::Resolvers::Environment> {
+    LATHE_TRY(auto use, assets.resolve_environment(environment, caller.who, caller.local));
     report.insert(report.end(), use.report.begin(), use.report.end());
     LATHE_TRY(auto choice, environments::choose(use.definition.as_object(), elsewhere ? environments::of_nodes() : environments.abilities()));
     report.insert(report.end(), choice.report.begin(), choice.report.end());

@@ -109,6 +109,7 @@ class App {
     launcher_options.gpus = gpus_->list();
     LATHE_TRY(launcher_, jobs::Launcher::open(std::move(launcher_options), assets_->blobs()));
     LATHE_TRY(environments_, environments::Environments::open(environment_options(), launcher_->groups()));
+    assets_->keeps_build_folders = environments_->builds_images();
     assets_->explain_environment = [this](const json::Object& definition) { return environments_->explain(definition); };
     const auto low_water = jobs::parse_low_water(config_.text("disk_low_water")).value_or(jobs::LowWater{});
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, *environments_, jobs::DiskRoom({data, launcher_->root()}, low_water),
@@ -187,6 +188,7 @@ class App {
   Result<jobs::Launcher::Options> choose_isolation(const std::filesystem::path& data, const std::string& certificate) {
     jobs::Launcher::Options options{data, certificate};
     options.network = config_.text("isolation_network") == "host";
+    options.images = config_.text("environment_images") != "off";
     const auto& isolation = config_.text("isolation");
     LATHE_TRY(const auto of_targets, parse_isolation_targets(config_.text("isolation_targets")));
     const auto some = [&](bool sandboxed) {
@@ -196,6 +198,9 @@ class App {
     if (isolation == "sandbox" || some(true))
       if (const auto why = process::why_no_sandbox(jobs::Launcher::account_of(0)))
         return fail(Code::unavailable, "isolation: sandbox does not work here: " + *why);
+    if (options.images)  // an image's files are entered in the same way
+      if (const auto why = process::why_no_sandbox(jobs::Launcher::account_of(0)))
+        return fail(Code::unavailable, "environment_images: jobs cannot run in images here: " + *why);
     options.sandboxed = [this, isolation, of_targets, as_root](const std::string& target) {
       if (const auto own = of_targets.find(target); own != of_targets.end()) return own->second;
       return isolation == "sandbox" || (isolation == "auto" && !as_root && auth_->has_several_users());
@@ -218,7 +223,8 @@ class App {
   environments::Environments::Options environment_options() const {
     const auto shared = launcher_->root() / ".lathe";
     return {shared / "environments", shared / "python/lathe_environments/build.py", config_.text("environment_index"),
-            config_.list("environment_find_links"), config_.text("environment_conda")};
+            config_.list("environment_find_links"), config_.text("environment_conda"), config_.text("environment_images"),
+            &assets_->blobs()};
   }
 
   Result<void> open_compute() {

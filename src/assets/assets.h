@@ -61,7 +61,7 @@ class Assets {
 
   /// `local`: the caller sits on this machine, so that an absolute path may mean the same to both.
   Result<Asset> create_data(const json::Object& document, const http::Principal& who, bool local, bool strict);
-  Result<Asset> create_environment(const json::Object& document, const http::Principal& who, bool strict);
+  Result<Asset> create_environment(const json::Object& document, const http::Principal& who, bool local, bool strict);
 
   /// Where a reference leads. `wanted_type` (may be empty) is what the job's file says about it.
   /// Errors: `not_found`, `invalid`, `forbidden` — a path of this machine that `who` may not name.
@@ -72,7 +72,11 @@ class Assets {
   Result<Resolved> resolve_content(const Reference& reference, const http::Principal& who, bool local);
 
   /// `value` as in a job's file: a reference, a definition in place, or null for none.
-  Result<EnvironmentUse> resolve_environment(const json::Value& value);
+  Result<EnvironmentUse> resolve_environment(const json::Value& value, const http::Principal& who, bool local);
+
+  /// Keeps what a folder of this machine holds now, but for what its ignore file names. Answers its tree's digest.
+  /// Errors: as `allowed_path`; `invalid` — it is relative, or no folder.
+  Result<std::string> keep_folder(const std::string& folder, const http::Principal& who, bool local);
 
   /// The folder or file behind azureml://datastores/STORE/paths/PATH; it need not exist. Errors: `not_found` — no such
   /// store; `invalid` — a path that leads outside.
@@ -84,12 +88,15 @@ class Assets {
 
   /// What will not be as an environment's definition says; its fields as in the definition. Set before requests come.
   std::function<Result<json::Report>(const json::Object& definition)> explain_environment;
+  /// Whether images are built here: then an environment's build folder is kept with it. Set before requests come.
+  bool keeps_build_folders = false;
 
   db::Database& db() { return db_; }
 
  private:
   Assets(db::Database& db, std::filesystem::path data) : db_(db), data_(std::move(data)) {}
   Result<Resolved> resolve_asset(Asset asset, const http::Principal& who);
+  Result<void> keep_build_folder(json::Object& definition, const http::Principal& who, bool local);
 
   db::Database& db_;
   std::filesystem::path data_;

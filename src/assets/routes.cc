@@ -177,7 +177,7 @@ void add_routes(http::Router& router, Assets& assets) {
                    .summary = "Registers an environment."},
                   [&assets](Call& call) -> Result<Asset> {
                     LATHE_TRY(const auto body, call.json_body());
-                    return assets.create_environment(body, call.principal, is_strict(call));
+                    return assets.create_environment(body, call.principal, call.is_local(), is_strict(call));
                   },
                   201);
   add_shared_routes(router, assets, Kind::data, "/api/v1/data", "data");

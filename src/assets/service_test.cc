@@ -181,26 +181,26 @@ TEST_F(AssetsTest, AnEnvironmentIsItsDefinitionAndWhatIsNotHonouredIsSaid) {
     return json::Report{{"image", "substituted", "by another"}};
   };
   const json::Object document{{"name", "sk"}, {"image", "docker.io/library/python:3.11"}};
-  const auto made = assets->create_environment(document, kMember, false);
+  const auto made = assets->create_environment(document, kMember, true, false);
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->version, "1");
   ASSERT_TRUE(made->report);
   EXPECT_EQ(made->report->front().verdict, "substituted");
-  EXPECT_EQ(assets->create_environment(document, kMember, false)->version, "1");
-  EXPECT_EQ(assets->create_environment(document, kMember, true).error().code, Code::invalid);
+  EXPECT_EQ(assets->create_environment(document, kMember, true, false)->version, "1");
+  EXPECT_EQ(assets->create_environment(document, kMember, true, true).error().code, Code::invalid);
 
-  const auto use = assets->resolve_environment("azureml:sk@latest").value();
+  const auto use = assets->resolve_environment("azureml:sk@latest", kMember, true).value();
   EXPECT_EQ(use.digest, made->digest);
   EXPECT_EQ(use.definition, json::Value(json::Object{{"image", document.at("image")}}));
-  EXPECT_EQ(assets->resolve_environment(json::Object{{"image", document.at("image")}})->digest, made->digest);
+  EXPECT_EQ(assets->resolve_environment(json::Object{{"image", document.at("image")}}, kMember, true)->digest, made->digest);
 }
 
 TEST_F(AssetsTest, UnknownAndRegistryEnvironmentsAreSubstitutedAndTheDefaultIsNot) {
-  EXPECT_EQ(assets->resolve_environment("azureml://registries/azureml/environments/sk/labels/latest")->report.size(), 1U);
-  EXPECT_EQ(assets->resolve_environment("azureml:AzureML-sklearn@latest")->report.size(), 1U);
-  EXPECT_TRUE(assets->resolve_environment(nullptr)->report.empty());
-  EXPECT_TRUE(assets->resolve_environment("azureml:lathe-default@latest")->report.empty());
-  EXPECT_FALSE(assets->resolve_environment(json::Object{{"imagee", "x"}}));
+  EXPECT_EQ(assets->resolve_environment("azureml://registries/azureml/environments/sk/labels/latest", kMember, true)->report.size(), 1U);
+  EXPECT_EQ(assets->resolve_environment("azureml:AzureML-sklearn@latest", kMember, true)->report.size(), 1U);
+  EXPECT_TRUE(assets->resolve_environment(nullptr, kMember, true)->report.empty());
+  EXPECT_TRUE(assets->resolve_environment("azureml:lathe-default@latest", kMember, true)->report.empty());
+  EXPECT_FALSE(assets->resolve_environment(json::Object{{"imagee", "x"}}, kMember, true));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "environments/hand_over.h"
+#include "environments/images.h"
 
 namespace lathe::environments {
 namespace {
@@ -25,6 +26,8 @@ using assets::is_digest;
 
 /// Builds run as accounts of their own, below those of users' jobs: one for each build that runs at a time.
 constexpr std::uint32_t kFirstAccount = 690'000;
+/// What a Dockerfile calls its accounts other than root, 65535 for each build: below those that systemd gives away.
+constexpr std::uint32_t kFirstImageAccount = 1'870'000'000;
 constexpr int kAtOnce = 2;
 
 std::string find_program(const std::vector<std::string>& names) {
@@ -67,8 +70,9 @@ std::optional<fs::path> ready_in(const fs::path& folder) {
 std::optional<Recipe> recipe_in(const fs::path& folder) {
   const auto text = read_file(folder / "recipe.json");
   if (!text) return std::nullopt;
-  const auto value = json::parse(*text);
+  auto value = json::parse_object(*text);
   if (!value) return std::nullopt;
+  for (const char* only_the_builds : {"program", "accounts"}) value->erase(only_the_builds);
   const auto recipe = json::from_json<Recipe>(*value);
   if (!recipe) return std::nullopt;
   return *recipe;
@@ -83,8 +87,15 @@ void remove_halves(const fs::path& folder, int running) {
     if (!name.starts_with("env-") || (ready && entry.path() == *ready) ||
         (running > 0 && entry.path() == part(folder, "env", running)))
       continue;
-    std::error_code ignored;
-    fs::remove_all(entry.path(), ignored);
+    std::error_code failed;
+    fs::remove_all(entry.path(), failed);
+    if (!failed) continue;
+    // Podman keeps folders that not even their owner may enter, unless that is root.
+    constexpr auto kSkip = fs::directory_options::skip_permission_denied;
+    for (auto it = fs::recursive_directory_iterator(entry.path(), kSkip, failed);
+         !failed && it != fs::recursive_directory_iterator(); it.increment(failed))
+      if (it->is_directory(failed) && !it->is_symlink(failed)) ::chmod(it->path().c_str(), 0700);
+    fs::remove_all(entry.path(), failed);
   }
 }
 
@@ -98,6 +109,7 @@ std::string said_error(const fs::path& environment) {
 }
 
 std::string words_of(const Recipe& recipe) {
+  if (recipe.is_image()) return words_of_image(recipe);
   if (recipe.manager == "conda") return "conda: " + (recipe.file ? assets::canonical_json(*recipe.file) : "");
   return fmt::format(
       "a virtual environment over {} with {}", recipe.python,
@@ -130,6 +142,7 @@ Environments::Environments(Options options, const process::Cgroups& groups)
 Result<std::unique_ptr<Environments>> Environments::open(Options options, const process::Cgroups& groups) {
   std::unique_ptr<Environments> out(new Environments(std::move(options), groups));
   auto& at = *out;
+  LATHE_CHECK(at.find_engine());
   LATHE_CHECK(make_folder(at.options_.root, 0711));
   at.watch_ = std::make_unique<process::Watch>([&at](const fs::path& folder) {
     const auto digest = folder.parent_path().filename().string();
@@ -145,6 +158,16 @@ Result<std::unique_ptr<Environments>> Environments::open(Options options, const 
   }
   at.worker_ = std::thread([&at] { at.tasks_.run(); });
   return out;
+}
+
+Result<void> Environments::find_engine() {
+  if (options_.images == "off") return {};
+  abilities_.images = fs::path(options_.images).is_absolute() ? options_.images : find_program({options_.images});
+  if (!abilities_.images.empty() && ::access(abilities_.images.c_str(), X_OK) == 0) return {};
+  return fail(Code::unavailable,
+              fmt::format("environment_images: {} is not installed here, or not in PATH{}: install it, or "
+                          "say off, so that this machine's own system stands in for images",
+                          options_.images, is_podman(options_.images) ? " (Debian: apt install podman)" : ""));
 }
 
 Result<json::Report> Environments::explain(const json::Object& definition) const {
@@ -259,6 +282,12 @@ Result<void> Environments::start_one(const std::string& digest, const Recipe& re
   LATHE_CHECK(make_folder(at, 0711));
   auto written = json::to_json(recipe);
   if (recipe.manager == "conda") written.as_object()["program"] = abilities_.conda;
+  if (recipe.is_image()) written.as_object()["program"] = abilities_.images;
+  // Podman enters a user namespace, in which it is root and outside of it this account.
+  const bool enters = recipe.is_image() && is_podman(abilities_.images) && as_root_;
+  if (enters)
+    written.as_object()["accounts"] =
+        json::Array{kFirstAccount + slot, kFirstImageAccount + static_cast<std::uint32_t>(slot) * 65'536};
   LATHE_CHECK(write_file(at / "recipe.json", json::print(written), 0644));
   std::error_code error;
   fs::remove(at / "failed", error);
@@ -270,16 +299,20 @@ Result<void> Environments::start_one(const std::string& digest, const Recipe& re
   if (number > 1) fs::remove_all(part(at, "build", number - 1), error);
 
   process::Spec spec;
+  std::optional<assets::BlobStore::Owner> owner;
   if (const auto account = account_of(slot)) {
-    spec.account = process::Account{*account, *account};
-    for (const auto& given : {environment, environment / "tmp"})
-      if (::chown(given.c_str(), *account, *account) != 0)
-        return fail(errno_error("cannot give away " + given.string()));
+    owner = assets::BlobStore::Owner{*account, *account};
+    if (!enters) spec.account = process::Account{*account, *account};
   }
-  spec.argv = {"/usr/bin/python3",  "-I", "-B", options_.script.string(), (at / "recipe.json").string(),
-               environment.string()};
+  if (recipe.context) LATHE_CHECK(options_.blobs->copy_out(*recipe.context, environment / "tmp/context", owner));
+  if (owner)
+    for (const auto& given : {environment, environment / "tmp"})
+      if (::chown(given.c_str(), owner->uid, owner->gid) != 0)
+        return fail(errno_error("cannot give away " + given.string()));
+  const auto script = recipe.is_image() ? options_.script.parent_path() / "image.py" : options_.script;
+  spec.argv = {"/usr/bin/python3", "-I", "-B", script.string(), (at / "recipe.json").string(), environment.string()};
   const auto tmp = (environment / "tmp").string();
-  spec.env = {{"PATH", "/usr/local/bin:/usr/bin:/bin"},
+  spec.env = {{"PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"},
               {"HOME", tmp},
               {"TMPDIR", tmp},
               {"LANG", "C.UTF-8"},
@@ -295,6 +328,10 @@ Result<void> Environments::start_one(const std::string& digest, const Recipe& re
   for (const char* name :
        {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"})
     if (const char* value = std::getenv(name); value != nullptr) spec.env.emplace_back(name, value);
+  if (recipe.is_image())  // by which podman finds what this account has fetched already
+    for (const char* name : {"HOME", "XDG_RUNTIME_DIR", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF"})
+      if (const char* value = std::getenv(name); value != nullptr)
+        spec.env.emplace_back(std::string("SERVERS_") + name, value);
   spec.limits.pids = 4096;
   spec.log_bytes = std::uint64_t{8} << 20;
   spec.time_limit = options_.limit;

@@ -10,7 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "assets/blobs.h"
 #include "base/task_queue.h"
+#include "environments/images.h"
 #include "environments/modules.h"
 #include "environments/recipe.h"
 #include "process/log_follow.h"
@@ -19,7 +21,8 @@
 
 /// Environments as folders: made once, found again by the digest of their recipe.
 ///
-///     ROOT/DIGEST/recipe.json  build-N/ (the shim's folder: log, exit.json)  env-N/ (the environment)
+///     ROOT/DIGEST/recipe.json  build-N/ (the shim's folder: log, exit.json)  env-N/ (the environment: python/, or the
+///                 image's root/ and image.json)
 ///                 ready -> env-N  built.json  used (its time is that of the last use)  failed (why, of the last build)
 ///
 /// Only what `ready` names is ever used, and it appears in one step after its build has succeeded. A build runs under a
@@ -50,15 +53,20 @@ class Environments {
     std::string index = {};                    ///< of packages: empty: pip's own default; none: no index; else a URL
     std::vector<std::string> find_links = {};  ///< folders and pages with wheels
     std::string conda = "auto";                ///< auto: what is in PATH; none; else the program
+    std::string images = "off";                ///< off; podman or apptainer, as found in PATH or with a path
+    const assets::BlobStore* blobs = nullptr;  ///< where the folders lie that images are built from
     std::chrono::seconds limit{3600};          ///< for one build
   };
   /// Takes up what an earlier server left: builds that run go on, halves of environments are removed.
+  /// Errors: `unavailable` — the container engine is not there.
   static Result<std::unique_ptr<Environments>> open(Options options, const process::Cgroups& groups);
   ~Environments();
   /// No callback of `build` is called any more when this has returned. Builds go on.
   void stop();
 
   const Abilities& abilities() const { return abilities_; }
+  /// Whether Dockerfiles are built here.
+  bool builds_images() const { return is_podman(abilities_.images); }
   /// What of a definition will not be as it says; fields as in the definition. Errors: as `choose`.
   Result<json::Report> explain(const json::Object& definition) const;
 
@@ -107,6 +115,7 @@ class Environments {
   void take_up(const std::string& digest);
   void start_some();
   Result<void> start_one(const std::string& digest, const Recipe& recipe, int number, int slot);
+  Result<void> find_engine();
   void finish(const std::string& digest);
   std::optional<std::uint32_t> account_of(int slot) const;
   Result<std::filesystem::path> outcome(const std::string& digest, const Building& building);

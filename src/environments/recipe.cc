@@ -9,6 +9,7 @@
 #include "assets/assets.h"
 #include "base/digest.h"
 #include "base/text.h"
+#include "environments/images.h"
 #include "json/yaml.h"
 
 namespace lathe::environments {
@@ -192,7 +193,7 @@ std::string Recipe::digest() const {
 }
 
 Abilities of_nodes() {
-  return {"python3", "", true};
+  return {"python3", "", true, {}};
 }
 
 Result<Choice> choose(const json::Object& definition, const Abilities& abilities) {
@@ -200,14 +201,19 @@ Result<Choice> choose(const json::Object& definition, const Abilities& abilities
   const auto system = "/usr/bin/" + abilities.python;
   out.words = "the default environment (" + system + ")";
   const auto* conda = json::find(definition, "conda_file");
-  for (const char* key : {"image", "build"})
-    if (definition.contains(key))
-      out.report.push_back(
-          {std::string("environment.") + key, "substituted",
-           fmt::format("by {} own system{}: no container engine is used",
-                       abilities.nodes ? "the nodes'" : "this machine's", conda != nullptr ? "" : ", " + out.words)});
   if (definition.contains("inference_config"))
     out.report.push_back({"environment.inference_config", "ignored", "models are served by Lathe's own runtimes"});
+  LATHE_TRY(auto image, choose_image(definition, abilities));
+  if (image.recipe) {
+    out.words = words_of_image(*image.recipe);
+    out.recipe = std::move(image.recipe);
+    return out;
+  }
+  for (const char* key : {"image", "build"})
+    if (definition.contains(key))
+      out.report.push_back({std::string("environment.") + key, "substituted",
+                            fmt::format("by {} own system{}: {}", abilities.nodes ? "the nodes'" : "this machine's",
+                                        conda != nullptr ? "" : ", " + out.words, image.why_not)});
   if (conda == nullptr) return out;
   LATHE_TRY(auto file, conda_object(*conda));
   CondaFile reader(abilities);

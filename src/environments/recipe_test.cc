@@ -100,5 +100,61 @@ TEST(Recipe, AnImageWithACondaFileIsAVirtualEnvironmentOnThisSystem) {
   EXPECT_EQ(choice->report.size(), 2U);
 }
 
+constexpr const char* kTree = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+const Abilities kPodman{"python3.11", "", false, "/usr/bin/podman"};
+
+json::Object with_build(json::Object build) {
+  return {{"build", std::move(build)}};
+}
+
+TEST(Recipe, WithAnEngineAnImageIsTaken) {
+  const auto choice = choose(json::Object{{"image", "docker://host:5000/a/b:1@sha256:12"}}, kPodman);
+  ASSERT_TRUE(choice) << choice.error().message;
+  EXPECT_EQ(choice->recipe->image, "host:5000/a/b:1@sha256:12");
+  EXPECT_EQ(choice->words, "the image host:5000/a/b:1@sha256:12");
+  EXPECT_TRUE(choice->report.empty());
+  const auto other =
+      choose(json::Object{{"image", "host:5000/a/b:1@sha256:12"}, {"inference_config", json::Object{}}}, kPodman);
+  EXPECT_EQ(other->recipe->digest(), choice->recipe->digest());
+  EXPECT_EQ(other->report.size(), 1U);
+}
+
+TEST(Recipe, WhatNamesNoImageInARegistryIsRefused) {
+  for (const char* wrong :
+       {"", "dir:/etc", "oci-archive:/tmp/x.tar", "docker-daemon://x", "-v", "a b", "a\nb", "../x", "/x"}) {
+    const auto choice = choose(json::Object{{"image", wrong}}, kPodman);
+    ASSERT_FALSE(choice) << wrong;
+    EXPECT_TRUE(choice.error().message.starts_with("environment.image")) << choice.error().message;
+    EXPECT_TRUE(choose(json::Object{{"image", wrong}}, kVenv)) << "it is substituted where no engine is used";
+  }
+}
+
+TEST(Recipe, AFolderWithADockerfileIsBuiltByWhatItHolds) {
+  const auto path = std::string("tree:") + kTree;
+  const auto choice = choose(with_build({{"path", path}}), kPodman);
+  ASSERT_TRUE(choice) << choice.error().message;
+  EXPECT_EQ(choice->recipe->context, kTree);
+  EXPECT_EQ(choice->recipe->dockerfile, "Dockerfile");
+  EXPECT_EQ(choose(with_build({{"path", path}, {"dockerfile_path", "./a/../Dockerfile"}}), kPodman)->recipe->digest(),
+            choice->recipe->digest());
+  EXPECT_NE(choose(with_build({{"path", path}, {"dockerfile_path", "b/Dockerfile"}}), kPodman)->recipe->digest(),
+            choice->recipe->digest());
+  for (const char* wrong : {"/Dockerfile", "../Dockerfile", "a/../..", ""})
+    EXPECT_FALSE(choose(with_build({{"path", path}, {"dockerfile_path", wrong}}), kPodman)) << wrong;
+  EXPECT_FALSE(choose(with_build({{"path", "/somewhere"}}), kPodman));
+  EXPECT_FALSE(choose(with_build({{"path", path}, {"dockerfile", "x"}}), kPodman));
+}
+
+TEST(Recipe, ApptainerBuildsNoDockerfiles) {
+  const auto choice = choose(with_build({{"path", "x"}}), {"python3.11", "", false, "/opt/apptainer"});
+  EXPECT_FALSE(choice->recipe);
+  EXPECT_NE(choice->report[0].detail.find("only podman builds Dockerfiles"), std::string::npos);
+}
+
+TEST(Recipe, WhatAVirtualEnvironmentIsMadeFromKeepsItsDigest) {
+  EXPECT_EQ(json::print(json::to_json(Recipe{"venv", "python3.11", {"numpy"}, {}})),
+            R"({"manager":"venv","python":"python3.11","requirements":["numpy"]})");
+}
+
 }  // namespace
 }  // namespace lathe::environments

@@ -115,6 +115,13 @@ Result<void> Launcher::set_up_shared() {
   LATHE_CHECK(make_folder(shared / "fetched", 0755));
   if (!fs::exists(fs::symlink_status(shared / "bin/python", error))) fs::create_symlink("/usr/bin/python3", shared / "bin/python", error);
 
+  if (options_.images) {
+    const auto shim = shared / "lathe-shim";
+    LATHE_TRY(const auto program, read_file(process::shim_program()));
+    if (read_file(shim).value_or("") != program) LATHE_CHECK(replace_file(shim, program));
+    if (::chmod(shim.c_str(), 0755) != 0) return fail(errno_error("cannot change " + shim.string()));
+  }
+
   const auto from = python_folder();
   if (from.empty()) {
     log::warn("the Python package lathe was not found beside this program: jobs cannot import it");
@@ -161,7 +168,9 @@ Result<Launcher::Ready> Launcher::prepare(Launch launch) {
   process::Spec base;
   base.account = account_of(launch.user_id);
   const bool sandboxed = options_.sandboxed && options_.sandboxed(launch.job.compute);
-  LATHE_CHECK(lay_out(launch, base, sandboxed));
+  LATHE_TRY(launch.image, environments::image_in(launch.environment));
+  const bool boxed = sandboxed || launch.image;
+  LATHE_CHECK(lay_out(launch, base, boxed));
 
   // The nodes are slices of this machine, so they meet on its own address.
   const auto spread = launch.plan.spread();
@@ -180,8 +189,9 @@ Result<Launcher::Ready> Launcher::prepare(Launch launch) {
   for (std::size_t node = 0; node < static_cast<std::size_t>(spread.nodes); ++node) {
     LATHE_TRY(auto spec, spec_of(launch, node, meeting, base, site_of(launch)));
     for (const auto& port : ports) spec.kept_open.push_back(port.lease.get());
-    if (sandboxed && !options_.network) spec.env.emplace_back("LATHE_NO_NETWORK", "1");
-    if (sandboxed) process::enter_sandbox(spec, sandbox_of(launch, node));
+    const bool network = !sandboxed || options_.network;
+    if (!network) spec.env.emplace_back("LATHE_NO_NETWORK", "1");
+    if (boxed) process::enter_sandbox(spec, sandbox_of(launch, node, network));
     specs.push_back(std::move(spec));
   }
   return Ready{std::move(launch), std::move(specs), std::move(ports)};
@@ -220,6 +230,8 @@ Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, 
     if (input.url)
       fetches += fmt::format("python3 -m lathe.fetch '{}' \"$LATHE_INPUT_URL_{}\" || exit 1\n",
                              places.input(input).string(), input.name);
+  if (!fetches.empty() && launch.image)
+    fetches.insert(0, "command -v python3 >/dev/null || { echo 'lathe: inputs from URLs are fetched by python3, which this image does not have' >&2; exit 1; }\n");
   const auto first = site.one_home ? 0 : rank_of(spread, number, 0);
   if (!fetches.empty() && !spread.single())
     fetches = fmt::format(
@@ -228,7 +240,7 @@ Result<process::Spec> Launcher::spec_of(const Launch& launch, std::size_t node, 
         site.one_home ? number : first, first, fetches);
 
   auto spec = base;
-  spec.argv = {"/bin/bash", "-c", fetches + command};
+  spec.argv = {launch.image ? launch.image->shell : "/bin/bash", "-c", fetches + command};
   spec.env = environment(launch, node, site);
   if (!spread.single())
     for (auto& variable : node_variables(spread, number, meeting)) spec.env.push_back(std::move(variable));
@@ -273,22 +285,28 @@ Result<void> Launcher::start(const Ready& ready) {
   return {};
 }
 
-process::Sandbox Launcher::sandbox_of(const Launch& launch, std::size_t node) const {
+process::Sandbox Launcher::sandbox_of(const Launch& launch, std::size_t node, bool network) const {
   const auto shared = root_ / ".lathe";
   process::Sandbox box;
   box.writable = {work_folder(launch.job.name), checkpoint_folder(launch.job.name)};
   box.temporary = work_folder(launch.job.name) / "tmp";
-  box.network = options_.network;
+  box.network = network;
   box.gpus = launch.room.cores == 0 || !launch.job.nodes[node].gpus.empty();
   box.read_only = {{shared / "bin", shared / "bin"}, {shared / "python", shared / "python"}};
   if (!options_.certificate.empty()) box.read_only.push_back({shared / "certificate.pem", shared / "certificate.pem"});
-  if (!launch.environment.empty()) box.read_only.push_back({launch.environment, launch.environment});
+  if (launch.image) {
+    box.image = process::ImageRoot{launch.image->root, launch.image->env, {}};
+    if (box.gpus && !options_.gpus.empty()) box.image->driver = process::gpu_driver();
+    box.shim = shared / "lathe-shim";
+  } else if (!launch.environment.empty()) {
+    box.read_only.push_back({launch.environment, launch.environment});
+  }
   const bool fetches = std::any_of(launch.plan.inputs.begin(), launch.plan.inputs.end(), [](const auto& input) { return input.url.has_value(); });
   if (fetches) box.writable.push_back(fetched_folder(launch.user_id));
   return box;
 }
 
-Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec, bool sandboxed) {
+Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec, bool boxed) {
   const auto folder = root_ / launch.job.name;
   const auto work = work_folder(launch.job.name);
   const Places places{work};
@@ -320,7 +338,7 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec, bool s
     const auto target = places.input(input);
     LATHE_CHECK(make_owned(work / "inputs" / input.name, 0755, spec.account));
     if (input.url) continue;
-    if (sandboxed || process::can_bind()) {
+    if (boxed || process::can_bind()) {
       if (!input.folder) {
         const Fd made{::open(target.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644)};
         if (!made) return fail(errno_error("cannot make " + target.string()));
@@ -338,6 +356,15 @@ Result<void> Launcher::lay_out(const Launch& launch, process::Spec& spec, bool s
   return make_owned(work, 0700, spec.account);
 }
 
+std::string Launcher::path_of(const Launch& launch, const fs::path& ours) {
+  const std::string system = "/usr/local/bin:/usr/bin:/bin";
+  if (!launch.image) return (launch.environment.empty() ? "" : (launch.environment / "python/bin").string() + ":") + ours.string() + ":" + system;
+  // Its own Python goes before ours, which is a link to where a Debian has it.
+  for (const auto& [name, value] : launch.image->env)
+    if (name == "PATH" && !value.empty()) return value + ":" + ours.string();
+  return "/usr/local/sbin:/usr/sbin:/sbin:" + system + ":" + ours.string();
+}
+
 Variables Launcher::environment(const Launch& launch, std::size_t node, const Site& site) const {
   const auto& work = site.work;
   const auto& shared = site.shared;
@@ -345,7 +372,7 @@ Variables Launcher::environment(const Launch& launch, std::size_t node, const Si
   const auto spread = launch.plan.spread();
   const auto& given = launch.job.nodes[node];
   std::vector<std::pair<std::string, std::string>> out = {
-      {"PATH", (launch.environment.empty() ? "" : (launch.environment / "python/bin").string() + ":") + (shared / "bin").string() + ":/usr/local/bin:/usr/bin:/bin"},
+      {"PATH", path_of(launch, shared / "bin")},
       {"HOME", work.string()},
       {"TMPDIR", (spread.nodes > 1 && site.one_home ? work / "tmp" / fmt::format("node-{}", node) : work / "tmp").string()},
       {"USER", user},
@@ -373,7 +400,7 @@ Variables Launcher::environment(const Launch& launch, std::size_t node, const Si
     out.emplace_back("MLFLOW_TRACKING_SERVER_CERT_PATH", (shared / "certificate.pem").string());
     out.emplace_back("REQUESTS_CA_BUNDLE", (shared / "certificate.pem").string());
   }
-  if (!launch.environment.empty()) {
+  if (!launch.environment.empty() && !launch.image) {
     const bool conda = launch.plan.environment_recipe && launch.plan.environment_recipe->manager == "conda";
     out.emplace_back(conda ? "CONDA_PREFIX" : "VIRTUAL_ENV", (launch.environment / "python").string());
   }

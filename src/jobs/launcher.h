@@ -10,6 +10,7 @@
 #include "assets/blobs.h"
 #include "compute/gpus.h"
 #include "compute/machine.h"
+#include "environments/images.h"
 #include "jobs/job_store.h"
 #include "jobs/plan.h"
 #include "jobs/ports.h"
@@ -28,6 +29,7 @@ class Launcher {
     std::vector<compute::Gpu> gpus = {};  ///< this machine's
     std::uint64_t log_bytes = std::uint64_t{64} << 20;
     bool network = true;  ///< of jobs in a sandbox
+    bool images = false;  ///< whether jobs may run in images
     /// Whether a job that starts now on this compute target runs in a sandbox; none: never.
     std::function<bool(const std::string& target)> sandboxed = {};
   };
@@ -49,6 +51,7 @@ class Launcher {
     std::string token;
     compute::Resources room;  ///< zero: no limits
     std::filesystem::path environment = {};  ///< its folder; empty: the default one
+    std::optional<environments::Image> image = {};  ///< what `environment` is, if that is one
   };
   /// A job whose processes can start at once.
   struct Ready {
@@ -99,8 +102,8 @@ class Launcher {
  private:
   Launcher(Options options, const assets::BlobStore& blobs) : options_(std::move(options)), blobs_(blobs) {}
   Result<void> set_up_shared();
-  Result<void> lay_out(const Launch& launch, process::Spec& spec, bool sandboxed);
-  process::Sandbox sandbox_of(const Launch& launch, std::size_t node) const;
+  Result<void> lay_out(const Launch& launch, process::Spec& spec, bool boxed);
+  process::Sandbox sandbox_of(const Launch& launch, std::size_t node, bool network) const;
   /// Where a job's processes find what is its own, what all jobs share, what was fetched before, and this server.
   struct Site {
     std::filesystem::path work;
@@ -114,6 +117,7 @@ class Launcher {
                                 const Site& site) const;
   std::filesystem::path gate(const Job& job) const { return attempt_folder(job.name, job.attempt) / "go"; }
   std::filesystem::path fetched_folder(std::int64_t user_id) const { return root_ / ".lathe/fetched" / std::to_string(user_id); }
+  static std::string path_of(const Launch& launch, const std::filesystem::path& ours);
   Variables environment(const Launch& launch, std::size_t node, const Site& site) const;
 
   Options options_;

@@ -89,7 +89,7 @@ Result<Plan> make_plan(const Asked& asked, const Resolvers& resolvers, const Cal
   for (const auto& [name, value] : plan.variables)
     if (auto filled = fill_in(value, plan, nowhere); !filled) return fail(in_field("environment_variables." + name, filled.error()));
 
-  auto environment = resolvers.environment(asked.environment, elsewhere, report);
+  auto environment = resolvers.environment(asked.environment, caller, elsewhere, report);
   if (!environment) return fail(in_field("environment", environment.error()));
   plan.environment = environment->words;
   plan.environment_digest = environment->digest;

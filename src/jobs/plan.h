@@ -77,7 +77,7 @@ struct Resolvers {
     std::optional<environments::Recipe> recipe;
   };
   /// `elsewhere`: it is made on a cluster's nodes, not on this machine.
-  std::function<Result<Environment>(const json::Value& environment, bool elsewhere, json::Report& report)> environment;
+  std::function<Result<Environment>(const json::Value& environment, const Caller& caller, bool elsewhere, json::Report& report)> environment;
   /// Which modules the plan's scripts import and its environment lacks, in words; empty: none, or it is not known yet.
   std::function<std::string(const Plan& plan)> missing_modules;
   /// Keeps a folder's content as a version of a data asset and answers its reference, "azureml:NAME:VERSION".

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdlib>
@@ -48,6 +49,70 @@ void add_system(Arguments& out) {
   out.add("--proc", "/proc", "--dev", "/dev", "--dir", "/run");
 }
 
+/// Whether `path` is there in the image, with no link on the way: then something can be mounted on it.
+bool can_mount_on(const fs::path& root, const fs::path& path) {
+  auto at = root;
+  for (const auto& part : path.relative_path()) {
+    at /= part;
+    std::error_code error;
+    if (const auto status = fs::symlink_status(at, error); error || fs::is_symlink(status) || !fs::exists(status))
+      return false;
+  }
+  return true;
+}
+
+bool lies_below(const fs::path& path, const fs::path& folder) {
+  const auto [at, end] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  return at == folder.end() && end != path.end();
+}
+
+/// An image's folders, read-only. One that has no place for a target of `targets` is made anew around what it holds.
+void add_image(Arguments& out, const fs::path& root, const fs::path& folder, const std::vector<fs::path>& targets) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root / folder.relative_path(), error)) {
+    const auto at = folder / entry.path().filename();
+    const auto below = [&](const auto& target) { return lies_below(target, at); };
+    if (at == "/proc" || at == "/dev" || at == "/sys" || at == "/run") continue;
+    if (entry.is_symlink()) {
+      const bool in_the_way = std::any_of(targets.begin(), targets.end(),
+                                          [&](const auto& target) { return target == at || below(target); });
+      if (!in_the_way) out.add("--symlink", fs::read_symlink(entry.path(), error).string(), at.string());
+    } else if (entry.is_directory() && std::any_of(targets.begin(), targets.end(), [&](const auto& target) {
+                 return below(target) && !can_mount_on(root, target);
+               })) {
+      out.add("--dir", at.string());
+      add_image(out, root, at, targets);
+    } else {
+      out.read_only(entry.path(), at);
+    }
+  }
+}
+
+const fs::path kDriver = "/run/nvidia";
+
+/// What the program gets of the image's environment. Not into bwrap's own, which is of this machine.
+void add_image_variables(Arguments& out, const Spec& spec, const ImageRoot& image) {
+  std::string libraries;
+  for (const auto* variables : {&image.env, &spec.env})
+    for (const auto& [name, value] : *variables)
+      if (name == "LD_LIBRARY_PATH") libraries = value.empty() ? "" : value + ":";
+  for (const auto& [name, value] : image.env)
+    if (std::none_of(spec.env.begin(), spec.env.end(), [&](const auto& own) { return own.first == name; }))
+      out.add("--setenv", name, value);
+  if (!image.driver.empty()) out.add("--setenv", "LD_LIBRARY_PATH", libraries + kDriver.string());
+}
+
+void add_root_of(Arguments& out, const Sandbox& box) {
+  std::vector<fs::path> targets = {"/tmp", "/var/tmp"};
+  targets.insert(targets.end(), box.writable.begin(), box.writable.end());
+  for (const auto& bind : box.read_only) targets.push_back(bind.target);
+  add_image(out, box.image->folder, "/", targets);
+  out.add("--ro-bind-try", "/sys", "/sys", "--proc", "/proc", "--dev", "/dev", "--dir", "/run");
+  // The machine's network is the image's, with its names.
+  for (const char* file : {"/etc/resolv.conf", "/etc/hosts"})
+    if (can_mount_on(box.image->folder, file)) out.add("--ro-bind-try", file, file);
+}
+
 void add_network(Arguments& out, bool network) {
   if (!network) {
     out.add("--unshare-net");
@@ -68,26 +133,55 @@ void add_gpus(Arguments& out) {
 
 }  // namespace
 
+std::vector<fs::path> gpu_driver() {
+  std::vector<fs::path> out;
+  for (const char* folder : {"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"}) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      const auto name = entry.path().filename().string();
+      const bool named = name.starts_with("libcuda.so.") || name.starts_with("libcudadebugger.so.") ||
+                         name.starts_with("libnvcuvid.so.") ||
+                         (name.starts_with("libnvidia-") && name.find(".so.") != std::string::npos);
+      if (named && entry.is_regular_file(error)) out.push_back(entry.path());
+    }
+    if (!out.empty()) break;
+  }
+  return out;
+}
+
 void enter_sandbox(Spec& spec, Sandbox box) {
   Arguments out;
+  if (!can_bind()) {
+    box.read_only.insert(box.read_only.end(), spec.binds.begin(), spec.binds.end());
+    spec.binds.clear();
+  }
   // The shim's TERM reaches bwrap too, which would take the program along at once: it lets TERM pass, and the program
   // gets the usual handling back. It ends when the program does.
   out.add("/usr/bin/env", "--ignore-signal=TERM", kBwrap, "--die-with-parent", "--unshare-user", "--disable-userns",
           "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try");
-  add_system(out);
+  if (box.image)
+    add_root_of(out, box);
+  else
+    add_system(out);
   add_network(out, box.network);
   if (box.gpus) add_gpus(out);
   // First, since its own folders may lie below one of them.
   for (const char* place : {"/tmp", "/var/tmp"}) out.add("--bind", box.temporary.string(), place);
   out.add("--perms", "1777", "--tmpfs", "/dev/shm");
   for (const auto& folder : box.writable) out.add("--bind", folder.string(), folder.string());
-  if (!can_bind()) {
-    box.read_only.insert(box.read_only.end(), spec.binds.begin(), spec.binds.end());
-    spec.binds.clear();
-  }
   for (const auto& bind : box.read_only) out.read_only(bind.source, bind.target);
+  if (box.image) {
+    out.read_only(box.shim, "/run/lathe-shim");
+    for (const auto& library : box.image->driver) out.read_only(library, kDriver / library.filename());
+  }
   out.add("--remount-ro", "/dev", "--remount-ro", "/");
-  out.add("--chdir", spec.cwd.string(), "--", "/usr/bin/env", "--default-signal=TERM");
+  out.add("--chdir", spec.cwd.string());
+  if (box.image) {
+    add_image_variables(out, spec, *box.image);
+    out.add("--", "/run/lathe-shim", "exec");
+  } else {
+    out.add("--", "/usr/bin/env", "--default-signal=TERM");
+  }
   auto argv = out.take();
   argv.insert(argv.end(), spec.argv.begin(), spec.argv.end());
   spec.argv = std::move(argv);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "process/supervised.h"
@@ -10,13 +11,26 @@
 /// A program that sees of the machine only what it is given, by bubblewrap: no privileges are needed for it.
 namespace lathe::process {
 
-/// What is added to the system's own folders (/usr, /etc, /opt, read-only), which every sandbox has.
+/// The root file system of a container image, which stands in for the machine's own.
+struct ImageRoot {
+  std::filesystem::path folder;
+  std::vector<std::pair<std::string, std::string>>
+      env;                                    ///< what the program gets of it, unless its spec says otherwise
+  std::vector<std::filesystem::path> driver;  ///< `gpu_driver()`, where it has GPUs
+};
+
+/// The libraries of NVIDIA's driver on this machine: they have to fit the kernel's part of it, so an image has none.
+std::vector<std::filesystem::path> gpu_driver();
+
+/// What is added to the system's own folders (/usr, /etc, /opt, read-only), which every sandbox has, or to an image's.
 struct Sandbox {
   std::vector<Bind> read_only;                  ///< a target within a writable folder must exist
   std::vector<std::filesystem::path> writable;  ///< its own folders, where they are outside
   std::filesystem::path temporary;              ///< one of them, or below one: its /tmp and /var/tmp
   bool network = true;
   bool gpus = false;
+  std::optional<ImageRoot> image;
+  std::filesystem::path shim;  ///< lathe-shim as the account can read it; needed with an image
 };
 
 /// Puts `spec`'s program into a sandbox: a process namespace of its own, no other folders, no other account's

@@ -81,6 +81,73 @@ TEST_F(SandboxTest, ItSeesAndWritesItsOwnFoldersAlone) {
   EXPECT_FALSE(fs::exists(place.path() / "x"));
 }
 
+/// An image of busybox whose folders stand in the way of what is mounted.
+class ImageTest : public SandboxTest {
+ protected:
+  void SetUp() override {
+    SandboxTest::SetUp();
+    image = place.path() / "image";
+    for (const char* folder : {"bin", "etc", "var/lib", "elsewhere"}) fs::create_directories(image / folder);
+    fs::copy_file("/bin/busybox", image / "bin/busybox");
+    for (const char* name : {"sh", "cat", "echo", "ls", "pwd", "sleep"})
+      fs::create_symlink("busybox", image / "bin" / name);
+    for (const char* name : {"hosts", "own"}) std::ofstream(image / "etc" / name) << "of the image\n";
+    std::ofstream(image / "var/lib/file") << "in var\n";
+    fs::create_directory_symlink("/elsewhere", image / "tmp");
+  }
+  std::string output_in_image(const std::string& script) {
+    start_in_image(script);
+    end = await_end(run.path()).end;
+    return log_of(run.path());
+  }
+  void start_in_image(const std::string& script) {
+    Spec spec;
+    spec.argv = {"/bin/sh", "-c", script};
+    spec.env = {{"PATH", "/bin"}, {"FRUIT", "pear"}};
+    spec.account = account;
+    spec.cwd = own;
+    Sandbox box;
+    box.writable = {own};
+    box.temporary = own / "tmp";
+    box.read_only = {{outside, own / "given"}};
+    box.image =
+        ImageRoot{image,
+                  {{"COLOR", "green"}, {"FRUIT", "apple"}, {"LD_PRELOAD", "/nowhere.so"}, {"LD_LIBRARY_PATH", "/its"}},
+                  {outside / "secret"}};
+    fs::copy_file(shim_program(), place.path() / "shim");
+    box.shim = place.path() / "shim";
+    enter_sandbox(spec, std::move(box));
+    const auto started = start(run.path(), spec, groups());
+    ASSERT_TRUE(started) << started.error().message;
+  }
+  fs::path image;
+};
+
+TEST_F(ImageTest, ItHasTheImagesFilesAndItsOwn) {
+  const auto said = output_in_image(
+      "pwd; cat given/secret /etc/own /var/lib/file; echo $COLOR $FRUIT $LD_LIBRARY_PATH; cat /run/nvidia/*; echo x > "
+      "/var/tmp/x && cat /tmp/x; echo x > "
+      "/etc/own; "
+      "echo x > /var/x; echo x > /x; ls / /usr; cat /proc/1/comm");
+  EXPECT_TRUE(
+      said.starts_with(own.string() + "\nsecret\nof the image\nin var\ngreen pear /its:/run/nvidia\nsecret\nx\n"))
+      << said;
+  for (const char* file : {"/etc/own", "/var/x", "/x"})
+    EXPECT_NE(said.find("can't create " + std::string(file) + ": Read-only file system"), std::string::npos) << said;
+  EXPECT_NE(said.find("/usr: No such file"), std::string::npos) << said;
+  EXPECT_EQ(said.find("LD_PRELOAD"), std::string::npos) << said;
+}
+
+TEST_F(ImageTest, AStopIsHeardThere) {
+  start_in_image("trap 'echo saved; exit 3' TERM; echo begun; while :; do sleep 0.01; done");
+  ASSERT_TRUE(await([&] { return log_of(run.path()).find("begun") != std::string::npos; }));
+  ASSERT_TRUE(request_stop(run.path()));
+  end = await_end(run.path()).end;
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->reason, Reason::stopped);
+  EXPECT_TRUE(log_of(run.path()).ends_with("saved\n")) << log_of(run.path());
+}
+
 TEST_F(SandboxTest, ItSeesItsOwnProcessesAlone) {
   const auto said = output("ls /proc | grep -c '^[0-9]'; kill -0 " + std::to_string(::getpid()) +
                            " || echo none; unshare -U true || echo no namespaces; "

@@ -92,10 +92,14 @@ Result<json::Value> Rebuilds::same_input(const jobs::Input& input, const jobs::P
           input.name, shown, short_of(*planned.digest), short_of(now_is->digest.value_or("unknown"))));
 }
 
-Result<json::Value> Rebuilds::same_environment(const json::Value& asked, const jobs::Plan& plan) {
+Result<json::Value> Rebuilds::same_environment(json::Value asked, const jobs::Plan& plan, const jobs::Caller& caller) {
+  // What its image was built from was kept, whatever became of the folder.
+  if (const auto& recipe = plan.environment_recipe; recipe && recipe->context && asked.is_object())
+    if (auto* build = asked.get_object().if_contains("build"); build != nullptr && build->is_object())
+      build->get_object()["path"] = "tree:" + *recipe->context;
   const auto fits = [&](const json::Value& value) {
     json::Report unused;
-    const auto found = resolvers_.environment(value, false, unused);
+    const auto found = resolvers_.environment(value, caller, false, unused);
     return found && found->digest == plan.environment_digest;
   };
   if (fits(asked)) return asked;
@@ -136,7 +140,7 @@ Result<json::Object> Rebuilds::document_again(const Origin& origin, const jobs::
       }
   }
   if (const auto* environment = json::find(document, "environment")) {
-    LATHE_TRY(auto same, same_environment(*environment, origin.plan));
+    LATHE_TRY(auto same, same_environment(*environment, origin.plan, caller));
     document["environment"] = std::move(same);
   }
   // Its outputs become no versions of data.

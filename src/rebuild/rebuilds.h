@@ -61,7 +61,7 @@ class Rebuilds {
   Result<json::Object> document_again(const Origin& origin, const jobs::Caller& caller);
   Result<json::Value> same_input(const jobs::Input& input, const jobs::PlannedInput& planned,
                                  const jobs::Caller& caller);
-  Result<json::Value> same_environment(const json::Value& asked, const jobs::Plan& plan);
+  Result<json::Value> same_environment(json::Value asked, const jobs::Plan& plan, const jobs::Caller& caller);
   Result<std::string> rebuilt_place(const registry::Version& version, const jobs::Job& job);
   Result<void> ask_both(const assets::ModelContent& original, const assets::ModelContent& rebuilt, const Wish& wish,
                         Comparison& out);

@@ -10,6 +10,9 @@ namespace lathe::shim {
 /// a line feed; may be null. `again`: not the first start in its cgroups. `oom_score` is what the job gets.
 int start_job(const Spec& spec, const char* variables, bool again, int output, const char* oom_score, Text& error);
 
+/// Runs a program in place of this one, with the usual handling of signals. Returns when it cannot be run.
+void exec_plainly(char** args);
+
 /// Whether a private mount namespace with a read-only bind mount can be made here.
 bool can_mount();
 

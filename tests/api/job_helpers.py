@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 
+import pytest
+
 from lathe_server import cmdline, wait_for
 
 ENDED = ("Completed", "Failed", "Canceled")
@@ -88,6 +90,12 @@ def cluster(server, **document):
     answer = server.post("/api/v1/compute", json=document)
     assert answer.status_code in (200, 201), answer.text
     return document["name"]
+
+
+def limited(server, what):
+    """Skips where this machine cannot limit it."""
+    if f"no {what}" in server.log_tail(1000) or f"and {what} limits (" in server.log_tail(1000):
+        pytest.skip(f"{what} cannot be limited here")
 
 
 def shims(server, job):

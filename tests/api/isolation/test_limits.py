@@ -5,16 +5,10 @@ import subprocess
 
 import pytest
 
-from job_helpers import cluster, ended, log_of, run, show, submit, until_log
+from job_helpers import cluster, ended, limited, log_of, run, show, submit, until_log
 from lathe_server import Server, wait_for
 
 MIB = 1 << 20
-
-
-def limited(server, what):
-    """Skips where this machine cannot limit it."""
-    if f"no {what}" in server.log_tail(1000) or f"and {what} limits (" in server.log_tail(1000):
-        pytest.skip(f"{what} cannot be limited here")
 
 
 def test_a_fork_bomb_is_stopped_by_its_limit(server):
