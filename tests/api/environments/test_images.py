@@ -174,7 +174,7 @@ def test_a_dockerfile_that_fails_is_named_with_its_step(server, tmp_path):
 def left_of(folder):
     """Processes, mounts, cgroups and files that still have to do with a build in `folder`."""
     found = running(str(folder)) + [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(folder) in line]
-    return found + [path for path in pathlib.Path("/sys/fs/cgroup").rglob("*buildah*")] + list(folder.glob("env-*"))
+    return found + [path for path, _, _ in os.walk("/sys/fs/cgroup") if "buildah" in path] + list(folder.glob("env-*"))
 
 
 def test_a_cancelled_build_leaves_nothing(server, tmp_path):
