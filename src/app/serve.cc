@@ -14,6 +14,7 @@
 #include "app/data_folder.h"
 #include "app/isolation.h"
 #include "app/job_resolvers.h"
+#include "app/python_site.h"
 #include "app/slurm.h"
 #include "assets/assets.h"
 #include "assets/models.h"
@@ -115,7 +116,12 @@ class App {
     jobs_ = std::make_unique<jobs::Jobs>(*db_, *auth_, *compute_, *launcher_, *environments_, jobs::DiskRoom({data, launcher_->root()}, low_water),
                                          job_resolvers(*assets_, *models_, *environments_),
                                          jobs::UsageLog::Options{config_.interval("job_metrics_interval"), gpus_.get()});
-    environments_->used_by = [this](const std::string& digest) { return jobs_->user_of_environment(digest); };
+    serving_->set_python(python_site(*auth_, *assets_, *models_, *environments_, *launcher_, config_));
+    environments_->used_by = [this](const std::string& digest) -> Result<std::optional<std::string>> {
+      LATHE_TRY(const auto job, jobs_->user_of_environment(digest));
+      if (job) return std::optional("job " + *job);
+      return serving_->user_of_environment(digest);
+    };
 
     LATHE_TRY(slurm_, open_slurm(config_, *compute_));
     jobs::RemoteJobs* remote = nullptr;

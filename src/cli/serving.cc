@@ -1,3 +1,5 @@
+#include <cstdio>
+
 #include "base/file.h"
 #include "cli/handlers.h"
 #include "cli/session.h"
@@ -14,6 +16,16 @@ Result<int> run_endpoint_invoke(Session& session) {
   if (response->status >= 400) return fail(session.problem(*response));
   const auto answer = json::parse(response->body);
   return session.print(answer ? *answer : json::Value(boost::json::string_view(response->body)));
+}
+
+Result<int> run_deployment_logs(Session& session) {
+  LATHE_TRY(const auto path, session.expand(session.verb.path));
+  LATHE_TRY(auto* http, session.client());
+  const auto response = http->request("GET", path);
+  if (!response) return fail(session.explained(response.error()));
+  if (response->status >= 400) return fail(session.problem(*response));
+  std::fwrite(response->body.data(), 1, response->body.size(), stdout);
+  return 0;
 }
 
 Result<int> run_regenerate_keys(Session& session) {

@@ -543,8 +543,8 @@ Result<void> Environments::cancel(const std::string& digest, const std::string& 
 Result<void> Environments::remove(const std::string& digest) {
   LATHE_CHECK(check_there(digest));
   if (used_by) {
-    LATHE_TRY(const auto job, used_by(digest));
-    if (job) return fail(Code::conflict, fmt::format("the job {} needs it: delete it when that has ended", *job));
+    LATHE_TRY(const auto user, used_by(digest));
+    if (user) return fail(Code::conflict, fmt::format("the {} needs it: delete it when that has ended", *user));
   }
   const auto aside = options_.root / (".removed-" + random_hex(6));
   {

@@ -90,10 +90,10 @@ class Environments {
   std::filesystem::path build_folder(const std::string& digest) const;
   /// Ends its build; those who wait for it are told so. Errors: `not_found`; `conflict` — it is not being built.
   Result<void> cancel(const std::string& digest, const std::string& user);
-  /// Frees its space. Errors: `not_found`; `conflict` — it is being built, or `used_by` names a job.
+  /// Frees its space. Errors: `not_found`; `conflict` — it is being built, or `used_by` names who needs it.
   Result<void> remove(const std::string& digest);
 
-  /// Which job that has not ended needs it; set before requests come.
+  /// "job NAME": what has not ended and needs it; set before requests come.
   std::function<Result<std::optional<std::string>>(const std::string& digest)> used_by;
 
   /// Calls `wake`, which must not block, after each change of its state until the returned object goes.

@@ -36,13 +36,52 @@ Result<int> number(const json::Object& parent, std::string_view key, int absent,
   return static_cast<int>(std::clamp<std::int64_t>(value.value_or(absent), least, most));
 }
 
+Result<std::optional<DesiredPython>> read_python(const json::Object& model) {
+  LATHE_TRY(const auto* const object, json::get_object(model, "python"));
+  if (object == nullptr) return std::nullopt;
+  DesiredPython python;
+  LATHE_TRY(python.interpreter, json::need_string(*object, "interpreter"));
+  LATHE_TRY(python.library, json::need_string(*object, "library"));
+  const auto text = [&](const char* key, std::string& out) -> Result<void> {
+    LATHE_TRY(auto value, json::get_string(*object, key));
+    if (value) out = std::move(*value);
+    return {};
+  };
+  LATHE_CHECK(text("environment", python.environment));
+  LATHE_CHECK(text("code", python.code));
+  LATHE_CHECK(text("script", python.script));
+  LATHE_CHECK(text("model_folder", python.model_folder));
+  LATHE_CHECK(text("isolation", python.isolation));
+  LATHE_TRY(const auto* const variables, json::get_object(*object, "variables"));
+  if (variables != nullptr)
+    for (const auto& member : *variables) {
+      const std::string name(member.key().data(), member.key().size());
+      LATHE_TRY(auto value, json::need_string(*variables, name));
+      python.variables.emplace_back(name, std::move(value));
+    }
+  LATHE_TRY(python.account, number(*object, "account", 0, 0, 2'000'000'000));
+  LATHE_TRY(const auto network, json::get_bool(*object, "network"));
+  python.network = network.value_or(true);
+  LATHE_TRY(const auto memory, json::get_int(*object, "memory_bytes"));
+  python.memory_bytes = std::max<std::int64_t>(memory.value_or(0), 0);
+  LATHE_TRY(python.cores, number(*object, "cores", 1, 1, 1024));
+  LATHE_TRY(python.workers, number(*object, "workers", 1, 1, 1024));
+  LATHE_TRY(python.request_timeout_ms, number(*object, "request_timeout_ms", 5000, 1, 3'600'000));
+  LATHE_TRY(python.max_queue_wait_ms, number(*object, "max_queue_wait_ms", 500, 0, 3'600'000));
+  LATHE_TRY(python.max_queue, number(*object, "max_queue", 100, 0, 1'000'000));
+  return std::optional(std::move(python));
+}
+
 Result<DesiredModel> read_model(const json::Object& object) {
   DesiredModel model;
   LATHE_TRY(model.name, json::need_string(object, "name"));
   LATHE_TRY(model.version, json::need_string(object, "version"));
   LATHE_TRY(model.format, json::need_string(object, "format"));
   LATHE_TRY(model.folder, json::need_string(object, "folder"));
-  LATHE_TRY(model.file, json::need_string(object, "file"));
+  LATHE_TRY(model.python, read_python(object));
+  LATHE_TRY(auto main_file, json::get_string(object, "file"));
+  if (!main_file && !model.python) return fail(Code::invalid, "\"file\" of model " + model.name + " is missing");
+  model.file = main_file.value_or("");
   LATHE_TRY(model.feature_names, texts(object, "feature_names"));
   LATHE_CHECK(each_object(object, "files", [&](const json::Object& file) -> Result<void> {
     DesiredFile out;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,14 +20,37 @@ struct DesiredFile {
   bool operator==(const DesiredFile&) const = default;
 };
 
+/// How workers run a model that is Python. All of it belongs to the model: a change starts new workers.
+struct DesiredPython {
+  std::string interpreter;
+  std::string library;       ///< the folder that holds Lathe's own Python
+  std::string environment;   ///< the folder that the interpreter needs, where it is outside of the system's; or empty
+  std::string code;          ///< the folder with the scoring script; or empty
+  std::string script;        ///< below `code`
+  std::string model_folder;  ///< the name of the folder that was registered; or empty
+  std::vector<std::pair<std::string, std::string>> variables;
+  int account = 0;                 ///< the user and group that workers run as; 0: as we do
+  std::string isolation = "auto";  ///< "off": no sandbox
+  bool network = true;             ///< in a sandbox
+  std::int64_t memory_bytes = 0;   ///< of each worker; 0: no limit
+  int cores = 1;                   ///< of each worker, for libraries that compute with several
+  int workers = 1;
+  int request_timeout_ms = 5000;
+  int max_queue_wait_ms = 500;
+  int max_queue = 100;
+
+  bool operator==(const DesiredPython&) const = default;
+};
+
 struct DesiredModel {
   std::string name;
   std::string version;
-  std::string format;  ///< "xgboost" or "onnx"
+  std::string format;  ///< "xgboost", "onnx", "native"; "script" or "pyfunc": Python, in workers
   std::string folder;
-  std::string file;  ///< below `folder`
+  std::string file;  ///< below `folder`; workers need none
   std::vector<DesiredFile> files;
   std::vector<std::string> feature_names;
+  std::optional<DesiredPython> python;
 
   bool operator==(const DesiredModel&) const = default;
 };

@@ -92,11 +92,16 @@ void try_model(const std::string& format, const std::filesystem::path& file) {
   }
 }
 
+Result<void> check_files(const DesiredModel& wanted) {
+  for (const auto& file : wanted.files) LATHE_CHECK(check_file(wanted, file));
+  return {};
+}
+
 Result<LoadedModel> load_model(const DesiredModel& wanted) {
   const auto is_main = [&](const DesiredFile& file) { return file.path == wanted.file; };
   if (std::none_of(wanted.files.begin(), wanted.files.end(), is_main))
     return fail(Code::invalid, "the model's file \"" + wanted.file + "\" is not among those with a digest");
-  for (const auto& file : wanted.files) LATHE_CHECK(check_file(wanted, file));
+  LATHE_CHECK(check_files(wanted));
   LATHE_TRY(const auto file, below(wanted, wanted.file));
   LATHE_CHECK(try_apart(wanted.format, file));
   try {

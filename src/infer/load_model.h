@@ -17,6 +17,9 @@ struct LoadedModel {
 /// Errors: `invalid` with a sentence for the person who deploys it; `unavailable` when a library is missing.
 Result<LoadedModel> load_model(const DesiredModel& wanted);
 
+/// Whether the model's files are those that were registered. Blocks. Errors: `invalid`, as above.
+Result<void> check_files(const DesiredModel& wanted);
+
 /// Loads and runs the file alone, in the process that `try_apart` starts.
 void try_model(const std::string& format, const std::filesystem::path& file);
 

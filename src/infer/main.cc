@@ -16,6 +16,7 @@
 #include "infer/reconciler.h"
 #include "infer/service.h"
 #include "infer/try_model.h"
+#include "infer/workers/worker_process.h"
 
 namespace lathe::infer {
 namespace {
@@ -38,6 +39,7 @@ Result<void> serve(const Options& options) {
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
+  WorkerHost workers(std::filesystem::path(options.folder) / "logs");
   CatalogHolder catalog{std::make_shared<const Catalog>()};
   Service service(catalog, std::max(2, options.server.threads), options.server.limits.body_bytes);
   LATHE_TRY(const auto server, http::Server::listen(options.server, service));
@@ -45,7 +47,7 @@ Result<void> serve(const Options& options) {
   const auto place = (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":";
   const auto url = "http://" + place + std::to_string(server->port());
   const auto grpc = place + std::to_string(server->grpc_port());
-  Reconciler reconciler(options.folder, url, grpc, catalog);
+  Reconciler reconciler(options.folder, url, grpc, catalog, workers);
   LATHE_CHECK(reconciler.start());
   server->start();
   std::printf("ready %s grpc %s\n", url.c_str(), grpc.c_str());
@@ -56,6 +58,7 @@ Result<void> serve(const Options& options) {
   log::info("ending signal={}", signal);
   server->drain(kGrace);
   service.finish();
+  workers.finish();
   return {};
 }
 
@@ -95,6 +98,7 @@ int run(int argc, char** argv) {
 }  // namespace lathe::infer
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == lathe::infer::kLaunchFlag) return lathe::infer::launch_worker(argv[2]);
   if (argc == 4 && std::string_view(argv[1]) == lathe::infer::kTryFlag) {
     lathe::infer::try_model(argv[2], argv[3]);  // whether it can be read is found again, with the reason, by who asked
     return 0;

@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/digest.h"
 #include "base/log.h"
 #include "infer/load_model.h"
+#include "infer/workers/python_model.h"
 
 namespace lathe::infer {
 namespace {
@@ -32,15 +34,24 @@ std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const En
   return std::make_shared<TrafficSplit>(std::move(weights));
 }
 
+void wake(const Fd& event) {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(event.get(), &one, sizeof one);
+}
+
 }  // namespace
 
-Reconciler::Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog)
-    : folder_(std::move(folder)), rest_(std::move(rest)), grpc_(std::move(grpc)), catalog_(catalog) {}
+Reconciler::Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog,
+                       WorkerHost& workers)
+    : folder_(std::move(folder)),
+      rest_(std::move(rest)),
+      grpc_(std::move(grpc)),
+      catalog_(catalog),
+      workers_(workers) {}
 
 Reconciler::~Reconciler() {
   if (!thread_.joinable()) return;
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const auto written = ::write(stop_.get(), &one, sizeof one);
+  wake(stop_);
   thread_.join();
 }
 
@@ -48,7 +59,8 @@ Result<void> Reconciler::start() {
   LATHE_CHECK(make_folder(folder_));
   inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   stop_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!inotify_ || !stop_ ||
+  workers_changed_ = std::make_shared<const Fd>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!inotify_ || !stop_ || !*workers_changed_ ||
       ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE) < 0)
     return fail(errno_error("cannot watch " + folder_.string()));
   read_desired();
@@ -69,11 +81,24 @@ void Reconciler::follow() {
       report(nullptr);
     } while (!load_missing());
     if (stopping()) return;
+    settle();
+  } while (wait_for_change());
+}
+
+void Reconciler::settle() {
+  bool all = true;
+  for (const auto& endpoint : desired_.endpoints)
+    for (const auto& wanted : endpoint.deployments) {
+      auto& current = current_[{endpoint.name, wanted.name}];
+      if (current.starting) take_workers(endpoint, wanted, current);
+      all = all && !current.starting;
+    }
+  if (all) {
     reached_ = desired_.generation;
     settled_ = true;
-    publish();
-    report(nullptr);
-  } while (wait_for_change());
+  }
+  publish();
+  report(nullptr);
 }
 
 bool Reconciler::stopping() {
@@ -83,13 +108,19 @@ bool Reconciler::stopping() {
 
 bool Reconciler::wait_for_change() {
   for (;;) {
-    std::array<pollfd, 2> watched{{{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    std::array<pollfd, 3> watched{
+        {{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {workers_changed_->get(), POLLIN, 0}}};
     ::poll(watched.data(), watched.size(), kRereadMs);
     if (watched[1].revents != 0) return false;
     std::array<char, 4096> events;
     while (::read(inotify_.get(), events.data(), events.size()) > 0) {
     }
     if (read_desired()) return true;
+    if (watched[2].revents != 0) {
+      while (::read(workers_changed_->get(), events.data(), events.size()) > 0) {
+      }
+      settle();
+    }
     // The server takes away a report that it cannot read.
     if (::access((folder_ / "reported.json").c_str(), F_OK) != 0) report(nullptr);
   }
@@ -144,19 +175,46 @@ bool Reconciler::load_missing() {
 void Reconciler::load(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
   current.tried = wanted.model;
   current.error.clear();
+  current.starting = {};
+  if (wanted.model.python) return start_workers(endpoint, wanted, current);
+  const Name name{endpoint.name, wanted.name};
   auto loaded = load_model(wanted.model);
-  if (!loaded) {
-    current.error = loaded.error().message;
-    if (current.serving) current.error += " (version " + current.serving->desired.model.version + " goes on answering)";
-    log::error("a deployment failed endpoint={} deployment={} error=\"{}\"", endpoint.name, wanted.name, current.error);
-    return;
-  }
-  auto& stats = stats_[{endpoint.name, wanted.name}];
+  if (!loaded) return failed(name, current, loaded.error().message);
+  serve(name, wanted, std::move(loaded->model), loaded->warm_run, current);
+}
+
+void Reconciler::failed(const Name& name, Current& current, std::string why) {
+  current.error = std::move(why);
+  if (current.serving) current.error += " (version " + current.serving->desired.model.version + " goes on answering)";
+  log::error("a deployment failed endpoint={} deployment={} error=\"{}\"", name.first, name.second, current.error);
+}
+
+void Reconciler::serve(const Name& name, const DesiredDeployment& wanted, std::shared_ptr<const Model> model,
+                       std::chrono::nanoseconds warm_run, Current& current) {
+  auto& stats = stats_[name];
   if (!stats) stats = std::make_shared<Stats>();
-  current.serving =
-      std::make_shared<Deployment>(endpoint.name, wanted, std::move(loaded->model), loaded->warm_run, stats);
-  log::info("a deployment is ready endpoint={} deployment={} model={} version={}", endpoint.name, wanted.name,
+  current.serving = std::make_shared<Deployment>(name.first, wanted, std::move(model), warm_run, stats);
+  log::info("a deployment is ready endpoint={} deployment={} model={} version={}", name.first, name.second,
             wanted.model.name, wanted.model.version);
+}
+
+void Reconciler::start_workers(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
+  if (const auto right = check_files(wanted.model); !right)
+    return failed({endpoint.name, wanted.name}, current, right.error().message);
+  current.starting = OwnedPool(WorkerPool::start(workers_, endpoint.name, wanted.name, wanted.model,
+                                                 [event = workers_changed_] { wake(*event); }));
+}
+
+void Reconciler::take_workers(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
+  auto state = current.starting->state();
+  if (state.stage == WorkerState::Stage::starting) return;
+  auto pool = std::exchange(current.starting, {});
+  const Name name{endpoint.name, wanted.name};
+  if (state.stage == WorkerState::Stage::failed) return failed(name, current, std::move(state.error));
+  auto ready = wanted;
+  ready.model = current.tried;
+  serve(name, ready, std::make_shared<PythonModel>(ready.model.format, std::move(pool), state.description), {},
+        current);
 }
 
 void Reconciler::publish() {
@@ -175,7 +233,8 @@ void Reconciler::publish() {
     for (const auto& deployment : wanted.deployments) {
       const auto found = current_.find({wanted.name, deployment.name});
       if (found == current_.end() || !found->second.serving) {
-        const bool failed = found != current_.end() && found->second.tried == deployment.model;
+        const bool failed =
+            found != current_.end() && found->second.tried == deployment.model && !found->second.starting;
         endpoint.others.push_back({deployment.name, deployment.model.version, failed ? found->second.error : ""});
         continue;
       }
@@ -202,8 +261,11 @@ void Reconciler::report(const Name* loading) {
       const Name name{endpoint.name, wanted.name};
       const auto found = current_.find(name);
       const bool tried = found != current_.end() && found->second.tried == wanted.model;
-      const bool done = tried && (loading == nullptr || *loading != name);
-      const std::string error = done ? found->second.error : "";
+      const bool done = tried && !found->second.starting && (loading == nullptr || *loading != name);
+      std::string error = done ? found->second.error : "";
+      // Workers can fail later, too.
+      const auto* const python = done && found->second.serving ? found->second.serving->model->python() : nullptr;
+      if (python != nullptr && error.empty()) error = python->workers()->state().error;
       reported.deployments.push_back({endpoint.name, wanted.name,
                                       !done           ? "loading"
                                       : error.empty() ? "ready"

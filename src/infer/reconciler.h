@@ -8,16 +8,20 @@
 
 #include "base/file.h"
 #include "infer/catalog.h"
+#include "infer/workers/worker_host.h"
+#include "infer/workers/worker_pool.h"
 
 namespace lathe::infer {
 
 /// Follows FOLDER/desired.json: loads what it names, in a thread of its own, makes each model answer as soon as it is
 /// ready, and says in FOLDER/reported.json what it has reached. A deployment whose new model is loading, or has failed,
-/// goes on with the old one. Knows nothing but these files, so a restart begins where the last process was.
+/// goes on with the old one. Workers start while other models load. Knows nothing but these files, so a restart begins
+/// where the last process was.
 class Reconciler {
  public:
   /// `rest`, `grpc`: the URL and the HOST:PORT to report.
-  Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog);
+  Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog,
+             WorkerHost& workers);
   /// Stops, after the model that is being loaded.
   ~Reconciler();
   Reconciler(const Reconciler&) = delete;
@@ -33,10 +37,11 @@ class Reconciler {
     std::shared_ptr<const Deployment> serving;  ///< null until the first model is ready
     DesiredModel tried;                         ///< what was last loaded, or failed to
     std::string error;                          ///< why `tried` failed
+    OwnedPool starting;                         ///< of `tried`, when it is Python: its workers, until they are ready
   };
 
   void follow();
-  /// Waits for a change of the folder. False: stop.
+  /// Waits for a change of the folder, and sees to workers meanwhile. False: stop.
   bool wait_for_change();
   bool stopping();
   /// Reads the document. True when it is new.
@@ -45,6 +50,13 @@ class Reconciler {
   /// Loads what is missing. False when the document changed, or the end came, meanwhile.
   bool load_missing();
   void load(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current);
+  void start_workers(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current);
+  /// Takes up what has become of workers, and reports.
+  void settle();
+  void take_workers(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current);
+  void failed(const Name& name, Current& current, std::string why);
+  void serve(const Name& name, const DesiredDeployment& wanted, std::shared_ptr<const Model> model,
+             std::chrono::nanoseconds warm_run, Current& current);
   void publish();
   void report(const Name* loading);
 
@@ -52,8 +64,10 @@ class Reconciler {
   std::string rest_;
   std::string grpc_;
   CatalogHolder& catalog_;
+  WorkerHost& workers_;
   Fd inotify_;
   Fd stop_;
+  std::shared_ptr<const Fd> workers_changed_;
   std::string text_;  ///< of the document that was read last
   std::string error_;
   DesiredState desired_;

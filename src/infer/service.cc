@@ -13,6 +13,7 @@
 #include "infer/protocols/open_inference.h"
 #include "infer/protocols/open_inference_grpc.h"
 #include "infer/protocols/reports.h"
+#include "infer/workers/ask_workers.h"
 
 namespace lathe::infer {
 namespace {
@@ -392,6 +393,7 @@ Result<const Service::DeploymentPtr*> Service::pick(const Call& call, bool count
 bool Service::predict(const http::Request& request, const Call& call, const DeploymentPtr& deployment,
                       http::Reply& reply, const std::function<http::Answer()>& put_off) {
   const auto operation = call.route.operation;
+  if (deployment->model->python() != nullptr) return ask_workers(operation, request, deployment, reply, put_off);
   if (deployment->cost.of(request.body.size()) < kQuick) {
     predict_now(operation, request, *deployment, {}, reply);
     return true;

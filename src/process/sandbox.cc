@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kBwrap = "/usr/bin/bwrap";
+constexpr auto kMemoryFolderBytes = "1073741824";  ///< the most that a folder in memory holds
 
 class Arguments {
  public:
@@ -151,7 +152,7 @@ std::vector<fs::path> gpu_driver() {
 
 void enter_sandbox(Spec& spec, Sandbox box) {
   Arguments out;
-  if (!can_bind()) {
+  if (!spec.binds.empty() && !can_bind()) {
     box.read_only.insert(box.read_only.end(), spec.binds.begin(), spec.binds.end());
     spec.binds.clear();
   }
@@ -166,7 +167,11 @@ void enter_sandbox(Spec& spec, Sandbox box) {
   add_network(out, box.network);
   if (box.gpus) add_gpus(out);
   // First, since its own folders may lie below one of them.
-  for (const char* place : {"/tmp", "/var/tmp"}) out.add("--bind", box.temporary.string(), place);
+  for (const char* place : {"/tmp", "/var/tmp"})
+    if (box.temporary.empty())
+      out.add("--perms", "1777", "--size", kMemoryFolderBytes, "--tmpfs", place);
+    else
+      out.add("--bind", box.temporary.string(), place);
   out.add("--perms", "1777", "--tmpfs", "/dev/shm");
   for (const auto& folder : box.writable) out.add("--bind", folder.string(), folder.string());
   for (const auto& bind : box.read_only) out.read_only(bind.source, bind.target);

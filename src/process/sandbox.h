@@ -26,7 +26,7 @@ std::vector<std::filesystem::path> gpu_driver();
 struct Sandbox {
   std::vector<Bind> read_only;                  ///< a target within a writable folder must exist
   std::vector<std::filesystem::path> writable;  ///< its own folders, where they are outside
-  std::filesystem::path temporary;              ///< one of them, or below one: its /tmp and /var/tmp
+  std::filesystem::path temporary;              ///< one of them, or below one: its /tmp and /var/tmp; empty: memory
   bool network = true;
   bool gpus = false;
   std::optional<ImageRoot> image;

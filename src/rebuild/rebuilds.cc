@@ -84,7 +84,9 @@ Result<void> Rebuilds::ask_both(const assets::ModelContent& original, const asse
   const auto& blobs = models_.assets().blobs();
   std::vector<serving::Spec> specs(2);
   const auto filled = serving::fill_model(blobs, original, specs[0]);
-  const auto same = filled ? serving::fill_model(blobs, rebuilt, specs[1]) : filled;
+  auto same = filled ? serving::fill_model(blobs, rebuilt, specs[1]) : filled;
+  if (same && (specs[0].format == "pyfunc" || specs[1].format == "pyfunc"))
+    same = fail(Code::invalid, "only Python can read it");
   if (!same) {  // never unpickled here: their bytes have to do
     out.equal = all_same(out.files);
     out.verdict = fmt::format("{}: {}; predictions were not compared ({})",

@@ -76,6 +76,10 @@ class DataPlane {
   Result<void> set_desired(const json::Value& document);
 
   Reported reported() const;
+  /// The folder with what the deployment's workers print; there if it has, or had, workers.
+  std::filesystem::path log_folder(const std::string& endpoint, const std::string& deployment) const {
+    return folder_ / "logs" / (endpoint + "." + deployment);
+  }
   /// "http://127.0.0.1:8081"; empty before `start`.
   std::string url() const;
   /// "127.0.0.1:8082"

@@ -148,9 +148,34 @@ Result<std::int64_t> next_generation(db::Connection& c) {
   return generation.value_or(0);
 }
 
+namespace {
+
+json::Object desired_python(const Spec& spec) {
+  const auto& python = *spec.python;
+  return {{"interpreter", python.interpreter},
+          {"library", python.library},
+          {"environment", python.environment},
+          {"code", python.code},
+          {"script", python.script},
+          {"model_folder", python.model_folder},
+          {"variables", json::to_json(python.variables)},
+          {"account", python.account},
+          {"isolation", python.isolation},
+          {"network", python.network},
+          {"memory_bytes", python.memory_bytes},
+          {"cores", python.cores},
+          {"workers", spec.instance_count * python.workers_per_instance},
+          {"request_timeout_ms", spec.request_timeout_ms},
+          {"max_queue_wait_ms", python.max_queue_wait_ms},
+          {"max_queue", spec.max_queue}};
+}
+
+}  // namespace
+
 json::Value desired_deployment(const std::string& name, const Spec& spec) {
   json::Object model{{"name", spec.model_name}, {"version", spec.model_version}, {"format", spec.format},
                      {"folder", spec.folder},   {"file", spec.file},             {"files", json::to_json(spec.files)}};
+  if (spec.python) model["python"] = desired_python(spec);
   if (!spec.feature_names.empty()) model["feature_names"] = json::to_json(spec.feature_names);
   return json::Object{{"name", name},
                       {"model", std::move(model)},

@@ -7,6 +7,7 @@
 
 #include "assets/asset.h"
 #include "db/db.h"
+#include "serving/python.h"
 #include "serving/traffic.h"
 
 /// Online endpoints and deployments as the store keeps them. Functions over a connection; those that change something
@@ -45,6 +46,7 @@ struct Spec {
   std::string instance_type;
   std::int64_t request_timeout_ms = 5000;
   std::int64_t max_queue = 100;
+  std::optional<PythonSpec> python;  ///< of the formats script and pyfunc
 };
 
 struct Deployment {
@@ -116,7 +118,8 @@ struct Fields<serving::Spec> {
       field("instance_count", &serving::Spec::instance_count),
       field("instance_type", &serving::Spec::instance_type),
       field("request_timeout_ms", &serving::Spec::request_timeout_ms),
-      field("max_queue", &serving::Spec::max_queue)};
+      field("max_queue", &serving::Spec::max_queue),
+      field("python", &serving::Spec::python)};
 };
 
 }  // namespace lathe::json

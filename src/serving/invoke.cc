@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/text.h"
 #include "http/client.h"
 #include "serving/ask.h"
@@ -15,8 +17,13 @@ bool is_open_inference(const std::string& body) {
 
 Result<http::Response> Serving::invoke(const std::string& endpoint, const std::string& deployment, const std::string& body,
                                        const std::string& content_type) {
+  bool scripts = false;  // which answer /score alone
   LATHE_TRY(const auto found, db_.read([&](db::Connection& c) -> Result<Endpoint> {
     if (!deployment.empty()) LATHE_CHECK(find_deployment(c, endpoint, deployment));
+    LATHE_TRY(const auto all, deployments(c, endpoint));
+    scripts = std::any_of(all.begin(), all.end(), [&](const auto& each) {
+      return each.spec.format == "script" && (deployment.empty() || each.name == deployment);
+    });
     return find_endpoint(c, endpoint);
   }));
   const auto url = plane_.url();
@@ -28,7 +35,8 @@ Result<http::Response> Serving::invoke(const std::string& endpoint, const std::s
   http::Client client(std::move(options));
   http::Client::Headers headers{{"Content-Type", content_type.empty() ? "application/json" : content_type}};
   if (!deployment.empty()) headers.emplace_back("azureml-model-deployment", deployment);
-  const auto path = is_open_inference(body) ? "/v2/models/" + endpoint + "/infer" : "/endpoints/" + endpoint + "/invocations";
+  const auto path = scripts                   ? "/endpoints/" + endpoint + "/score"
+                    : is_open_inference(body) ? "/v2/models/" + endpoint + "/infer" : "/endpoints/" + endpoint + "/invocations";
   LATHE_TRY(auto answer, client.request("POST", path, body, headers));
   http::Response response;
   response.status = answer.status;

@@ -11,6 +11,8 @@ namespace {
 constexpr auto kWhatWorks =
     "; what can be served are XGBoost models saved with save_model (.ubj, .json), ONNX models (.onnx), and scikit-learn's "
     "models that lathe.log_model or lathe.autolog logged in the native form (.native.json)";
+constexpr auto kOrScript =
+    "; any other model works as an MLflow model with the flavor python_function, or with a scoring script (code_configuration)";
 
 /// The runtime for a file by the end of its name; empty for another file.
 std::string_view format_of(std::string_view path) {
@@ -56,17 +58,18 @@ Result<ModelFormat> find_format(const json::Value& flavors, const assets::Tree& 
     if (name.ends_with(".pkl") || name.ends_with(".pickle") || name.ends_with(".joblib")) pickle = file.path;
   }
   if (found.size() == 1) return found.front();
+  if (has_flavors && json::find(*named, "python_function") != nullptr) return ModelFormat{"pyfunc", ""};
   if (found.size() > 1)
     return fail(Code::invalid, "the model has more than one file that could be served (\"" + found[0].file + "\", \"" +
                                    found[1].file + "\"): register a folder with one");
   if (!pickle.empty())
-    return fail(Code::invalid, "\"" + pickle + "\" is pickled Python, which is never loaded into the server's programs" + kWhatWorks);
+    return fail(Code::invalid, "\"" + pickle + "\" is pickled Python, which is never loaded into the server's programs" + kWhatWorks + kOrScript);
   if (has_flavors) {
     std::string names;
     for (const auto& member : *named) names += (names.empty() ? "" : ", ") + std::string(member.key().data(), member.key().size());
-    return fail(Code::invalid, "the model's flavors (" + names + ") cannot be served" + kWhatWorks);
+    return fail(Code::invalid, "the model's flavors (" + names + ") cannot be served" + kWhatWorks + kOrScript);
   }
-  return fail(Code::invalid, std::string("the model has no file that can be served") + kWhatWorks);
+  return fail(Code::invalid, std::string("the model has no file that can be served") + kWhatWorks + kOrScript);
 }
 
 std::vector<std::string> feature_names(std::string_view mlmodel) {

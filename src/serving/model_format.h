@@ -11,8 +11,8 @@ namespace lathe::serving {
 
 /// How the data plane reads a model.
 struct ModelFormat {
-  std::string format;  ///< "xgboost" or "onnx"
-  std::string file;    ///< below the model's folder
+  std::string format;  ///< "xgboost", "onnx", "native"; "pyfunc": what only Python can read
+  std::string file;    ///< below the model's folder; empty for "pyfunc"
 };
 
 /// From MLmodel's flavors where there are any, else from the files' names.

@@ -12,6 +12,7 @@ using http::Response;
 using http::Right;
 
 constexpr std::int64_t kMostWaitS = 600;
+constexpr std::size_t kLogLines = 5000;
 
 std::string text(const Call& call, std::string_view name) { return std::string(call.param(name)); }
 
@@ -28,6 +29,16 @@ Result<Serving::Wish> read_wish(const Call& call) {
     return fail(Code::invalid, "wait_s: must be a whole number of seconds, not \"" + *wait + "\"");
   wish.wait = std::chrono::seconds{std::min(seconds, kMostWaitS)};
   return wish;
+}
+
+Result<std::size_t> read_count(const Call& call, const std::string& name, std::size_t absent) {
+  const auto given = call.query(name);
+  if (!given) return absent;
+  std::size_t count = 0;
+  const auto [end, error] = std::from_chars(given->data(), given->data() + given->size(), count);
+  if (error != std::errc{} || end != given->data() + given->size() || count == 0)
+    return fail(Code::invalid, name + ": must be a whole number above 0, not \"" + *given + "\"");
+  return count;
 }
 
 template <class T>
@@ -90,7 +101,7 @@ void add_deployment_routes(http::Router& router, Serving& serving, const std::st
                   [&serving](Call& call) -> Result<DeploymentView> {
                     LATHE_TRY(const auto body, call.json_body());
                     LATHE_TRY(const auto wish, read_wish(call));
-                    return serving.put_deployment(text(call, "name"), body, call.principal, wish);
+                    return serving.put_deployment(text(call, "name"), body, {call.principal, call.is_local()}, wish);
                   },
                   201);
   router.add({.id = "online_deployment_list", .method = Method::get, .path = base, .right = Right::read,
@@ -108,8 +119,19 @@ void add_deployment_routes(http::Router& router, Serving& serving, const std::st
                   [&serving](Call& call) -> Result<DeploymentView> {
                     LATHE_TRY(const auto body, call.json_body());
                     LATHE_TRY(const auto wish, read_wish(call));
-                    return serving.patch_deployment(text(call, "name"), text(call, "deployment"), body, wish);
+                    return serving.patch_deployment(text(call, "name"), text(call, "deployment"), body,
+                                                    {call.principal, call.is_local()}, wish);
                   });
+  router.add({.id = "online_deployment_logs", .method = Method::get, .path = base + "/{deployment}/logs", .right = Right::read,
+              .summary = "The last ?lines= lines (5000) that the deployment's Python printed."},
+             [&serving](Call& call) -> Result<Response> {
+               LATHE_TRY(const auto lines, read_count(call, "lines", kLogLines));
+               LATHE_TRY(auto log, serving.log(text(call, "name"), text(call, "deployment"), lines));
+               Response response;
+               response.type = "text/plain; charset=utf-8";
+               response.body = std::move(log);
+               return response;
+             });
   router.add_json({.id = "online_deployment_delete", .method = Method::del, .path = base + "/{deployment}",
                    .right = Right::write, .summary = "Deletes a deployment that gets no traffic."},
                   [&serving](Call& call) { return serving.remove_deployment(text(call, "name"), text(call, "deployment")); });

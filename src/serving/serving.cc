@@ -6,6 +6,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "process/log_follow.h"
 
 namespace lathe::serving {
 namespace {
@@ -60,6 +61,11 @@ Result<void> read_endpoint_fields(const json::Object& document, const std::vecto
 }
 
 std::string new_key() { return random_hex(kKeyBytes); }
+
+void forget_log(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+}
 
 }  // namespace
 
@@ -184,11 +190,18 @@ DeploymentView Serving::view(const Deployment& deployment) const {
   out.instance_type = deployment.spec.instance_type;
   if (auto words = compute_.reserved(deployment.endpoint + "/" + deployment.name); !words.empty()) out.reserved = std::move(words);
   out.request_settings.request_timeout_ms = deployment.spec.request_timeout_ms;
+  if (const auto& python = deployment.spec.python) {
+    out.request_settings.max_queue_wait_ms = python->max_queue_wait_ms;
+    out.request_settings.max_concurrent_requests_per_instance = python->workers_per_instance;
+    if (!python->script.empty()) out.scoring_script = python->script;
+    out.environment = python->environment_words;
+  }
   out.provisioning_state = deployment.state;
   if (!deployment.error.empty()) out.error = deployment.error;
   const auto reported = plane_.reported();
   const auto* found = reported.find(deployment.endpoint, deployment.name);
   out.serving_state = found == nullptr || found->state.empty() ? "unknown" : found->state;
+  if (!out.error && found != nullptr && !found->error.empty()) out.error = found->error;  // its workers failed since
   out.description = deployment.description;
   out.tags = deployment.tags;
   out.creation_context = {deployment.created_by, to_iso8601(from_micros(deployment.created_us))};
@@ -266,11 +279,15 @@ Result<std::vector<EndpointView>> Serving::all_endpoints() {
 }
 
 Result<void> Serving::remove_endpoint(const std::string& name) {
+  std::vector<std::string> gone;
   LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
     LATHE_CHECK(find_endpoint(c, name));
+    LATHE_TRY(const auto existing, deployments(c, name));
+    gone = names_of(existing);
     return delete_endpoint(c, name);
   }));
   await_generation(generation);
+  for (const auto& each : gone) forget_log(plane_.log_folder(name, each));
   return {};
 }
 
@@ -293,7 +310,7 @@ Result<Credentials> Serving::regenerate(const std::string& name, const std::stri
 }
 
 Result<DeploymentView> Serving::put_deployment(const std::string& endpoint, const json::Object& document,
-                                               const http::Principal& who, const Wish& wish) {
+                                               const Deployer& deployer, const Wish& wish) {
   LATHE_CHECK(db_.read([&](db::Connection& c) { return find_endpoint(c, endpoint); }));
   json::Report report;
   Deployment wanted;
@@ -303,24 +320,30 @@ Result<DeploymentView> Serving::put_deployment(const std::string& endpoint, cons
   LATHE_TRY(const auto named, json::get_string(document, "endpoint_name"));
   if (named && *named != endpoint)
     return fail(Code::invalid, "endpoint_name: is \"" + printable(*named) + "\", but the request goes to \"" + endpoint + "\"");
-  LATHE_CHECK(read_settings(document, wanted, report));
   const auto* model = json::find(document, "model");
   if (model == nullptr) return fail(Code::invalid, "model: is missing: give azureml:NAME:VERSION or azureml:NAME@latest");
   if (!model->is_string())
     return fail(Code::invalid, "model: must be a registered model (azureml:NAME:VERSION): register it first with model create");
+  const bool script = json::find(document, "code_configuration") != nullptr;
+  LATHE_CHECK(resolve_model(std::string(json::view(model->get_string())), wanted.spec, script));
+  LATHE_CHECK(read_settings(document, wanted, report));
+  if (wanted.spec.python) LATHE_CHECK(read_python(document, wanted, deployer, wish.wait, report));
   LATHE_CHECK(json::refuse_if_strict(report, wish.strict));
-  LATHE_CHECK(resolve_model(std::string(json::view(model->get_string())), wanted.spec));
-  return apply(std::move(wanted), std::move(report), wish, who.user);
+  return apply(std::move(wanted), std::move(report), wish, deployer.who.user);
 }
 
 Result<DeploymentView> Serving::patch_deployment(const std::string& endpoint, const std::string& name,
-                                                 const json::Object& changes, const Wish& wish) {
+                                                 const json::Object& changes, const Deployer& deployer,
+                                                 const Wish& wish) {
   LATHE_TRY(auto wanted, db_.read([&](db::Connection& c) { return find_deployment(c, endpoint, name); }));
   json::Report report;
-  LATHE_CHECK(read_settings(changes, wanted, report));
   LATHE_TRY(const auto model, json::get_string(changes, "model"));
+  const bool script = wanted.spec.format == "script" || json::find(changes, "code_configuration") != nullptr;
+  if (model || (script && wanted.spec.format != "script"))
+    LATHE_CHECK(resolve_model(model.value_or(wanted.spec.model), wanted.spec, script));
+  LATHE_CHECK(read_settings(changes, wanted, report));
+  if (wanted.spec.python) LATHE_CHECK(read_python(changes, wanted, deployer, wish.wait, report));
   LATHE_CHECK(json::refuse_if_strict(report, wish.strict));
-  if (model) LATHE_CHECK(resolve_model(*model, wanted.spec));
   return apply(std::move(wanted), std::move(report), wish, {});
 }
 
@@ -398,7 +421,18 @@ Result<void> Serving::remove_deployment(const std::string& endpoint, const std::
     return delete_deployment(c, endpoint, name);
   }));
   await_generation(generation);
+  forget_log(plane_.log_folder(endpoint, name));
   return {};
+}
+
+Result<std::string> Serving::log(const std::string& endpoint, const std::string& name, std::size_t lines) {
+  constexpr std::size_t kMostBytes = std::size_t{8} << 20;
+  LATHE_CHECK(db_.read([&](db::Connection& c) { return find_deployment(c, endpoint, name); }));
+  const auto folder = plane_.log_folder(endpoint, name);
+  if (!std::filesystem::exists(folder / "log")) return std::string{};
+  LATHE_TRY(auto text, process::last_lines(folder, lines, kMostBytes));
+  if (!text.empty() && !text.ends_with('\n')) text += '\n';
+  return text;
 }
 
 }  // namespace lathe::serving

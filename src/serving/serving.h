@@ -18,6 +18,8 @@ namespace lathe::serving {
 
 struct RequestSettings {
   std::int64_t request_timeout_ms = 5000;
+  std::optional<std::int64_t> max_queue_wait_ms;
+  std::optional<std::int64_t> max_concurrent_requests_per_instance;
 };
 
 struct EndpointView {
@@ -41,6 +43,8 @@ struct DeploymentView {
   std::string type = "managed";
   std::string model;
   std::string format;
+  std::optional<std::string> scoring_script;
+  std::optional<std::string> environment;
   std::int64_t instance_count = 1;
   std::string instance_type;
   std::optional<std::string> reserved;  ///< of this machine, in words
@@ -65,6 +69,9 @@ class Serving {
   /// Deployments reserve room at `compute`.
   Serving(db::Database& db, assets::Models& models, compute::Compute& compute, DataPlaneOptions options);
 
+  /// Lets deployments be Python. Before requests come.
+  void set_python(PythonSite site) { site_ = std::move(site); }
+
   /// Writes the desired state and adopts or starts the data plane; `start` waits for it. Errors: as DataPlane's.
   Result<void> begin();
   Result<void> start() { return plane_.start(); }
@@ -87,11 +94,16 @@ class Serving {
   /// Makes a deployment, or gives one that exists a new model or new settings. Answers when it is ready or has failed
   /// (see provisioning_state), or after `wait`.
   Result<DeploymentView> put_deployment(const std::string& endpoint, const json::Object& document,
-                                        const http::Principal& who, const Wish& wish);
+                                        const Deployer& deployer, const Wish& wish);
   Result<DeploymentView> patch_deployment(const std::string& endpoint, const std::string& name,
-                                          const json::Object& changes, const Wish& wish);
+                                          const json::Object& changes, const Deployer& deployer, const Wish& wish);
   Result<DeploymentView> deployment(const std::string& endpoint, const std::string& name);
   Result<std::vector<DeploymentView>> all_deployments(const std::string& endpoint);
+  /// The last `lines` lines that its workers printed, each with its time and the worker's number. Empty where the model is
+  /// not Python.
+  Result<std::string> log(const std::string& endpoint, const std::string& name, std::size_t lines);
+  /// The deployment that needs the environment with this digest of its recipe.
+  Result<std::optional<std::string>> user_of_environment(const std::string& digest) const;
   /// Errors: `conflict` — it still gets traffic.
   Result<void> remove_deployment(const std::string& endpoint, const std::string& name);
 
@@ -106,7 +118,12 @@ class Serving {
  private:
   /// Everything but the model's files, which `resolve_model` adds.
   Result<void> read_settings(const json::Object& document, Deployment& deployment, json::Report& report) const;
-  Result<void> resolve_model(const std::string& reference, Spec& spec);
+  /// `script`: its files are a scoring script's to read.
+  Result<void> resolve_model(const std::string& reference, Spec& spec, bool script);
+  /// What is Python's of the document; the rest is read already.
+  Result<void> read_python(const json::Object& document, Deployment& deployment, const Deployer& deployer,
+                           std::chrono::milliseconds limit, json::Report& report) const;
+  Result<void> read_script(const json::Object& document, PythonSpec& python, const Deployer& deployer) const;
   Result<DeploymentView> apply(Deployment wanted, json::Report report, const Wish& wish, std::string created_by);
   Result<DeploymentView> await(const std::string& endpoint, const std::string& name, std::chrono::milliseconds limit);
   /// Runs `change` on the writer with a new generation, then hands the desired state over.
@@ -121,11 +138,14 @@ class Serving {
   db::Database& db_;
   assets::Models& models_;
   compute::Compute& compute_;
+  PythonSite site_;
   std::mutex publishing_;
   DataPlane plane_;
 };
 
-/// Says in `spec` how the data plane reads the model's files. Errors: `invalid` — it cannot be served.
+/// The model's files, as they lie here.
+Result<void> fill_files(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec);
+/// And how the data plane reads them. Errors: `invalid` — it cannot be served.
 Result<void> fill_model(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec);
 
 /// /api/v1/online-endpoints
@@ -140,7 +160,10 @@ namespace lathe::json {
 template <>
 struct Fields<serving::RequestSettings> {
   static constexpr std::string_view name = "RequestSettings";
-  static constexpr auto list = std::tuple{field("request_timeout_ms", &serving::RequestSettings::request_timeout_ms)};
+  static constexpr auto list = std::tuple{field("request_timeout_ms", &serving::RequestSettings::request_timeout_ms),
+                                          field("max_queue_wait_ms", &serving::RequestSettings::max_queue_wait_ms, "where the model is Python"),
+                                          field("max_concurrent_requests_per_instance", &serving::RequestSettings::max_concurrent_requests_per_instance,
+                                                "where the model is Python: worker processes of each instance")};
 };
 
 template <>
@@ -169,7 +192,9 @@ struct Fields<serving::DeploymentView> {
       field("endpoint_name", &serving::DeploymentView::endpoint_name),
       field("type", &serving::DeploymentView::type),
       field("model", &serving::DeploymentView::model, "azureml:NAME:VERSION"),
-      field("format", &serving::DeploymentView::format, "xgboost or onnx"),
+      field("format", &serving::DeploymentView::format, "xgboost, onnx, native, pyfunc or script"),
+      field("scoring_script", &serving::DeploymentView::scoring_script, "of the format script"),
+      field("environment", &serving::DeploymentView::environment, "what workers run in, in words; where the model is Python"),
       field("instance_count", &serving::DeploymentView::instance_count),
       field("instance_type", &serving::DeploymentView::instance_type),
       field("reserved", &serving::DeploymentView::reserved, "what of this machine it keeps from jobs, or waits for"),

@@ -45,11 +45,12 @@ TEST(ModelFormat, IsWhatMlmodelSaysOrWhatTheFilesAreNamed) {
   EXPECT_EQ(find_format(flavors("{}"), tree({"model.native.json", "model.pkl"}))->format, "native");
   EXPECT_EQ(find_format(flavors("{}"), tree({"model.json"}))->format, "xgboost");
   EXPECT_EQ(find_format(flavors("{}"), tree({"net.onnx", "labels.json"}))->format, "onnx");
+  EXPECT_EQ(find_format(flavors(R"({"sklearn": {}, "python_function": {}})"), tree({"MLmodel", "model.pkl"}))->format, "pyfunc");
 }
 
 TEST(ModelFormat, WhatCannotBeServedIsRefusedWithWhatCan) {
   for (const auto& [said, files] : std::vector<std::pair<const char*, std::vector<std::string>>>{
-           {R"({"sklearn": {}, "python_function": {}})", {"MLmodel", "model.pkl"}},
+           {R"({"sklearn": {}})", {"MLmodel", "model.pkl"}},
            {R"({"pytorch": {}})", {"MLmodel", "data/model.pth"}},
            {"{}", {"model.pkl"}},
            {"{}", {"notes.txt"}}}) {

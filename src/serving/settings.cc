@@ -22,16 +22,25 @@ Result<void> read_request_settings(const json::Object& document, Spec& spec, jso
   if (settings == nullptr) return {};
   for (const auto& member : *settings) {
     const std::string key(member.key().data(), member.key().size());
-    if (key == "max_concurrent_requests_per_instance" || key == "max_queue_wait_ms")
+    const bool of_python = key == "max_concurrent_requests_per_instance" || key == "max_queue_wait_ms";
+    if (of_python && !spec.python)
       report.push_back({"request_settings." + key, "ignored", "up to " + std::to_string(spec.max_queue) +
                                                                   " requests wait, as long as request_timeout_ms allows"});
-    else if (key != "request_timeout_ms")
+    else if (!of_python && key != "request_timeout_ms")
       return fail(Code::invalid, "request_settings." + printable(key) + ": " +
                                      unknown_name("field", key, {"request_timeout_ms", "max_concurrent_requests_per_instance",
                                                                  "max_queue_wait_ms"}));
   }
   LATHE_TRY(const auto timeout, number_between(*settings, "request_settings.", "request_timeout_ms", 1, kMostTimeoutMs));
   if (timeout) spec.request_timeout_ms = *timeout;
+  if (!spec.python) return {};
+  LATHE_TRY(const auto wait, number_between(*settings, "request_settings.", "max_queue_wait_ms", 0, kMostTimeoutMs));
+  if (wait) spec.python->max_queue_wait_ms = *wait;
+  LATHE_TRY(const auto at_once, number_between(*settings, "request_settings.", "max_concurrent_requests_per_instance", 1, kMostInstances));
+  if (at_once) spec.python->workers_per_instance = *at_once;
+  if (at_once && *at_once > 1)
+    report.push_back({"request_settings.max_concurrent_requests_per_instance", "substituted",
+                      "by " + std::to_string(*at_once) + " worker processes for each instance: each computes one request at a time"});
   return {};
 }
 
@@ -41,9 +50,8 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
   LATHE_CHECK(assets::check_fields(
       document,
       {"name", "endpoint_name", "model", "instance_count", "instance_type", "request_settings", "description", "tags", "type",
-       "code_configuration", "environment", "scale_settings"},
-      {{"environment_variables", "no code of yours runs in the data plane"},
-       {"model_mount_path", "models are read where they are"},
+       "code_configuration", "environment", "environment_variables", "scale_settings"},
+      {{"model_mount_path", "models are read where they are"},
        {"app_insights_enabled", "/metrics of the data plane tells"},
        {"liveness_probe", "the data plane watches itself"},
        {"readiness_probe", "a model answers as soon as it is loaded and warm"},
@@ -51,12 +59,11 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
        {"egress_public_network_access", "models call nobody"},
        {"properties", "Lathe keeps tags, not properties"}},
       report));
-  if (json::find(document, "code_configuration") != nullptr)
-    return fail(Code::invalid,
-                "code_configuration: scoring scripts are not run yet: leave it out, and the model itself is served "
-                "(XGBoost and ONNX)");
-  if (json::find(document, "environment") != nullptr)
-    report.push_back({"environment", "ignored", "XGBoost and ONNX models are served by Lathe's own runtimes"});
+  if (!deployment.spec.python) {
+    constexpr auto kWhy = "the model is served by Lathe's own runtimes: no Python runs";
+    for (const char* field : {"environment", "environment_variables"})
+      if (json::find(document, field) != nullptr) report.push_back({field, "ignored", kWhy});
+  }
   LATHE_TRY(const auto* scale, json::get_object(document, "scale_settings"));
   if (scale != nullptr) {
     const auto type = json::get_string(*scale, "type");
@@ -83,30 +90,48 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
   return {};
 }
 
-Result<void> Serving::resolve_model(const std::string& reference, Spec& spec) {
+Result<void> Serving::resolve_model(const std::string& reference, Spec& spec, bool script) {
   const auto version = models_.find(reference);
   if (!version) return fail_in("model", version.error());
   const auto content = models_.content(*version);
   if (!content) return fail_in("model", content.error());
-  if (const auto filled = fill_model(models_.assets().blobs(), *content, spec); !filled)
-    return fail_in("model", filled.error());
+  const auto& blobs = models_.assets().blobs();
+  const auto filled = script ? fill_files(blobs, *content, spec) : fill_model(blobs, *content, spec);
+  if (!filled) return fail_in("model", filled.error());
+  if (script) spec.format = "script";
+  if (script || spec.format == "pyfunc") {
+    if (!spec.python) spec.python.emplace();
+    // What was uploaded has lost its name; Azure's examples call it so.
+    const auto name = std::filesystem::path(content->path.starts_with("tree:") ? "" : content->path).filename().string();
+    spec.python->model_folder = name.empty() ? "model" : name;
+  } else {
+    spec.python.reset();
+  }
   spec.model_name = version->name;
   spec.model_version = std::to_string(version->version);
   spec.model = "azureml:" + spec.model_name + ":" + spec.model_version;
   return {};
 }
 
-Result<void> fill_model(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec) {
+Result<void> fill_files(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec) {
   LATHE_TRY(const auto tree, blobs.tree(content.tree));
-  LATHE_TRY(const auto format, find_format(content.flavors, tree));
   LATHE_TRY(const auto folder, blobs.view(content.tree));
-  spec.format = format.format;
-  spec.file = format.file;
+  spec.format.clear();
+  spec.file.clear();
   spec.folder = folder.string();
   spec.files.clear();
   for (const auto& file : tree.files) spec.files.push_back({file.path, file.sha256, file.size});
   spec.feature_names.clear();
   if (const auto mlmodel = read_file(folder / "MLmodel", std::size_t{4} << 20)) spec.feature_names = feature_names(*mlmodel);
+  return {};
+}
+
+Result<void> fill_model(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec) {
+  LATHE_TRY(const auto tree, blobs.tree(content.tree));
+  LATHE_TRY(const auto format, find_format(content.flavors, tree));
+  LATHE_CHECK(fill_files(blobs, content, spec));
+  spec.format = format.format;
+  spec.file = format.file;
   return {};
 }
 

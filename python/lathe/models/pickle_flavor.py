@@ -48,7 +48,7 @@ def _native(model, folder, example):
 def _pickled_alone(why):
     if why not in _said:
         _said.add(why)
-        say(f"this model is kept pickled alone, which the server does not run: {why}")
+        say(f"this model is kept pickled alone, which endpoints serve by Python workers: {why}")
     return {}
 
 

@@ -59,12 +59,17 @@ def fetch(model_uri, dst_path=None):
     """(the model's folder on this machine, its MLmodel as a dict); its `code` is importable from now on."""
     session.flush_all()
     folder = artifacts.download(session.client(), model_uri, dst_path)
+    return folder, read(folder, model_uri)
+
+
+def read(folder, model_uri):
+    """The folder's MLmodel as a dict; its `code` is importable from now on."""
     try:
         model = folders.read(folder)
     except FileNotFoundError:
         raise MlflowException(f"{model_uri} has no MLmodel: it is not a model", "RESOURCE_DOES_NOT_EXIST") from None
     _import_code(folder, model)
-    return folder, model
+    return model
 
 
 def flavor_of(model, name, uri):

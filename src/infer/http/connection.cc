@@ -43,6 +43,8 @@ const char* reason(int status) {
       return "Unsupported Media Type";
     case 417:
       return "Expectation Failed";
+    case 424:
+      return "Failed Dependency";
     case 431:
       return "Request Header Fields Too Large";
     case 500:
@@ -184,9 +186,10 @@ void Connection::answer(Reply reply) {
 /// Appends `reply_` and goes on to the next request.
 void Connection::write_reply(bool keep) {
   char head[160];
-  const auto end = fmt::format_to_n(head, sizeof head, "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
-                                    reply_.status, reason(reply_.status), reply_.content_type, reply_.body.size());
+  const auto end = fmt::format_to_n(head, sizeof head, "HTTP/1.1 {} {}\r\nContent-Length: {}\r\n", reply_.status,
+                                    reason(reply_.status), reply_.body.size());
   out_.append(head, std::min(end.size, sizeof head));
+  if (reply_.content_type != nullptr) out_.append("Content-Type: ").append(reply_.content_type).append("\r\n");
   out_ += reply_.headers;
   out_ += keep ? "\r\n" : "Connection: close\r\n\r\n";
   if (parser_.request().method != "HEAD") out_ += reply_.body;

@@ -15,7 +15,7 @@ namespace lathe::infer::http {
 /// What goes back. `headers` are whole extra lines, each with its CR LF.
 struct Reply {
   int status = 200;
-  const char* content_type = "application/json";
+  const char* content_type = "application/json";  ///< null: it stands in `headers`
   std::string headers;
   std::string body;
   std::optional<Error> error = {};  ///< set when it is one: what gRPC tells in place of status and body

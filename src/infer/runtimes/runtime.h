@@ -11,12 +11,14 @@
 
 namespace lathe::infer {
 
+class PythonModel;
+
 /// A loaded model. Thread-safe: any number of threads may run it at once.
 class Model {
  public:
   virtual ~Model() = default;
 
-  /// "xgboost", "onnxruntime_onnx" or "lathe_native": the platform of the model's metadata.
+  /// "xgboost", "onnxruntime_onnx", "lathe_native", "python_script" or "python_pyfunc": the platform of the model's metadata.
   virtual std::string_view platform() const = 0;
   virtual const std::vector<TensorInfo>& inputs() const = 0;
   virtual const std::vector<TensorInfo>& outputs() const = 0;
@@ -29,6 +31,9 @@ class Model {
   /// values.
   virtual Result<void> run(std::span<const Tensor> inputs, std::span<const std::size_t> wanted,
                            std::vector<Tensor>& outputs) const = 0;
+
+  /// One that workers compute is asked by `WorkerPool::ask`, never by `run`. Null for all others.
+  virtual const PythonModel* python() const { return nullptr; }
 };
 
 struct ModelSource {

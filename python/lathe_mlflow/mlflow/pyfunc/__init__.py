@@ -47,6 +47,15 @@ class PyFuncModel:
 def load_model(model_uri, suppress_warnings=False, dst_path=None, model_config=None, **_):
     """Unpickles what was pickled: only for those who trust the files."""
     folder, model = _flavor.fetch(model_uri, dst_path)
+    return _load(folder, model, model_uri)
+
+
+def load_folder(folder):
+    """The model in a folder of this machine; needs no server."""
+    return _load(folder, _flavor.read(folder, folder), folder)
+
+
+def _load(folder, model, model_uri):
     flavor = _flavor.flavor_of(model, FLAVOR_NAME, model_uri)
     loader = flavor["loader_module"]
     module = importlib.import_module(loader)

@@ -1,0 +1,55 @@
+"""python -m lathe_worker script FILE | pyfunc FOLDER"""
+
+import gc
+import json
+import os
+import sys
+import traceback
+
+from lathe_worker.channel import FAILED, READY, Channel
+
+
+def load(kind, path):
+    # Behind all others: what the environment provides wins.
+    library = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path += [os.path.join(library, "lathe_azureml"), os.path.join(library, "lathe_mlflow")]
+    if kind == "script":
+        from lathe_worker.script import Script
+
+        return Script(path)
+    from lathe_worker.pyfunc import PyFunc
+
+    return PyFunc(path)
+
+
+def main():
+    channel = Channel()
+    try:
+        model = load(sys.argv[1], sys.argv[2])
+    except BaseException as error:  # also sys.exit in the model's code
+        traceback.print_exc()
+        sys.stdout.flush()
+        channel.send(FAILED, explain(error).encode())
+        os._exit(1)
+    gc.collect()
+    gc.freeze()  # what was loaded stays: it need not be looked through again and again
+    channel.send(READY, json.dumps(model.description).encode())
+    while True:
+        frame = channel.receive()
+        if frame is None:
+            return
+        channel.send(*model.answer(*frame))
+
+
+def explain(error):
+    from lathe_worker.trouble import CannotLoad
+
+    if isinstance(error, CannotLoad):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"the module {error.name} is missing in the deployment's environment: add it there"
+    return f"the model cannot be loaded: {type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,463 @@
+#include "infer/workers/worker_pool.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <cstring>
+
+#include "base/text.h"
+#include "infer/workers/channel.h"
+#include "infer/workers/worker_host.h"
+#include "infer/workers/worker_log.h"
+#include "infer/workers/worker_process.h"
+
+namespace lathe::infer {
+namespace {
+
+namespace asio = boost::asio;
+using Descriptor = asio::posix::stream_descriptor;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kTick{20};
+constexpr int kMostIdleTicks = 50;
+constexpr std::chrono::minutes kStartLimit{10};
+constexpr std::chrono::seconds kEndGrace{1};   ///< from the end of its socket to its own
+constexpr std::chrono::seconds kStopGrace{5};  ///< for what it still has to do when nothing more comes
+constexpr milliseconds kFirstPause{100};
+constexpr milliseconds kLongestPause{10'000};
+/// So many ends in a row without an answer between them: the deployment has failed.
+constexpr int kMostFailures = 3;
+constexpr std::size_t kLastLines = 12;
+constexpr std::size_t kLongestLine = std::size_t{64} << 10;
+
+std::string how_it_ended(int status) {
+  if (WIFSIGNALED(status)) return std::string("it was ended by a signal: ") + strsignal(WTERMSIG(status));
+  const int code = WEXITSTATUS(status);
+  // Of a sandbox, which tells so of what ran in it.
+  if (code > 128) return std::string("it was ended by a signal: ") + strsignal(code - 128);
+  return "it ended by itself with exit status " + std::to_string(code);
+}
+
+}  // namespace
+
+struct WorkerPool::Worker {
+  enum class Stage { gone, starting, idle, busy, ending };
+
+  explicit Worker(asio::io_context& io, int own_number)
+      : number(own_number), pause(io), socket(io), log(io), ended(io) {}
+
+  const int number;
+  Stage stage = Stage::gone;
+  pid_t pid = -1;
+  Channel channel;
+  std::optional<Waiting> current;
+  std::chrono::nanoseconds queued{};  ///< how long `current` waited
+  Clock::time_point since{};          ///< when `current`, or the process, began
+  int failures = 0;                   ///< ends since its last answer
+  std::string why;                    ///< it is to end, or it said so itself
+
+  // Of the host's thread.
+  asio::steady_timer pause;
+  Descriptor socket;
+  Descriptor log;
+  Descriptor ended;
+  std::string line;  ///< printed, without its end yet
+};
+
+std::shared_ptr<WorkerPool> WorkerPool::start(WorkerHost& host, const std::string& endpoint,
+                                              const std::string& deployment, const DesiredModel& model,
+                                              std::function<void()> on_change) {
+  std::shared_ptr<WorkerPool> pool(new WorkerPool(host, endpoint, deployment, model, std::move(on_change)));
+  host.add(pool);
+  asio::post(host.io(), [pool] { pool->begin(); });
+  return pool;
+}
+
+WorkerPool::WorkerPool(WorkerHost& host, const std::string& endpoint, const std::string& deployment,
+                       const DesiredModel& model, std::function<void()> on_change)
+    : host_(host),
+      model_(model),
+      on_change_(std::move(on_change)),
+      log_(host.log_of(endpoint, deployment)),
+      ticker_(host.io()) {}
+
+WorkerPool::~WorkerPool() = default;
+
+WorkerState WorkerPool::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+void WorkerPool::set_state(WorkerState::Stage stage, std::string error) {
+  if (state_.stage == stage) return;
+  state_.stage = stage;
+  state_.error = std::move(error);
+  on_change_();
+}
+
+void WorkerPool::begin() {
+  const auto& python = *model_.python;
+  const auto why_not = why_no_sandbox(python.account);
+  {
+    const std::lock_guard lock(mutex_);
+    const bool as_root = ::geteuid() == 0;
+    sandboxed_ = why_not.empty() && (as_root || python.isolation != "off");
+    if (as_root && (!sandboxed_ || python.account == 0))
+      return set_state(WorkerState::Stage::failed,
+                       "as root, Python is run in a sandbox and as another account alone, and " +
+                           (why_not.empty() ? "none is named" : why_not));
+    for (int i = 0; i < python.workers; ++i) workers_.push_back(std::make_unique<Worker>(host_.io(), i + 1));
+    keep_ticking();
+  }
+  for (auto& worker : workers_) launch(*worker);
+}
+
+void WorkerPool::launch(Worker& worker) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+  }
+  auto process = start_worker(model_, worker.number, sandboxed_);
+  if (!process) {
+    worker.why = process.error().message;
+    return worker_ended(worker, 0);
+  }
+  host_.began(process->pid);
+  worker.socket.assign(process->socket.release());
+  worker.log.assign(process->log.release());
+  worker.ended.assign(process->ended.release());
+  {
+    const std::lock_guard lock(mutex_);
+    worker.pid = process->pid;
+    worker.channel = Channel(worker.socket.native_handle());
+    worker.stage = Worker::Stage::starting;
+    worker.since = Clock::now();
+    worker.why.clear();
+    keep_ticking();
+  }
+  watch_log(worker);
+  watch_socket(worker);
+  watch_end(worker);
+}
+
+void WorkerPool::watch_log(Worker& worker) {
+  worker.log.async_wait(Descriptor::wait_read, [this, self = shared_from_this(), &worker](const auto& error) {
+    if (!error && read_log(worker)) watch_log(worker);
+  });
+}
+
+/// False at the end.
+bool WorkerPool::read_log(Worker& worker) {
+  char piece[16384];
+  const auto count = ::read(worker.log.native_handle(), piece, sizeof piece);
+  if (count > 0) print(worker, {piece, static_cast<std::size_t>(count)});
+  return count > 0 || (count < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+void WorkerPool::print(Worker& worker, std::string_view bytes) {
+  worker.line += bytes;
+  std::vector<std::string> lines;
+  std::size_t at = 0;
+  for (auto end = worker.line.find('\n'); end != std::string::npos; end = worker.line.find('\n', at)) {
+    lines.push_back(worker.line.substr(at, end - at));
+    at = end + 1;
+  }
+  worker.line.erase(0, at);
+  if (worker.line.size() > kLongestLine) lines.push_back(std::exchange(worker.line, {}));
+  for (const auto& line : lines)
+    if (!trim(line).empty()) last_lines_.push_back(line);
+  while (last_lines_.size() > kLastLines) last_lines_.pop_front();
+  log_->add(worker.number, lines);
+}
+
+std::string WorkerPool::with_last_lines(std::string why) const {
+  if (!last_lines_.empty()) why += "; the last lines of its log:";
+  for (const auto& line : last_lines_) why += "\n" + line;
+  return why;
+}
+
+void WorkerPool::watch_socket(Worker& worker) {
+  worker.socket.async_wait(Descriptor::wait_read, [this, self = shared_from_this(), &worker](const auto& error) {
+    if (error) return;
+    Answers answers;
+    bool open = true;
+    {
+      const std::lock_guard lock(mutex_);
+      while (open) {
+        auto frame = worker.channel.receive();
+        if (frame && !*frame) break;
+        open = frame.has_value();
+        if (open)
+          take_frame(worker, std::move(**frame), answers);
+        else if (frame.error().code == Code::invalid)
+          end_worker(worker, frame.error().message);
+        else
+          await_end(worker);
+      }
+    }
+    for (const auto& answer : answers) answer();
+    if (open) watch_socket(worker);
+  });
+}
+
+void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
+  if (frame.kind == kFailed) {
+    worker.why = std::move(frame.head);
+    return;
+  }
+  if (frame.kind == kReady && worker.stage == Worker::Stage::starting) {
+    state_.description = std::move(frame.head);
+    give_next(worker);
+    const auto is_ready = [](const auto& each) {
+      return each->stage == Worker::Stage::idle || each->stage == Worker::Stage::busy;
+    };
+    if (state_.stage == WorkerState::Stage::starting && std::all_of(workers_.begin(), workers_.end(), is_ready))
+      set_state(WorkerState::Stage::ready, {});
+    return;
+  }
+  if (worker.stage != Worker::Stage::busy || !worker.current) return;  // it was answered otherwise
+  WorkerAnswer answer{static_cast<int>(frame.kind), std::move(frame.head), std::move(frame.body), worker.queued,
+                      std::chrono::nanoseconds(frame.nanoseconds)};
+  answers.emplace_back(
+      [done = std::move(worker.current->done), given = std::move(answer)]() mutable { done(std::move(given)); });
+  worker.current.reset();
+  worker.failures = 0;
+  if (state_.stage == WorkerState::Stage::failed) set_state(WorkerState::Stage::ready, {});
+  give_next(worker);
+}
+
+void WorkerPool::give_next(Worker& worker) {
+  worker.stage = Worker::Stage::idle;
+  if (waiting_.empty()) {
+    idle_.push_back(&worker);
+    return;
+  }
+  auto next = std::move(waiting_.front());
+  waiting_.pop_front();
+  give(worker, std::move(next));
+}
+
+void WorkerPool::give(Worker& worker, Waiting waiting) {
+  worker.stage = Worker::Stage::busy;
+  worker.since = Clock::now();
+  worker.queued = worker.since - waiting.since;
+  worker.current = std::move(waiting);
+  auto& request = worker.current->request;
+  const auto sent = worker.channel.send(static_cast<std::uint32_t>(request.ask), std::move(request.head), request.body);
+  // Where the worker is gone, its end is about to be seen.
+  if (sent && !*sent) asio::post(host_.io(), [this, self = shared_from_this(), &worker] { write_on(worker); });
+  keep_ticking();
+}
+
+void WorkerPool::write_on(Worker& worker) {
+  worker.socket.async_wait(Descriptor::wait_write, [this, self = shared_from_this(), &worker](const auto& error) {
+    if (error) return;
+    bool more = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (worker.stage != Worker::Stage::busy || !worker.current) return;
+      const auto sent = worker.channel.send_on();
+      more = sent && !*sent;
+    }
+    if (more) write_on(worker);
+  });
+}
+
+void WorkerPool::ask(WorkerRequest request, Done done) {
+  const auto full = [](std::string why) { return fail(Code::exhausted, std::move(why)); };
+  Result<WorkerAnswer> refused = WorkerAnswer{};
+  {
+    const std::lock_guard lock(mutex_);
+    Waiting waiting{std::move(request), std::move(done), Clock::now()};
+    const auto most = static_cast<std::size_t>(model_.python->max_queue);
+    const auto is_there = [](const auto& worker) { return worker->stage != Worker::Stage::gone; };
+    if (!idle_.empty()) {
+      auto* const worker = idle_.back();
+      idle_.pop_back();
+      return give(*worker, std::move(waiting));
+    }
+    if (stopping_)
+      refused = fail(Code::unavailable, "the deployment is ending");
+    else if (state_.stage == WorkerState::Stage::failed && std::none_of(workers_.begin(), workers_.end(), is_there))
+      refused = fail(Code::unavailable, "no worker of the deployment runs; its log says why");
+    else if (waiting_.size() >= most)
+      refused = full("the deployment's queue is full (" + std::to_string(most) + " requests wait); try again later");
+    else {
+      waiting_.push_back(std::move(waiting));
+      return keep_ticking();
+    }
+    done = std::move(waiting.done);
+  }
+  done(std::move(refused));
+}
+
+void WorkerPool::end_worker(Worker& worker, std::string why) {
+  std::erase(idle_, &worker);
+  if (worker.stage == Worker::Stage::gone) return;
+  worker.stage = Worker::Stage::ending;
+  worker.why = std::move(why);
+  ::kill(-worker.pid, SIGKILL);
+}
+
+/// It said that it ends: how it does, its process tells in a moment.
+void WorkerPool::await_end(Worker& worker) {
+  std::erase(idle_, &worker);
+  if (worker.stage == Worker::Stage::gone || worker.stage == Worker::Stage::ending) return;
+  worker.stage = Worker::Stage::ending;
+  worker.since = Clock::now();
+  keep_ticking();
+}
+
+void WorkerPool::watch_end(Worker& worker) {
+  worker.ended.async_wait(Descriptor::wait_read, [this, self = shared_from_this(), &worker](const auto& error) {
+    if (error) return;
+    ::kill(-worker.pid, SIGKILL);  // what it left; its number is still taken
+    int status = 0;
+    const auto pid = ::waitpid(worker.pid, &status, WNOHANG);
+    if (pid == 0 || (pid < 0 && errno == EINTR)) return watch_end(worker);
+    worker_ended(worker, status);
+  });
+}
+
+void WorkerPool::worker_ended(Worker& worker, int status) {
+  if (worker.pid >= 0) {
+    while (worker.log.is_open() && read_log(worker) && errno != EAGAIN) continue;
+    if (!worker.line.empty()) print(worker, "\n");
+    boost::system::error_code ignored;
+    worker.socket.close(ignored);
+    worker.log.close(ignored);
+    worker.ended.close(ignored);
+  }
+  Answers answers;
+  const auto pid = worker.pid;
+  bool again = false;
+  std::string why;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(idle_, &worker);
+    worker.stage = Worker::Stage::gone;
+    worker.pid = -1;
+    why = !worker.why.empty() ? worker.why : how_it_ended(status);
+    if (worker.current)
+      answers.emplace_back([done = std::move(worker.current->done), why] {
+        done(fail(Code::unavailable, "the worker that computed this has ended (" + why + "); another one takes over"));
+      });
+    worker.current.reset();
+    ++worker.failures;
+    const bool never_ready = state_.stage == WorkerState::Stage::starting;
+    const auto is_lost = [](const auto& each) {
+      return each->stage == Worker::Stage::gone && each->failures >= kMostFailures;
+    };
+    if (!stopping_ && (never_ready || std::all_of(workers_.begin(), workers_.end(), is_lost))) {
+      set_state(WorkerState::Stage::failed,
+                with_last_lines(never_ready ? why : "its workers end again and again: " + why));
+      refuse_waiting(Code::unavailable, "no worker of the deployment runs; its log says why", answers);
+    }
+    again = !stopping_ && !never_ready;
+  }
+  for (const auto& answer : answers) answer();
+  host_.ended(pid);
+  if (!again) return;
+  log_->add(worker.number, {"[lathe] the worker has ended and is started again: " + why});
+  launch_later(worker);
+}
+
+void WorkerPool::launch_later(Worker& worker) {
+  const auto pause = std::min(kLongestPause, kFirstPause * (1 << std::min(worker.failures - 1, 10)));
+  worker.pause.expires_after(pause);
+  worker.pause.async_wait([this, self = shared_from_this(), &worker](const auto& error) {
+    if (!error) launch(worker);
+  });
+}
+
+void WorkerPool::refuse_waiting(Code code, const std::string& why, Answers& answers) {
+  for (auto& each : waiting_) answers.emplace_back([done = std::move(each.done), code, why] { done(fail(code, why)); });
+  waiting_.clear();
+}
+
+void WorkerPool::keep_ticking() {
+  idle_ticks_ = 0;
+  if (std::exchange(ticking_, true)) return;
+  asio::post(host_.io(), [this, self = shared_from_this()] { tick(); });
+}
+
+void WorkerPool::tick() {
+  Answers answers;
+  bool again = false;
+  {
+    const std::lock_guard lock(mutex_);
+    check_times(answers);
+    const auto works = [](const auto& worker) {
+      return worker->stage != Worker::Stage::gone && worker->stage != Worker::Stage::idle;
+    };
+    const bool needed = !waiting_.empty() || std::any_of(workers_.begin(), workers_.end(), works);
+    idle_ticks_ = needed ? 0 : idle_ticks_ + 1;
+    ticking_ = again = idle_ticks_ < kMostIdleTicks && !(stopping_ && !needed);
+  }
+  for (const auto& answer : answers) answer();
+  if (!again) return;
+  ticker_.expires_after(kTick);
+  ticker_.async_wait([this, self = shared_from_this()](const auto& error) {
+    if (!error) tick();
+  });
+}
+
+void WorkerPool::check_times(Answers& answers) {
+  const auto now = Clock::now();
+  const auto& python = *model_.python;
+  for (auto& worker : workers_) {
+    if (worker->stage == Worker::Stage::starting && now - worker->since > kStartLimit)
+      end_worker(*worker, "it was not ready within ten minutes");
+    if (worker->stage == Worker::Stage::ending && now - worker->since > kEndGrace) end_worker(*worker, worker->why);
+    if (worker->stage != Worker::Stage::busy || now - worker->since <= milliseconds(python.request_timeout_ms))
+      continue;
+    answers.emplace_back([done = std::move(worker->current->done), limit = python.request_timeout_ms] {
+      done(fail(Code::timeout, "the request took longer than request_timeout_ms (" + std::to_string(limit) +
+                                   " ms), and the worker that computed it was ended"));
+    });
+    worker->current.reset();
+    worker->failures = 0;  // it did what it was asked, if slowly
+    end_worker(*worker, "its request took longer than request_timeout_ms (" +
+                            std::to_string(python.request_timeout_ms) + " ms)");
+  }
+  while (!waiting_.empty() && now - waiting_.front().since > milliseconds(python.max_queue_wait_ms)) {
+    answers.emplace_back([done = std::move(waiting_.front().done), limit = python.max_queue_wait_ms] {
+      done(fail(Code::exhausted, "no worker became free within max_queue_wait_ms (" + std::to_string(limit) +
+                                     " ms); try again later, or raise instance_count"));
+    });
+    waiting_.pop_front();
+  }
+}
+
+void WorkerPool::stop() {
+  asio::post(host_.io(), [this, self = shared_from_this()] {
+    Answers answers;
+    {
+      const std::lock_guard lock(mutex_);
+      if (std::exchange(stopping_, true)) return;
+      refuse_waiting(Code::unavailable, "the deployment is ending", answers);
+      for (auto& worker : workers_) {
+        worker->pause.cancel();
+        if (worker->stage == Worker::Stage::idle)
+          worker->channel.finish();
+        else
+          end_worker(*worker, "the deployment is ending");
+      }
+      idle_.clear();
+    }
+    for (const auto& answer : answers) answer();
+    // What does not end by itself is ended.
+    const auto timer = std::make_shared<asio::steady_timer>(host_.io(), kStopGrace);
+    timer->async_wait([this, self, timer](const auto& error) {
+      const std::lock_guard lock(mutex_);
+      for (auto& worker : workers_)
+        if (!error) end_worker(*worker, "it did not end by itself");
+    });
+  });
+}
+
+}  // namespace lathe::infer

@@ -1,0 +1,149 @@
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "infer/desired_state.h"
+
+namespace lathe::infer {
+
+class WorkerHost;
+class WorkerLog;
+struct Frame;
+
+/// What a worker is asked to do with a body.
+enum class Ask : std::uint32_t { score = 16, invocations = 17, infer = 18 };
+
+struct WorkerRequest {
+  Ask ask = Ask::score;
+  std::string head;       ///< JSON about the request, for those who want it
+  std::string_view body;  ///< valid until it is answered
+};
+
+struct WorkerAnswer {
+  int status = 200;
+  std::string head;  ///< lines of an HTTP head, each with its CR LF
+  std::string body;
+  std::chrono::nanoseconds queued{};  ///< until a worker took it
+  std::chrono::nanoseconds ran{};     ///< what the model's own function took
+};
+
+/// What a pool has come to.
+struct WorkerState {
+  enum class Stage { starting, ready, failed } stage = Stage::starting;
+  std::string error;        ///< of one that failed: a sentence, and the last lines that its workers printed
+  std::string description;  ///< of one that is, or was, ready: what the workers say of the model, as JSON
+};
+
+/// The processes of one deployment whose model is Python: each computes one request at a time, requests wait for a free
+/// one, and one that ends is started again, after a pause that grows. Thread-safe.
+class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Done = std::function<void(Result<WorkerAnswer>)>;
+
+  /// Begins to start the workers: returns at once. `on_change` is called on the host's thread after each change of the
+  /// state. What was `start`ed must be stopped.
+  static std::shared_ptr<WorkerPool> start(WorkerHost& host, const std::string& endpoint, const std::string& deployment,
+                                           const DesiredModel& model, std::function<void()> on_change);
+  ~WorkerPool();
+
+  WorkerState state() const;
+
+  /// Calls `done` exactly once, perhaps at once, on any thread. Errors: `exhausted` — the queue is full, or no worker
+  /// became free in time; `unavailable` — no worker runs, or the one that computed it ended; `timeout` — it took longer
+  /// than request_timeout_ms, and its worker was ended.
+  void ask(WorkerRequest request, Done done);
+
+  /// Ends the workers; what they still compute, and what waits, is refused. Returns at once.
+  void stop();
+
+ private:
+  struct Waiting {
+    WorkerRequest request;
+    Done done;
+    Clock::time_point since;
+  };
+  struct Worker;
+  /// Given once the lock is no longer held.
+  using Answers = std::vector<std::function<void()>>;
+
+  WorkerPool(WorkerHost& host, const std::string& endpoint, const std::string& deployment, const DesiredModel& model,
+             std::function<void()> on_change);
+
+  // On the host's thread.
+  void begin();
+  void launch(Worker& worker);
+  void watch_log(Worker& worker);
+  void watch_socket(Worker& worker);
+  void watch_end(Worker& worker);
+  void write_on(Worker& worker);
+  bool read_log(Worker& worker);
+  void print(Worker& worker, std::string_view bytes);
+  void take_frame(Worker& worker, Frame frame, Answers& answers);
+  void worker_ended(Worker& worker, int status);
+  void launch_later(Worker& worker);
+  void tick();
+  std::string with_last_lines(std::string why) const;
+
+  // With the lock held.
+  void give(Worker& worker, Waiting waiting);
+  void give_next(Worker& worker);
+  /// Kills it; `worker_ended` follows.
+  void end_worker(Worker& worker, std::string why);
+  void await_end(Worker& worker);
+  void check_times(Answers& answers);
+  void refuse_waiting(Code code, const std::string& why, Answers& answers);
+  void keep_ticking();
+  void set_state(WorkerState::Stage stage, std::string error);
+
+  WorkerHost& host_;
+  const DesiredModel model_;
+  const std::function<void()> on_change_;
+  const std::shared_ptr<WorkerLog> log_;
+  std::deque<std::string> last_lines_;  ///< that were printed; of the host's thread
+  boost::asio::steady_timer ticker_;    ///< of the host's thread
+
+  mutable std::mutex mutex_;
+  WorkerState state_;
+  bool sandboxed_ = false;
+  bool stopping_ = false;
+  bool ticking_ = false;
+  int idle_ticks_ = 0;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<Worker*> idle_;  ///< the last one to become idle is the next to work: its caches are warm
+  std::deque<Waiting> waiting_;
+};
+
+/// A pool that is stopped when its owner goes.
+class OwnedPool {
+ public:
+  OwnedPool() = default;
+  explicit OwnedPool(std::shared_ptr<WorkerPool> pool) : pool_(std::move(pool)) {}
+  OwnedPool(OwnedPool&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)) {}
+  OwnedPool& operator=(OwnedPool&& other) noexcept {
+    std::swap(pool_, other.pool_);
+    return *this;
+  }
+  ~OwnedPool() {
+    if (pool_) pool_->stop();
+  }
+  WorkerPool* operator->() const { return pool_.get(); }
+  explicit operator bool() const { return pool_ != nullptr; }
+
+ private:
+  std::shared_ptr<WorkerPool> pool_;
+};
+
+}  // namespace lathe::infer
