@@ -10,6 +10,9 @@ import pytest
 from data_plane import DataPlane, endpoint
 from lathe_server import wait_for
 from python_workers import interpreters_of, log_of, scoring_script, wait_until_gone, workers_of
+from sandbox_helpers import python_can_be_deployed
+
+pytestmark = python_can_be_deployed
 
 ECHO = """
     import json, os

@@ -9,19 +9,8 @@ import requests
 
 from job_helpers import cluster, ended, log_of, run, submit, until_log
 from lathe_server import Server
+from sandbox_helpers import UNPRIVILEGED, needs_sandbox, works
 
-UNPRIVILEGED = 64999
-
-
-def works(account):
-    """Whether bubblewrap can make a sandbox here, without the server's help."""
-    if shutil.which("bwrap") is None:
-        return False
-    command = ["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
-    return subprocess.run(command, capture_output=True, user=account, group=account, extra_groups=[]).returncode == 0
-
-
-needs_sandbox = pytest.mark.skipif(os.geteuid() != 0 or not works(UNPRIVILEGED), reason="takes root and bubblewrap")
 pytestmark = needs_sandbox
 
 

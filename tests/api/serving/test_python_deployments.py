@@ -10,6 +10,9 @@ import requests
 import yaml
 from endpoint_helpers import ENDPOINTS, deploy, make_endpoint, primary_key, register
 from lathe_server import ROOT
+from sandbox_helpers import python_can_be_deployed
+
+pytestmark = python_can_be_deployed
 
 SCORE = """
 import json, os
