@@ -8,6 +8,7 @@ import time
 import traceback
 
 from lathe_worker.channel import INVOCATIONS
+from lathe_worker.printed import print_json
 from lathe_worker.trouble import CannotLoad
 
 _JSON = b"Content-Type: application/json\r\n"
@@ -62,7 +63,7 @@ class PyFunc:
             result = self._model.predict(data, params=params) if params else self._model.predict(data)
             took = time.perf_counter_ns() - began
             content = _plain(result)
-            return 200, _JSON, _print({"predictions": content} if kind == INVOCATIONS else content), took
+            return 200, _JSON, print_json({"predictions": content} if kind == INVOCATIONS else content), took
         except BadInput as error:
             return _refusal(str(error))
         except Exception as error:
@@ -188,22 +189,4 @@ def _plain(value):
         return [_plain(each) for each in value]
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    return value
-
-
-def _print(value):
-    try:
-        return json.dumps(value, allow_nan=False).encode()
-    except ValueError:
-        return json.dumps(_without_nan(value)).encode()
-
-
-def _without_nan(value):
-    """NaN and infinities, which JSON cannot say, are null."""
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(each) for each in value]
     return value

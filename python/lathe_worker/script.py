@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 
+from lathe_worker.printed import print_json
 from lathe_worker.trouble import CannotLoad
 
 _FAILED = b'{"message": "An unexpected error occurred in scoring script. Check the logs for more info."}'
@@ -79,4 +80,4 @@ def _content(result):
     if hasattr(result, "status_code") and hasattr(result, "get_data"):  # AMLResponse; Flask's own
         lines = "".join(f"{name}: {value}\r\n" for name, value in dict(result.headers).items())
         return result.status_code, lines, result.get_data()
-    return 200, _JSON, json.dumps(result).encode()
+    return 200, _JSON, print_json(result)

@@ -114,6 +114,7 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
                                "~/.pgpass or the configuration file, and leave it out of --store");
   if (name == "sizes")
     if (const auto sizes = compute::parse_sizes(value); !sizes) return fail(Code::invalid, fmt::format("{} (from {})", sizes.error().message, origin));
+  if (name == "data" && value.empty()) return wrong("a folder");
   if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
   const bool unitless = !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
   if (name == "deleted_retention" && value != "never" && (unitless || parse_duration(value).value_or(std::chrono::seconds{0}).count() <= 0))

@@ -52,6 +52,12 @@ TEST_F(ConfigTest, ValuesThatCannotBeAreRefusedWithTheirOrigin) {
   EXPECT_EQ(Config::load({{"config", "/nowhere"}}, no_environment).error().code, Code::not_found);
 }
 
+TEST_F(ConfigTest, TheDataFolderHasAName) {
+  ASSERT_TRUE(write_file(file, "data: \"\"\n"));
+  EXPECT_EQ(Config::load({{"config", file}}, no_environment).error().message,
+            "data must be a folder, not \"\" (from file " + file + ")");
+}
+
 TEST_F(ConfigTest, SizesAreAMapInTheFileAndTextElsewhere) {
   ASSERT_TRUE(write_file(file, "sizes:\n  small: {cores: 1, memory: 2GiB}\n  half-gpu: {cores: 4, memory: 16GiB, gpu: 0.5}\n"));
   const auto sizes = compute::parse_sizes(Config::load({{"config", file}}, no_environment)->text("sizes")).value();

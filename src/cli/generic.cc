@@ -83,7 +83,8 @@ Result<void> read_document(Session& session) {
 Result<int> create(Session& session) {
   LATHE_TRY(const auto path, path_of(session));
   LATHE_TRY(auto answer, send_document(session, session.verb.method, path));
-  return wait_and_print(session, without_query(path) + "/" + url_encode(text_of(answer, "name")), std::move(answer));
+  const auto made = without_query(path) + "/" + url_encode(text_of(answer, "name"));
+  return wait_and_print(session, made, std::move(answer));
 }
 
 }  // namespace

@@ -15,6 +15,18 @@ bool is_open_inference(const std::string& body) {
   return first.is_object() && first.get_object().contains("datatype");
 }
 
+namespace {
+
+/// What follows the data plane's address, by what the body has.
+std::string path_for(const std::string& endpoint, const std::string& body) {
+  if (is_open_inference(body)) return "/v2/models/" + endpoint + "/infer";
+  const auto document = json::parse(body);
+  const bool azures = document && document->is_object() && document->get_object().contains("input_data");
+  return "/endpoints/" + endpoint + (azures ? "/score" : "/invocations");
+}
+
+}  // namespace
+
 Result<http::Response> Serving::invoke(const std::string& endpoint, const std::string& deployment, const std::string& body,
                                        const std::string& content_type) {
   bool scripts = false;  // which answer /score alone
@@ -35,8 +47,7 @@ Result<http::Response> Serving::invoke(const std::string& endpoint, const std::s
   http::Client client(std::move(options));
   http::Client::Headers headers{{"Content-Type", content_type.empty() ? "application/json" : content_type}};
   if (!deployment.empty()) headers.emplace_back("azureml-model-deployment", deployment);
-  const auto path = scripts                   ? "/endpoints/" + endpoint + "/score"
-                    : is_open_inference(body) ? "/v2/models/" + endpoint + "/infer" : "/endpoints/" + endpoint + "/invocations";
+  const auto path = scripts ? "/endpoints/" + endpoint + "/score" : path_for(endpoint, body);
   LATHE_TRY(auto answer, client.request("POST", path, body, headers));
   http::Response response;
   response.status = answer.status;

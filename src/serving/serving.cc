@@ -172,7 +172,8 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   out.tags = endpoint.tags;
   out.traffic = endpoint.traffic;
   const auto url = plane_.url();
-  out.scoring_uri = url + "/v2/models/" + endpoint.name + "/infer";
+  const bool python = std::any_of(deployments.begin(), deployments.end(), [](const auto& each) { return each.spec.python.has_value(); });
+  out.scoring_uri = url + (python ? "/endpoints/" + endpoint.name + "/score" : "/v2/models/" + endpoint.name + "/infer");
   out.invocations_uri = url + "/endpoints/" + endpoint.name + "/invocations";
   out.grpc_uri = plane_.grpc();
   out.deployments = names_of(deployments);

@@ -175,7 +175,7 @@ struct Fields<serving::EndpointView> {
       field("description", &serving::EndpointView::description),
       field("tags", &serving::EndpointView::tags),
       field("traffic", &serving::EndpointView::traffic, "percent by deployment"),
-      field("scoring_uri", &serving::EndpointView::scoring_uri, "Open Inference Protocol v2"),
+      field("scoring_uri", &serving::EndpointView::scoring_uri, "Open Inference Protocol v2; /score where Python computes"),
       field("invocations_uri", &serving::EndpointView::invocations_uri, "MLflow's forms of a request"),
       field("grpc_uri", &serving::EndpointView::grpc_uri, "HOST:PORT of the Open Inference Protocol v2 by gRPC"),
       field("provisioning_state", &serving::EndpointView::provisioning_state),

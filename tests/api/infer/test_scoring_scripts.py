@@ -110,6 +110,15 @@ def test_an_error_in_run_is_answered_as_azure_does_and_told_in_the_log(plane):
     wait_for(lambda: "ValueError: the secret reason" in log_of(plane), 60, "the error in the log")
 
 
+def test_what_json_cannot_say_is_null(plane):
+    deployed = scoring_script(plane, """
+        def run(data):
+            return {"rows": [1.0, float("nan")], "pair": (float("inf"), 2)}
+    """)
+    assert plane.desire(endpoint("e", [deployed]))["e.blue"]["state"] == "ready"
+    assert score(plane, {}).text == '{"rows": [1.0, null], "pair": [null, 2]}'
+
+
 def test_raw_requests_and_responses(plane):
     deployed = scoring_script(plane, """
         from azureml.contrib.services.aml_request import AMLRequest, rawhttp

@@ -70,6 +70,8 @@ def test_azures_yaml_with_a_scoring_script_works_as_it_is(server, project):
     assert said["environment.image"] == "substituted", said
     assert said["request_settings.max_concurrent_requests_per_instance"] == "substituted"
     assert ask(server, "scripted", {"data": [[1, 2], [3, 4]]}).json() == [60.0, 140.0]
+    uri = server.cli("online-endpoint", "show", "-n", "scripted").json()["scoring_uri"]
+    assert uri == f"{server.infer}/endpoints/scripted/score"
 
     (project / "request.json").write_text(json.dumps({"data": [[1]]}))
     invoked = server.cli("online-endpoint", "invoke", "-n", "scripted", "-r", str(project / "request.json"))
@@ -205,6 +207,8 @@ def test_a_pickled_estimator_answers_every_form_of_a_table(server, pyfuncs):
         assert got.status_code == 200 and got.json() == {"predictions": labels}, (list(body), got.text)
     for body in ({"input_data": split}, {"input_data": rows["data"]}):
         got = ask(server, "pyfuncs", body, "score", **{"azureml-model-deployment": "near"})
+        assert got.status_code == 200 and got.json() == labels, got.text
+        got = server.post(f"{ENDPOINTS}/pyfuncs/invoke?deployment=near", json=body)
         assert got.status_code == 200 and got.json() == labels, got.text
     text = "a,b,c\n" + "\n".join(",".join(map(str, row)) for row in rows["data"])
     headers = {"Authorization": f"Bearer {primary_key(server, 'pyfuncs')}", "Content-Type": "text/csv",
