@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/text.h"
 #include "json/fields.h"
+#include "process/variables.h"
 
 namespace lathe::jobs {
 namespace {
@@ -80,20 +81,9 @@ Result<void> check_part_name(std::string_view name, const std::string& path) {
   return fail(Code::invalid, fmt::format("{}: a name is letters, digits and _, beginning with none of the digits", path));
 }
 
-/// What no program can be given is refused here, not when the job starts.
 Result<void> check_for_program(const Asked& asked) {
-  constexpr std::size_t kLongest = std::size_t{100} << 10;  // Linux takes 128 KiB in one piece
-  const auto check = [](const std::string& text, const std::string& path) -> Result<void> {
-    if (text.find('\0') != std::string::npos) return fail(Code::invalid, path + ": must not hold a NUL character");
-    if (text.size() > kLongest) return fail(Code::invalid, path + ": is longer than 100 KiB: put it into a file of the code folder");
-    return {};
-  };
-  LATHE_CHECK(check(asked.command, "command"));
-  for (const auto& [name, value] : asked.environment_variables) {
-    if (name.empty() || name.find_first_of(std::string_view("=\0", 2)) != std::string::npos)
-      return fail(Code::invalid, fmt::format("environment_variables: \"{}\" is not a name for an environment variable", printable(name)));
-    LATHE_CHECK(check(value, "environment_variables." + name));
-  }
+  LATHE_CHECK(process::check_word(asked.command, "command"));
+  for (const auto& [name, value] : asked.environment_variables) LATHE_CHECK(process::check_variable(name, value));
   return {};
 }
 

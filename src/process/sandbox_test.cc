@@ -20,6 +20,7 @@ using testing::RunFolder;
 using testing::shell;
 
 constexpr std::uint32_t kNobody = 65534;
+constexpr const char* kSavesAtAStop = "trap 'echo saved; exit 3' TERM; echo begun; while :; do sleep 0.01; done";
 
 class SandboxTest : public ::testing::Test {
  protected:
@@ -54,6 +55,16 @@ class SandboxTest : public ::testing::Test {
     start_script(script, network);
     end = await_end(run.path()).end;
     return log_of(run.path());
+  }
+
+  /// Of kSavesAtAStop, which was started.
+  void expect_stop_is_heard() {
+    ASSERT_TRUE(await([&] { return log_of(run.path()).find("begun") != std::string::npos; }));
+    ASSERT_TRUE(request_stop(run.path()));
+    end = await_end(run.path()).end;
+    ASSERT_TRUE(end);
+    EXPECT_EQ(end->reason, Reason::stopped);
+    EXPECT_TRUE(log_of(run.path()).ends_with("saved\n")) << log_of(run.path());
   }
 
   RunFolder place;
@@ -139,13 +150,8 @@ TEST_F(ImageTest, ItHasTheImagesFilesAndItsOwn) {
 }
 
 TEST_F(ImageTest, AStopIsHeardThere) {
-  start_in_image("trap 'echo saved; exit 3' TERM; echo begun; while :; do sleep 0.01; done");
-  ASSERT_TRUE(await([&] { return log_of(run.path()).find("begun") != std::string::npos; }));
-  ASSERT_TRUE(request_stop(run.path()));
-  end = await_end(run.path()).end;
-  ASSERT_TRUE(end);
-  EXPECT_EQ(end->reason, Reason::stopped);
-  EXPECT_TRUE(log_of(run.path()).ends_with("saved\n")) << log_of(run.path());
+  start_in_image(kSavesAtAStop);
+  expect_stop_is_heard();
 }
 
 TEST_F(SandboxTest, ItSeesItsOwnProcessesAlone) {
@@ -167,13 +173,8 @@ TEST_F(SandboxTest, ItsExitStatusIsTheProgramsOwn) {
 }
 
 TEST_F(SandboxTest, AStopIsHeardAndHasItsGrace) {
-  start_script("trap 'echo saved; exit 3' TERM; echo begun; while :; do sleep 0.01; done");
-  ASSERT_TRUE(await([&] { return log_of(run.path()).find("begun") != std::string::npos; }));
-  ASSERT_TRUE(request_stop(run.path()));
-  end = await_end(run.path()).end;
-  ASSERT_TRUE(end);
-  EXPECT_EQ(end->reason, Reason::stopped);
-  EXPECT_TRUE(log_of(run.path()).ends_with("saved\n")) << log_of(run.path());
+  start_script(kSavesAtAStop);
+  expect_stop_is_heard();
 }
 
 TEST_F(SandboxTest, AProgramThatHandlesNoStopEndsAtOnce) {

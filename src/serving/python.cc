@@ -3,16 +3,11 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "process/variables.h"
 #include "serving/serving.h"
 
 namespace lathe::serving {
 namespace {
-
-bool is_variable_name(std::string_view name) {
-  const auto good = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
-  return !name.empty() && std::isdigit(static_cast<unsigned char>(name.front())) == 0 &&
-         std::all_of(name.begin(), name.end(), good);
-}
 
 Result<void> read_variables(const json::Object& document, PythonSpec& python) {
   LATHE_TRY(const auto* variables, json::get_object(document, "environment_variables"));
@@ -20,11 +15,10 @@ Result<void> read_variables(const json::Object& document, PythonSpec& python) {
   python.variables.clear();
   for (const auto& member : *variables) {
     const std::string name(member.key().data(), member.key().size());
-    if (!is_variable_name(name))
-      return fail(Code::invalid,
-                  "environment_variables: \"" + printable(name) + "\" is not a name for an environment variable");
     const auto& value = member.value();
-    python.variables[name] = value.is_string() ? std::string(json::view(value.get_string())) : json::print(value);
+    auto text = value.is_string() ? std::string(json::view(value.get_string())) : json::print(value);
+    LATHE_CHECK(process::check_variable(name, text));
+    python.variables[name] = std::move(text);
   }
   return {};
 }

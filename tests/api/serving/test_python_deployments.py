@@ -97,8 +97,9 @@ def test_what_is_wrong_with_the_code_is_named(server, project):
                                  ({"codes": "x"}, "codes")):  # fmt: skip
         got = server.patch(f"{ENDPOINTS}/scripted/deployments/blue", json={"code_configuration": configuration})
         assert got.status_code in (400, 404) and words in got.json()["detail"], got.text
-    got = server.patch(f"{ENDPOINTS}/scripted/deployments/blue", json={"environment_variables": {"a b": "1"}})
-    assert got.status_code == 400 and "environment_variables" in got.json()["detail"]
+    for name, value in (("a=b", "1"), ("", "1"), ("A", "x\0y"), ("A", "x" * 200_000)):
+        got = server.patch(f"{ENDPOINTS}/scripted/deployments/blue", json={"environment_variables": {name: value}})
+        assert got.status_code == 400 and "environment_variables" in got.json()["detail"], got.text
 
 
 def test_a_script_that_fails_is_a_failed_deployment_whose_log_tells(server, project):
