@@ -151,8 +151,10 @@ std::string print(const Reported& reported) {
                                        {"state", text(each.state)},
                                        {"error", text(each.error)},
                                        {"model", text(each.model)},
-                                       {"version", text(each.version)}});
+                                       {"version", text(each.version)},
+                                       {"generation", each.generation}});
   return json::print(json::Object{{"generation", reported.generation},
+                                  {"shown", reported.shown},
                                   {"pid", ::getpid()},
                                   {"rest", text(reported.rest)},
                                   {"grpc", text(reported.grpc)},

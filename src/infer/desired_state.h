@@ -85,10 +85,12 @@ struct ReportedDeployment {
   std::string error;  ///< why it failed
   std::string model;
   std::string version;
+  std::int64_t generation = 0;  ///< the newest desired state that it is ready for, or has failed at
 };
 
 struct Reported {
   std::int64_t generation = 0;  ///< the newest one of which every deployment is ready or failed
+  std::int64_t shown = 0;       ///< the newest one whose keys and traffic hold, and whose removals are done
   std::string rest;             ///< the URL
   std::string grpc;             ///< HOST:PORT
   std::string error;            ///< why the newest desired state cannot be read

@@ -78,6 +78,7 @@ void Reconciler::follow() {
     do {
       forget_removed();
       publish();  // traffic and keys hold at once
+      shown_ = desired_.generation;
       report(nullptr);
     } while (!load_missing());
     if (stopping()) return;
@@ -270,7 +271,8 @@ void Reconciler::report(const Name* loading) {
                                       !done           ? "loading"
                                       : error.empty() ? "ready"
                                                       : "failed",
-                                      error, wanted.model.name, wanted.model.version});
+                                      error, wanted.model.name, wanted.model.version,
+                                      found != current_.end() ? found->second.generation : 0});
     }
   if (const auto written = write_file(folder_ / "reported.json", print(reported)); !written)
     log::error("the state cannot be reported error=\"{}\"", written.error().message);

@@ -38,6 +38,7 @@ class Reconciler {
     DesiredModel tried;                         ///< what was last loaded, or failed to
     std::string error;                          ///< why `tried` failed
     OwnedPool starting;                         ///< of `tried`, when it is Python: its workers, until they are ready
+    std::int64_t generation = 0;                ///< the newest desired state for which it was ready, or failed
   };
 
   void follow();
@@ -72,6 +73,7 @@ class Reconciler {
   std::string error_;
   DesiredState desired_;
   std::int64_t reached_ = 0;
+  std::int64_t shown_ = 0;
   bool settled_ = false;
   std::map<Name, Current> current_;
   std::map<Name, std::shared_ptr<Stats>> stats_;

@@ -103,6 +103,8 @@ Result<Reported> parse_reported(std::string_view text) {
   Reported out;
   LATHE_TRY(const auto generation, json::get_int(document, "generation"));
   out.generation = generation.value_or(0);
+  LATHE_TRY(const auto shown, json::get_int(document, "shown"));
+  out.shown = shown.value_or(out.generation);
   LATHE_TRY(const auto rest, json::get_string(document, "rest"));
   out.rest = rest.value_or("");
   LATHE_TRY(const auto grpc, json::get_string(document, "grpc"));
@@ -115,8 +117,9 @@ Result<Reported> parse_reported(std::string_view text) {
       const auto found = json::get_string(item.get_object(), key);
       return found && *found ? **found : std::string{};
     };
+    LATHE_TRY(const auto own_generation, json::get_int(item.get_object(), "generation"));
     out.deployments.push_back({text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"),
-                               text_of("model"), text_of("version")});
+                               text_of("model"), text_of("version"), own_generation.value_or(out.generation)});
   }
   return out;
 }

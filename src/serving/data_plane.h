@@ -27,11 +27,13 @@ struct ReportedDeployment {
   std::string error;
   std::string model;
   std::string version;
+  std::int64_t generation = 0;  ///< of the desired state that it is ready for, or has failed at
 };
 
 /// What the data plane says of itself: DATA/infer/reported.json.
 struct Reported {
   std::int64_t generation = 0;  ///< of the desired state that it has reached: everything in it is ready or failed
+  std::int64_t shown = 0;       ///< of the one whose keys and traffic hold
   std::string rest;             ///< its URL; empty before it runs
   std::string grpc;             ///< HOST:PORT of the same by gRPC
   std::vector<ReportedDeployment> deployments;

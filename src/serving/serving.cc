@@ -14,7 +14,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kKeyBytes = 24;
-/// For keys and traffic, which hold at once; a model that loads meanwhile may keep the report back.
+/// For keys and traffic, which hold at once, or as soon as the model that is being read is loaded.
 constexpr std::chrono::milliseconds kQuick{2000};
 
 /// Names stand in URLs, and "endpoint.deployment" is a model's name.
@@ -107,7 +107,7 @@ void Serving::await_generation(std::int64_t generation) {
   const auto deadline = Clock::now() + kQuick;
   for (;;) {
     const auto seen = plane_.reports();
-    if (plane_.reported().generation >= generation || Clock::now() >= deadline) return;
+    if (plane_.reported().shown >= generation || Clock::now() >= deadline) return;
     plane_.wait_past(seen, deadline);
   }
 }
@@ -148,7 +148,7 @@ bool Serving::settle(const Reported& reported) {
     LATHE_TRY(const auto waiting, unsettled_deployments(c));
     for (const auto& deployment : waiting) {
       const auto* found = reported.find(deployment.endpoint, deployment.name);
-      if (found == nullptr || reported.generation < deployment.generation || found->state == "loading") continue;
+      if (found == nullptr || found->generation < deployment.generation || found->state == "loading") continue;
       LATHE_CHECK(settle_one(c, deployment, *found));
     }
     if (!changed) return {};
@@ -201,8 +201,12 @@ DeploymentView Serving::view(const Deployment& deployment) const {
   if (!deployment.error.empty()) out.error = deployment.error;
   const auto reported = plane_.reported();
   const auto* found = reported.find(deployment.endpoint, deployment.name);
-  out.serving_state = found == nullptr || found->state.empty() ? "unknown" : found->state;
-  if (!out.error && found != nullptr && !found->error.empty()) out.error = found->error;  // its workers failed since
+  if (!deployment.served)
+    out.serving_state = deployment.error.empty() ? "unloaded" : "failed";
+  else
+    out.serving_state = found == nullptr || found->state.empty() ? "unknown" : found->state;
+  // It failed since, as when the data plane was started again.
+  if (!out.error && found != nullptr && !found->error.empty()) out.error = found->error + " (deploy it again once this is mended)";
   out.description = deployment.description;
   out.tags = deployment.tags;
   out.creation_context = {deployment.created_by, to_iso8601(from_micros(deployment.created_us))};

@@ -51,7 +51,7 @@ struct DeploymentView {
   RequestSettings request_settings;
   std::string provisioning_state;
   std::optional<std::string> error;
-  std::string serving_state;  ///< as the data plane says: loading, ready, failed; absent: "unknown"
+  std::string serving_state;  ///< as the data plane says: loading, ready, failed; or unloaded, unknown
   std::string description;
   std::map<std::string, std::string> tags;
   assets::CreationContext creation_context;
@@ -201,7 +201,7 @@ struct Fields<serving::DeploymentView> {
       field("request_settings", &serving::DeploymentView::request_settings),
       field("provisioning_state", &serving::DeploymentView::provisioning_state, "Creating, Updating, Succeeded, Failed"),
       field("error", &serving::DeploymentView::error, "why it failed"),
-      field("serving_state", &serving::DeploymentView::serving_state, "as the data plane says: loading, ready, failed, unknown"),
+      field("serving_state", &serving::DeploymentView::serving_state, "as the data plane says: loading, ready, failed; or unloaded, unknown"),
       field("description", &serving::DeploymentView::description),
       field("tags", &serving::DeploymentView::tags),
       field("creation_context", &serving::DeploymentView::creation_context),

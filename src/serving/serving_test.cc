@@ -75,9 +75,19 @@ TEST(Reported, IsReadWithWhatIsMissing) {
       R"({"generation": 3, "rest": "http://h:1", "deployments": [{"endpoint": "e", "deployment": "d", "state": "ready"}], "x": 1})");
   ASSERT_TRUE(reported);
   EXPECT_EQ(reported->generation, 3);
+  EXPECT_EQ(reported->shown, 3);
+  EXPECT_EQ(reported->find("e", "d")->generation, 3);
   ASSERT_NE(reported->find("e", "d"), nullptr);
   EXPECT_EQ(reported->find("e", "other"), nullptr);
   EXPECT_FALSE(parse_reported("[]"));
+}
+
+TEST(Reported, TellsOfEachDeploymentHowFarItIs) {
+  const auto reported = parse_reported(
+      R"({"generation": 3, "shown": 7, "deployments": [{"endpoint": "e", "deployment": "d", "generation": 6}]})");
+  ASSERT_TRUE(reported);
+  EXPECT_EQ(reported->shown, 7);
+  EXPECT_EQ(reported->find("e", "d")->generation, 6);
 }
 
 struct RowsTest : ::testing::Test {

@@ -39,6 +39,7 @@ def test_unloading_holds_until_it_is_loaded_again(server, endpoint):
     for model in (name, f"{name}.blue"):
         assert server.post(f"/v2/repository/models/{model}/unload").status_code == 200
         assert infer(server, name, key).status_code == 503
+        assert server.get(f"{ENDPOINTS}/{name}/deployments/blue").json()["serving_state"] == "unloaded"
         index = requests.post(f"{server.infer}/v2/repository/index", headers=key, timeout=60).json()
         assert [(each["name"], each["state"]) for each in index] == [(name, "UNAVAILABLE")]
         # Another change to what is served does not bring it back.
