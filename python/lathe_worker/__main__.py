@@ -4,9 +4,9 @@ import gc
 import json
 import os
 import sys
-import traceback
 
 from lathe_worker.channel import FAILED, READY, Channel
+from lathe_worker.trouble import CannotLoad, print_trouble
 
 
 def load(kind, path):
@@ -27,7 +27,7 @@ def main():
     try:
         model = load(sys.argv[1], sys.argv[2])
     except BaseException as error:  # also sys.exit in the model's code
-        traceback.print_exc()
+        print_trouble(error)
         sys.stdout.flush()
         channel.send(FAILED, explain(error).encode())
         os._exit(1)
@@ -42,8 +42,6 @@ def main():
 
 
 def explain(error):
-    from lathe_worker.trouble import CannotLoad
-
     if isinstance(error, CannotLoad):
         return str(error)
     if isinstance(error, ModuleNotFoundError):

@@ -1,26 +1,21 @@
-"""MLflow's models with the flavor python_function: tables and lists in, predictions out, as MLflow's own server has it."""
+"""MLflow's models with the flavor python_function: tables, lists and tensors in, predictions out, as MLflow's own server
+and the Open Inference Protocol have it."""
 
+import csv
 import io
 import json
-import os
 import sys
 import time
-import traceback
 
-from lathe_worker.channel import INVOCATIONS
+from lathe_worker import tensors
+from lathe_worker.channel import INFER, INVOCATIONS
 from lathe_worker.printed import print_json
-from lathe_worker.trouble import CannotLoad
+from lathe_worker.signature import Signature
+from lathe_worker.trouble import BadInput, CannotLoad, print_trouble
 
 _JSON = b"Content-Type: application/json\r\n"
 _KINDS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_COLUMN_TYPES = {"boolean": "BOOL", "integer": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
-_DTYPES = {"bool": "BOOL", "float16": "FP16", "float32": "FP32", "float64": "FP64",
-           **{f"{kind}int{bits}": f"{kind.upper()}INT{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)}}
-_CASTS = {"boolean": "bool", "integer": "int32", "long": "int64", "float": "float32", "double": "float64"}
-
-
-class BadInput(Exception):
-    """What a request has wrong, in a sentence for who sent it."""
+_MODEL_FAILED = 424
 
 
 class PyFunc:
@@ -34,10 +29,8 @@ class PyFunc:
                 self._model = mlflow.pyfunc.load_model(folder)
         except mlflow.exceptions.MlflowException as error:
             raise CannotLoad(str(error)) from error
-        signature = getattr(self._model.metadata, "signature", None)
-        self._columns = _columns_of(signature and signature.inputs)
-        self.description = {"inputs": _described(signature and signature.inputs, "input"),
-                            "outputs": _described(signature and signature.outputs, "predict")}
+        self._signature = Signature(getattr(self._model.metadata, "signature", None))
+        self.description = self._signature.describe()
         self._warm(mlflow)
 
     def _warm(self, mlflow):
@@ -58,31 +51,39 @@ class PyFunc:
     def answer(self, kind, head, body):
         began = time.perf_counter_ns()
         try:
-            data, params = self._read(kind, head, body)
+            if kind == INFER:
+                data, params = self._signature.tensors(tensors.read(head, body)), self._signature.parameters(None)
+            else:
+                data, params = self._read(kind, head, body)
             began = time.perf_counter_ns()
             result = self._model.predict(data, params=params) if params else self._model.predict(data)
             took = time.perf_counter_ns() - began
+            if kind == INFER:
+                return 200, *tensors.write(tensors.outputs_of(result, self._signature.outputs)), took
             content = _plain(result)
             return 200, _JSON, print_json({"predictions": content} if kind == INVOCATIONS else content), took
         except BadInput as error:
-            return _refusal(str(error))
+            return _refusal(error.status, str(error))
+        except tensors.CannotSay as error:
+            return _refusal(_MODEL_FAILED, f"the model answers {error}, which is no tensor: ask /invocations instead")
         except Exception as error:
-            traceback.print_exc()
+            print_trouble(error)
             if type(error).__name__ == "MlflowException":
-                return _refusal(str(error))
-            return _refusal("the model cannot compute this: verify that the input is what it takes; the deployment's "
-                            "log says more")
+                return _refusal(400, str(error))
+            return _refusal(_MODEL_FAILED, "the model failed on this input; 'lathe online-deployment get-logs' says why")
 
     def _read(self, kind, head, body):
         type_ = _content_type(head)
         if type_ == "text/csv":
-            return self._cast(_pandas().read_csv(io.BytesIO(body))), None
+            return self._csv(body), self._signature.parameters(None)
         if type_ != "application/json":
-            raise BadInput(f"the Content-Type must be application/json or text/csv, not {type_}")
+            raise BadInput(f"the Content-Type must be application/json or text/csv, not {type_}", 415)
         try:
             document = json.loads(body)
         except ValueError as error:
             raise BadInput(f"the body is not JSON: {error}") from None
+        except RecursionError:
+            raise BadInput("the body is JSON of too many levels") from None
         if not isinstance(document, dict):
             raise BadInput("the body must be a JSON object")
         kinds = _KINDS if kind == INVOCATIONS else (*_KINDS, "input_data", "data")
@@ -92,48 +93,87 @@ class PyFunc:
         value, params = document[given[0]], document.get("params")
         if params is not None and not isinstance(params, dict):
             raise BadInput("params must be an object")
+        return self._data(given[0], value), self._signature.parameters(params)
+
+    def _csv(self, body):
         try:
-            return self._data(given[0], value), params
-        except BadInput:
-            raise
-        except (ValueError, TypeError, AttributeError) as error:
-            raise BadInput(f"{given[0]} cannot be read: {error}") from None
+            text = body.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise BadInput("the CSV is not UTF-8") from None
+        _check_csv(text)
+        texts = {name: str for name, type_ in self._signature.columns.items() if type_ == "string"}
+        return self._signature.frame(_pandas().read_csv(io.StringIO(text), dtype=texts))
 
     def _data(self, name, value):
         if name == "dataframe_split" or (name in ("input_data", "data") and isinstance(value, dict) and "data" in value):
-            if not isinstance(value, dict) or "data" not in value:
-                raise BadInput(f"{name} must be an object with columns and data")
-            return self._cast(_pandas().DataFrame(value["data"], index=value.get("index"), columns=value.get("columns")))
+            return self._signature.frame(_split(name, value))
         if name == "dataframe_records" or (isinstance(value, list) and value and isinstance(value[0], dict)):
             if not isinstance(value, list):
                 raise BadInput(f"{name} must be a list of objects")
-            return self._cast(_pandas().DataFrame.from_records(value))
-        import numpy
-
+            for row, each in enumerate(value, 1):
+                if not isinstance(each, dict):
+                    raise BadInput(f"{name} must be a list of objects; row {row} is none")
+            return self._signature.frame(_pandas().DataFrame.from_records(value))
         if isinstance(value, dict):
-            columns = {key: numpy.array(each) for key, each in value.items()}
-            return self._cast(_pandas().DataFrame(columns)) if self._columns else columns
+            return self._signature.arrays({key: _array(f"{name}: {key}", each) for key, each in value.items()})
         if not isinstance(value, list):
             raise BadInput(f"{name} must be a list or an object")
-        array = numpy.array(value)
-        if array.dtype == object:
-            raise BadInput(f"{name} must be a list of rows of equal length")
-        if self._columns and array.ndim == 2 and array.shape[1] == len(self._columns):
-            return self._cast(_pandas().DataFrame(array, columns=list(self._columns)))
-        return array
-
-    def _cast(self, frame):
-        """Gives columns the types that the signature says, as far as their values allow; the model says the rest."""
-        for name, type_ in self._columns.items():
-            wanted = _CASTS.get(type_)
-            if name in frame.columns and wanted and str(frame[name].dtype) != wanted:
-                if wanted.startswith("float") or not frame[name].isna().any():
-                    frame[name] = frame[name].astype(wanted)
-        return frame
+        return self._signature.array(_array(name, value), name)
 
 
-def _refusal(message):
-    return 400, _JSON, json.dumps({"error": message}).encode(), 0
+def _split(name, value):
+    if not isinstance(value, dict) or not isinstance(value.get("data"), list):
+        raise BadInput(f"{name} must be an object with columns and data")
+    columns, index, data = value.get("columns"), value.get("index"), value["data"]
+    if columns is not None and (not isinstance(columns, list) or not all(isinstance(each, (str, int)) for each in columns)):
+        raise BadInput(f"{name}: columns must be a list of names")
+    if columns is not None and len(set(columns)) < len(columns):
+        raise BadInput(f"{name}: two columns have the same name")
+    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+        raise BadInput(f"{name}: index must be a list with a name for each of the {len(data)} rows")
+    width = len(columns) if columns is not None else None
+    for row, each in enumerate(data, 1):
+        size = len(each) if isinstance(each, list) else 1
+        width = size if width is None else width
+        if size != width:
+            raise BadInput(f"{name}: row {row} has {size} values, but there are {width} columns")
+    return _pandas().DataFrame(data, index=index, columns=columns)
+
+
+def _array(name, value):
+    import warnings
+
+    import numpy
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # older versions warn where newer ones refuse
+            array = numpy.array(value)
+    except (ValueError, Warning):
+        raise BadInput(f"{name} must be a list of rows of equal length") from None
+    if array.dtype == object and not all(isinstance(each, (str, type(None))) for each in array.ravel().tolist()):
+        if all(each is None or isinstance(each, (int, float)) for each in array.ravel().tolist()):
+            return array.astype("f8")
+        raise BadInput(f"{name} must hold numbers or texts, in rows of equal length")
+    return array
+
+
+def _check_csv(text):
+    """Refuses lines that have more or fewer values than the first one."""
+    lines = csv.reader(io.StringIO(text, newline=""))
+    try:
+        head = next((line for line in lines if line), None)
+        if head is None:
+            raise BadInput("the CSV is empty: its first line names the columns")
+        for line in lines:
+            if line and len(line) != len(head):
+                raise BadInput(f"line {lines.line_num} of the CSV has {len(line)} values, its first line {len(head)}")
+    except csv.Error as error:
+        raise BadInput(f"line {lines.line_num} is not CSV: {error}") from None
+
+
+def _refusal(status, message):
+    return status, _JSON, json.dumps({"error": message}).encode(), 0
 
 
 def _content_type(head):
@@ -148,31 +188,6 @@ def _pandas():
     except ImportError:
         raise BadInput("tables need pandas in the deployment's environment; lists work as inputs") from None
     return pandas
-
-
-def _columns_of(schema):
-    """{name: type} of a signature with named columns."""
-    if not schema or schema.is_tensor_spec():
-        return {}
-    return {spec.name: _type_name(spec) for spec in schema.inputs if spec.name is not None}
-
-
-def _type_name(spec):
-    type_ = spec.type
-    return type_ if isinstance(type_, str) else getattr(type_, "name", "")
-
-
-def _described(schema, absent_name):
-    """A signature as the Open Inference Protocol's metadata; what it cannot say is left out."""
-    out = []
-    for spec in schema.inputs if schema else ():
-        if schema.is_tensor_spec():
-            out.append({"name": spec.name or absent_name, "datatype": _DTYPES.get(str(spec.type), "BYTES"),
-                        "shape": list(spec.shape)})
-        else:
-            out.append({"name": spec.name or absent_name, "shape": [-1],
-                        "datatype": _COLUMN_TYPES.get(_type_name(spec).lower(), "BYTES")})
-    return out
 
 
 def _plain(value):

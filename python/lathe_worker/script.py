@@ -5,10 +5,9 @@ import json
 import os
 import sys
 import time
-import traceback
 
 from lathe_worker.printed import print_json
-from lathe_worker.trouble import CannotLoad
+from lathe_worker.trouble import CannotLoad, print_trouble
 
 _FAILED = b'{"message": "An unexpected error occurred in scoring script. Check the logs for more info."}'
 _JSON = "Content-Type: application/json\r\n"
@@ -59,8 +58,8 @@ class Script:
             status, headers, content = _content(result)
         except UnicodeDecodeError:
             return 400, _JSON.encode(), b'{"message": "the body is not UTF-8"}', 0
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            print_trouble(error)
             return self._failed(500, "x-ms-run-function-failed: True\r\n" + _JSON, _FAILED,
                                 time.perf_counter_ns() - began)
         headers = f"x-ms-run-function-failed: {status >= 500}\r\nx-ms-run-fn-exec-ms: {took / 1e6:.3f}\r\n{headers}"

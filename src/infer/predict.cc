@@ -1,11 +1,10 @@
 #include "infer/predict.h"
 
-#include <charconv>
 #include <utility>
 
 #include "base/log.h"
-#include "infer/protocols/open_inference.h"
-#include "infer/protocols/open_inference_grpc.h"
+#include "infer/protocols/infer_exchange.h"
+#include "infer/protocols/media_type.h"
 #include "infer/protocols/scoring.h"
 
 namespace lathe::infer {
@@ -42,14 +41,6 @@ int status_of(Code code) {
   }
 }
 
-/// The part of the content type before its parameters.
-std::string_view media_type(const http::Request& request) {
-  auto type = request.header("content-type");
-  type = type.substr(0, type.find(';'));
-  while (type.ends_with(' ')) type.remove_suffix(1);
-  return type;
-}
-
 /// Measures the phases of one request.
 class Watch {
  public:
@@ -68,54 +59,26 @@ std::size_t rows_of(const std::vector<Tensor>& inputs) {
   return batch ? static_cast<std::size_t>(inputs.front().shape.front()) : 1;
 }
 
-/// What each protocol makes of a body, and of the outputs.
-Result<void> read_infer(const http::Request& request, const Model& model, Scratch& scratch) {
-  if (request.grpc) return read_infer_message(request.body, model, scratch.request);
-  std::optional<std::size_t> json_bytes;
-  if (const auto text = request.header("inference-header-content-length"); !text.empty()) {
-    std::size_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size())
-      return fail(Code::invalid, "Inference-Header-Content-Length is not a number");
-    json_bytes = value;
-  }
-  return read_infer_request(scratch.parser, request.body, json_bytes, model, scratch.request);
-}
-
-void write_infer(const http::Request& request, const Deployment& deployment, const Scratch& scratch,
-                 http::Reply& reply) {
-  const auto& version = deployment.desired.model.version;
-  if (request.grpc)
-    return append_infer_message(reply.body, deployment.endpoint, version, scratch.request, scratch.outputs);
-  const auto json_size =
-      append_infer_response(reply.body, deployment.endpoint, version, scratch.request, scratch.outputs);
-  if (!json_size) return;
-  reply.content_type = "application/octet-stream";
-  reply.headers += "Inference-Header-Content-Length: " + std::to_string(*json_size) + "\r\n";
-}
-
 Result<void> infer(const http::Request& request, const Deployment& deployment, Scratch& scratch, Timing& timing,
                    http::Reply& reply) {
   Watch watch;
   const auto& model = *deployment.model;
   auto& asked = scratch.request;
-  LATHE_CHECK(read_infer(request, model, scratch));
+  LATHE_CHECK(read_infer(request, model, scratch.parser, asked));
   if (asked.timeout.count() > 0 && timing.queue > asked.timeout)
     return fail(Code::timeout, "the request waited longer for its turn than its parameter timeout allows");
   timing.parse = watch.lap();
   LATHE_CHECK(model.run(asked.inputs, asked.wanted, scratch.outputs));
   timing.compute = watch.lap();
-  for (std::size_t i = 0; i < asked.classes.size(); ++i)
-    if (asked.classes[i] > 0) {
-      LATHE_TRY(scratch.outputs[i], classify(scratch.outputs[i], asked.classes[i]));
-    }
-  write_infer(request, deployment, scratch, reply);
+  LATHE_CHECK(
+      write_infer(request, deployment.endpoint, deployment.desired.model.version, asked, scratch.outputs, reply));
   timing.write = watch.lap();
   return {};
 }
 
 Result<std::vector<Tensor>> read_score(ScoringStyle style, const http::Request& request, const Model& model,
                                        Scratch& scratch) {
+  LATHE_CHECK(check_charset(request));
   const auto type = media_type(request);
   if (http::equal_ignoring_case(type, "text/csv")) return read_scoring_csv(request.body, model);
   if (type.empty() || http::equal_ignoring_case(type, "application/json"))

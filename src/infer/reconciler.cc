@@ -256,13 +256,14 @@ void Reconciler::publish() {
 }
 
 void Reconciler::report(const Name* loading) {
-  Reported reported{reached_, rest_, grpc_, error_, {}};
+  Reported reported{reached_, shown_, rest_, grpc_, error_, {}};
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
       const Name name{endpoint.name, wanted.name};
       const auto found = current_.find(name);
       const bool tried = found != current_.end() && found->second.tried == wanted.model;
       const bool done = tried && !found->second.starting && (loading == nullptr || *loading != name);
+      if (done) found->second.generation = desired_.generation;
       std::string error = done ? found->second.error : "";
       // Workers can fail later, too.
       const auto* const python = done && found->second.serving ? found->second.serving->model->python() : nullptr;

@@ -14,6 +14,7 @@
 #include "infer/protocols/open_inference_grpc.h"
 #include "infer/protocols/reports.h"
 #include "infer/workers/ask_workers.h"
+#include "infer/workers/python_model.h"
 
 namespace lathe::infer {
 namespace {
@@ -291,6 +292,13 @@ void Service::describe(const http::Request& request, const Call& call, const Dep
   const auto& version = deployment.desired.model.version;
   switch (call.route.operation) {
     case Operation::model_ready:
+      if (const auto* const python = deployment.model->python(); python != nullptr && !python->answers(Ask::infer)) {
+        if (request.grpc) break;  // an empty message: ready = false
+        refuse(reply, Code::invalid,
+               "deployment " + in_quotes(deployment.name) + " of endpoint " + in_quotes(deployment.endpoint) +
+                   " has a scoring script, which answers POST /endpoints/" + deployment.endpoint + "/score alone");
+        break;
+      }
       if (request.grpc) {
         reply.body = one_number(1);
         break;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/text.h"
 #include "infer/protocols/tensor_json.h"
 
 namespace lathe::infer {
@@ -56,6 +57,12 @@ void append_classes(const T* values, std::size_t count, std::size_t most, Value 
 }  // namespace
 
 Result<WantedOutput*> add_output(std::vector<WantedOutput>& named, std::string_view name, const Model& model) {
+  if (model.checks_itself()) {
+    if (std::any_of(named.begin(), named.end(), [&](const auto& one) { return one.name == name; }))
+      return fail(Code::invalid, "output \"" + std::string(name) + "\" is asked for twice");
+    named.push_back({0, std::nullopt, 0, std::string(name)});
+    return &named.back();
+  }
   const auto place = index_of(model.outputs(), name);
   if (place == model.outputs().size())
     return fail(Code::invalid, "output \"" + std::string(name) + "\": the model has no such output; it has " +
@@ -70,16 +77,45 @@ void choose_outputs(const std::vector<WantedOutput>& named, const Model& model, 
   out.wanted.clear();
   out.binary.clear();
   out.classes.clear();
-  for (const auto& [index, binary, classes] : named) {
-    out.wanted.push_back(index);
-    out.binary.push_back(binary.value_or(all_binary));
-    out.classes.push_back(classes);
+  if (model.checks_itself()) {
+    out.named = named;
+    out.all_binary = all_binary;
+    return;
+  }
+  for (const auto& each : named) {
+    out.wanted.push_back(each.index);
+    out.binary.push_back(each.binary.value_or(all_binary));
+    out.classes.push_back(each.classes);
   }
   for (std::size_t i = 0; named.empty() && i < model.outputs().size(); ++i) {
     out.wanted.push_back(i);
     out.binary.push_back(all_binary);
     out.classes.push_back(0);
   }
+}
+
+Result<void> keep_wanted(InferRequest& request, std::vector<Tensor>& outputs) {
+  if (request.named.empty()) {
+    request.binary.assign(outputs.size(), request.all_binary);
+    request.classes.assign(outputs.size(), 0);
+    return {};
+  }
+  std::vector<Tensor> kept;
+  for (const auto& each : request.named) {
+    const auto found =
+        std::find_if(outputs.begin(), outputs.end(), [&](const auto& one) { return one.name == each.name; });
+    if (found == outputs.end()) {
+      std::string names;
+      for (const auto& one : outputs) names += (names.empty() ? "\"" : ", \"") + printable(one.name) + "\"";
+      return fail(Code::invalid,
+                  "output \"" + printable(each.name) + "\": the model has answered no such output, but " + names);
+    }
+    kept.push_back(std::move(*found));
+    request.binary.push_back(each.binary.value_or(request.all_binary));
+    request.classes.push_back(each.classes);
+  }
+  outputs = std::move(kept);
+  return {};
 }
 
 std::string names_of(const std::vector<TensorInfo>& infos) {
@@ -89,6 +125,7 @@ std::string names_of(const std::vector<TensorInfo>& infos) {
 }
 
 Result<void> match_inputs(const Model& model, std::vector<Tensor>& inputs) {
+  if (model.checks_itself()) return {};
   const auto& wanted = model.inputs();
   if (inputs.size() != wanted.size())
     return fail(Code::invalid, "expected " + std::to_string(wanted.size()) + " inputs (" + names_of(wanted) +

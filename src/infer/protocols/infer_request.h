@@ -11,6 +11,14 @@
 /// A request of the Open Inference Protocol v2, whether it came as JSON or by gRPC.
 namespace lathe::infer {
 
+/// An output that the request names.
+struct WantedOutput {
+  std::size_t index = 0;  ///< of the model's outputs
+  std::optional<bool> binary;
+  std::size_t classes = 0;
+  std::string name = {};  ///< in place of the index, of a model that checks itself
+};
+
 struct InferRequest {
   std::optional<std::string> id;
   std::string parameters;               ///< those that are echoed, as the protocol writes them
@@ -19,19 +27,20 @@ struct InferRequest {
   std::vector<bool> binary;             ///< for each wanted output: as bytes, not as numbers
   std::chrono::microseconds timeout{};  ///< refused when it waited longer; 0: as the deployment says
   std::vector<std::size_t> classes;  ///< for each wanted output: so many of its greatest values; 0: the output itself
-};
 
-/// An output that the request names.
-struct WantedOutput {
-  std::size_t index = 0;
-  std::optional<bool> binary;
-  std::size_t classes = 0;
+  // Of a model that checks itself: `wanted`, `binary` and `classes` follow when it has answered.
+  std::vector<WantedOutput> named;
+  bool all_binary = false;
 };
 
 /// Adds the output of this name. Errors: `invalid` — there is none, or it is there already.
 Result<WantedOutput*> add_output(std::vector<WantedOutput>& named, std::string_view name, const Model& model);
 /// All outputs when none is named.
 void choose_outputs(const std::vector<WantedOutput>& named, const Model& model, bool all_binary, InferRequest& out);
+
+/// Keeps of what a model that checks itself has answered the outputs that the request wants, in its order.
+/// Errors: `invalid` — it has answered no such output.
+Result<void> keep_wanted(InferRequest& request, std::vector<Tensor>& outputs);
 
 /// Brings the inputs into the model's order and checks them. Errors: `invalid`, naming the input, what was expected and
 /// what came.

@@ -18,7 +18,8 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  /// "xgboost", "onnxruntime_onnx", "lathe_native", "python_script" or "python_pyfunc": the platform of the model's metadata.
+  /// "xgboost", "onnxruntime_onnx", "lathe_native", "python_script" or "python_pyfunc": the platform of the model's
+  /// metadata.
   virtual std::string_view platform() const = 0;
   virtual const std::vector<TensorInfo>& inputs() const = 0;
   virtual const std::vector<TensorInfo>& outputs() const = 0;
@@ -27,11 +28,13 @@ class Model {
   /// Whether it takes numbers of any type, and its one input under any name.
   virtual bool converts_numbers() const = 0;
 
-  /// `inputs` are in the order of `inputs()`, with fitting types and shapes. Gives the outputs whose indexes are `wanted`, in that order. Errors: `invalid` — the model refuses these
-  /// values.
+  /// `inputs` are in the order of `inputs()`, with fitting types and shapes. Gives the outputs whose indexes are
+  /// `wanted`, in that order. Errors: `invalid` — the model refuses these values.
   virtual Result<void> run(std::span<const Tensor> inputs, std::span<const std::size_t> wanted,
                            std::vector<Tensor>& outputs) const = 0;
 
+  /// Whether it checks names, types and shapes by itself, and gives the outputs names only when it answers.
+  virtual bool checks_itself() const { return false; }
   /// One that workers compute is asked by `WorkerPool::ask`, never by `run`. Null for all others.
   virtual const PythonModel* python() const { return nullptr; }
 };

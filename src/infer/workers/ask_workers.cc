@@ -6,6 +6,8 @@
 
 #include "base/text.h"
 #include "infer/predict.h"
+#include "infer/protocols/infer_exchange.h"
+#include "infer/protocols/media_type.h"
 #include "infer/workers/python_model.h"
 #include "json/json.h"
 
@@ -14,14 +16,16 @@ namespace {
 
 using Clock = WorkerPool::Clock;
 
-std::optional<Ask> ask_of(Operation operation) {
+constexpr int kModelFailed = 424;  ///< as a scoring script that fails
+
+Ask ask_of(Operation operation) {
   switch (operation) {
     case Operation::score:
       return Ask::score;
     case Operation::invocations:
       return Ask::invocations;
     default:
-      return std::nullopt;
+      return Ask::infer;
   }
 }
 
@@ -48,6 +52,37 @@ bool is_plain_json(const http::Request& request) {
   return type.empty() || http::equal_ignoring_case(type, "application/json");
 }
 
+/// A request of the Open Inference Protocol, as its worker gets it.
+struct Exchange {
+  ondemand::parser parser;
+  InferRequest asked;
+  std::string elements;
+
+  /// What describes the tensors, whose elements lie one after the other in what `body` gives.
+  std::string head() const {
+    std::string out = R"({"inputs":[)";
+    for (const auto& each : asked.inputs) {
+      out += out.back() == '[' ? R"({"name":)" : R"(,{"name":)";
+      out += json_text(printable(each.name)) + R"(,"datatype":")" + std::string(name_of(each.type)) + R"(","shape":)";
+      append_shape(out, each.shape);
+      out += R"(,"size":)" + std::to_string(bytes_of(each)) + '}';
+    }
+    return out + "]}";
+  }
+
+  std::string_view body() {
+    if (asked.inputs.size() == 1 && asked.inputs.front().type != DataType::bytes)
+      return {asked.inputs.front().data.data(), asked.inputs.front().data.size()};
+    for (const auto& each : asked.inputs) append_bytes(elements, each);
+    return elements;
+  }
+
+  std::size_t rows() const {
+    if (asked.inputs.empty() || asked.inputs.front().shape.empty()) return 1;
+    return static_cast<std::size_t>(asked.inputs.front().shape.front());
+  }
+};
+
 void fill(http::Reply& reply, WorkerAnswer& answer) {
   constexpr int kFirstStatus = 200;
   constexpr int kLastStatus = 599;
@@ -55,6 +90,62 @@ void fill(http::Reply& reply, WorkerAnswer& answer) {
   reply.headers += kept_headers(answer.head);
   reply.content_type = nullptr;
   reply.body = std::move(answer.body);
+}
+
+/// The tensors that a worker answered: what it says of them is not believed.
+Result<std::vector<Tensor>> read_outputs(const WorkerAnswer& answer) {
+  LATHE_TRY(const auto head, json::parse_object(answer.head));
+  LATHE_TRY(const auto* const list, json::get_array(head, "outputs"));
+  if (list == nullptr) return fail(Code::invalid, "it has no outputs");
+  std::vector<Tensor> out;
+  std::string_view left = answer.body;
+  for (const auto& item : *list) {
+    if (!item.is_object()) return fail(Code::invalid, "an output is no object");
+    LATHE_TRY(const auto info, read_tensor_info(item.get_object()));
+    LATHE_TRY(const auto size, json::get_int(item.get_object(), "size"));
+    if (!size || *size < 0 || static_cast<std::size_t>(*size) > left.size())
+      return fail(Code::invalid, "output " + info.name + " reaches past its end");
+    Tensor tensor{info.name, info.type, info.shape, {}, {}};
+    LATHE_CHECK(take_bytes(tensor, left.substr(0, static_cast<std::size_t>(*size)), "output " + info.name + ": "));
+    left.remove_prefix(static_cast<std::size_t>(*size));
+    out.push_back(std::move(tensor));
+  }
+  return out;
+}
+
+/// The sentence of a worker's {"error": ...}.
+std::string error_of(const WorkerAnswer& answer) {
+  const auto told = json::parse_object(answer.body);
+  const auto text = told ? json::get_string(*told, "error") : Result<std::optional<std::string>>();
+  return text && *text ? **text : "the model's worker answers " + std::to_string(answer.status);
+}
+
+Result<void> fill_tensors(const http::Request& request, const Deployment& deployment, Exchange& exchange,
+                          WorkerAnswer& answer, http::Reply& reply) {
+  constexpr int kGood = 200;
+  constexpr int kBadInput = 400;
+  if (answer.status != kGood)
+    return fail(answer.status == kBadInput ? Code::invalid : Code::internal, error_of(answer));
+  auto outputs = read_outputs(answer);
+  if (!outputs) return fail(Code::internal, "the model's worker answers no tensors: " + outputs.error().message);
+  LATHE_CHECK(keep_wanted(exchange.asked, *outputs));
+  return write_infer(request, deployment.endpoint, deployment.desired.model.version, exchange.asked, *outputs, reply);
+}
+
+/// An answer to `request`, which is valid until it is given.
+http::Reply reply_to(const http::Request& request, const Deployment& deployment, Exchange* exchange,
+                     Result<WorkerAnswer>& given) {
+  http::Reply out;
+  out.headers = deployment.reply_header;
+  if (!given) {
+    refuse(out, given.error());
+  } else if (exchange == nullptr) {
+    fill(out, *given);
+  } else if (const auto filled = fill_tensors(request, deployment, *exchange, *given, out); !filled) {
+    refuse(out, filled.error());
+    if (filled.error().code == Code::internal) out.status = kModelFailed;
+  }
+  return out;
 }
 
 }  // namespace
@@ -86,32 +177,44 @@ bool ask_workers(Operation operation, const http::Request& request, const std::s
                  http::Reply& reply, const std::function<http::Answer()>& put_off) {
   const auto& python = *deployment->model->python();
   const auto ask = ask_of(operation);
-  if (!ask || !python.answers(*ask)) {
-    const auto where = "POST /endpoints/" + deployment->endpoint;
-    refuse(reply, Code::invalid,
-           "deployment \"" + deployment->name + "\" of endpoint \"" + deployment->endpoint +
-               "\" is computed by Python: it answers " + where + "/score" +
-               (python.answers(Ask::invocations) ? " and " + where + "/invocations" : " alone"));
+  const auto refused = [&](Error error) {
+    reply.headers += deployment->reply_header;
+    refuse(reply, std::move(error));
+    deployment->stats->add(reply.status, {}, 0);
     return true;
+  };
+  if (!python.answers(ask))
+    return refused({Code::invalid,
+                    "deployment \"" + deployment->name + "\" of endpoint \"" + deployment->endpoint +
+                        "\" has a scoring script: it answers POST /endpoints/" + deployment->endpoint + "/score alone",
+                    {}});
+  std::shared_ptr<Exchange> exchange;
+  if (ask == Ask::infer) {
+    exchange = std::make_shared<Exchange>();
+    if (const auto read = read_infer(request, *deployment->model, exchange->parser, exchange->asked); !read)
+      return refused(read.error());
+  } else if (!python.wants_head()) {
+    if (const auto good = check_charset(request); !good) return refused(good.error());
   }
-  WorkerRequest asked{*ask, python.wants_head() || !is_plain_json(request) ? head_of(request) : std::string{},
-                      request.body};
+  const bool tells_head = python.wants_head() || !is_plain_json(request);
+  WorkerRequest asked{ask,
+                      exchange     ? exchange->head()
+                      : tells_head ? head_of(request)
+                                   : std::string{},
+                      exchange ? exchange->body() : request.body};
   const auto begin = Clock::now();
-  auto done = [deployment, begin, answer = put_off()](Result<WorkerAnswer> given) {
-    http::Reply out;
-    out.headers = deployment->reply_header;
+  auto done = [deployment, begin, exchange, &request, answer = put_off()](Result<WorkerAnswer> given) {
+    auto out = reply_to(request, *deployment, exchange.get(), given);
     const auto took = Clock::now() - begin;
     Timing timing;
     if (given) {
-      fill(out, *given);
       timing.queue = given->queued;
       timing.compute = std::min<std::chrono::nanoseconds>(given->ran, took - given->queued);
       timing.parse = took - timing.queue - timing.compute;  // and writing, and the ways between the processes
     } else {
       timing.queue = took;
-      refuse(out, given.error());
     }
-    deployment->stats->add(out.status, timing, 1);
+    deployment->stats->add(out.status, timing, exchange ? exchange->rows() : 1);
     answer(std::move(out));
   };
   python.workers()->ask(std::move(asked), std::move(done));

@@ -1,7 +1,6 @@
 #include "infer/workers/python_model.h"
 
 #include "base/log.h"
-#include "json/json.h"
 
 namespace lathe::infer {
 namespace {
@@ -13,22 +12,26 @@ Result<std::vector<TensorInfo>> read_tensors(const json::Object& description, st
   if (list == nullptr) return out;
   for (const auto& item : *list) {
     if (!item.is_object()) return fail(Code::invalid, std::string(key) + " must hold objects");
-    const auto& object = item.get_object();
-    TensorInfo info;
-    LATHE_TRY(info.name, json::need_string(object, "name"));
-    LATHE_TRY(const auto datatype, json::need_string(object, "datatype"));
-    const auto type = parse_data_type(datatype);
-    if (!type) return fail(Code::invalid, "there is no datatype " + datatype);
-    info.type = *type;
-    LATHE_TRY(const auto* const shape, json::get_array(object, "shape"));
-    if (shape != nullptr)
-      for (const auto& size : *shape) info.shape.push_back(size.is_int64() ? size.get_int64() : -1);
+    LATHE_TRY(auto info, read_tensor_info(item.get_object()));
     out.push_back(std::move(info));
   }
   return out;
 }
 
 }  // namespace
+
+Result<TensorInfo> read_tensor_info(const json::Object& object) {
+  TensorInfo info;
+  LATHE_TRY(info.name, json::need_string(object, "name"));
+  LATHE_TRY(const auto datatype, json::need_string(object, "datatype"));
+  const auto type = parse_data_type(datatype);
+  if (!type) return fail(Code::invalid, "there is no datatype " + datatype);
+  info.type = *type;
+  LATHE_TRY(const auto* const shape, json::get_array(object, "shape"));
+  if (shape != nullptr)
+    for (const auto& size : *shape) info.shape.push_back(size.is_int64() ? size.get_int64() : -1);
+  return info;
+}
 
 PythonModel::PythonModel(std::string_view format, OwnedPool pool, std::string_view description)
     : platform_("python_" + std::string(format)), pool_(std::move(pool)), script_(format == "script") {
@@ -47,7 +50,7 @@ PythonModel::PythonModel(std::string_view format, OwnedPool pool, std::string_vi
 
 bool PythonModel::answers(Ask ask) const {
   if (ask == Ask::score) return true;
-  return !script_ && ask == Ask::invocations;
+  return !script_;
 }
 
 Result<void> PythonModel::run(std::span<const Tensor>, std::span<const std::size_t>, std::vector<Tensor>&) const {

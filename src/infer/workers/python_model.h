@@ -2,8 +2,12 @@
 
 #include "infer/runtimes/runtime.h"
 #include "infer/workers/worker_pool.h"
+#include "json/json.h"
 
 namespace lathe::infer {
+
+/// {"name", "datatype", "shape"} as a worker tells them. Errors: `invalid`.
+Result<TensorInfo> read_tensor_info(const json::Object& object);
 
 /// A model that workers compute. Its pool ends with it.
 class PythonModel : public Model {
@@ -18,6 +22,7 @@ class PythonModel : public Model {
   bool converts_numbers() const override { return true; }
   Result<void> run(std::span<const Tensor> inputs, std::span<const std::size_t> wanted,
                    std::vector<Tensor>& outputs) const override;
+  bool checks_itself() const override { return true; }
   const PythonModel* python() const override { return this; }
 
   const OwnedPool& workers() const { return pool_; }

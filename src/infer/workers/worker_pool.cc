@@ -31,7 +31,7 @@ constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{10'000};
 /// So many ends in a row without an answer between them: the deployment has failed.
 constexpr int kMostFailures = 3;
-constexpr std::size_t kLastLines = 12;
+constexpr std::size_t kLastLines = 24;
 constexpr std::size_t kLongestLine = std::size_t{64} << 10;
 
 std::string how_it_ended(int status) {

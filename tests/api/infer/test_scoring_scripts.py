@@ -67,7 +67,8 @@ def test_a_script_answers_nothing_but_score(echo):
         assert got.status_code == 400 and "/endpoints/e/score" in got.json()["error"]
     metadata = echo.get("/v2/models/e").json()
     assert metadata["platform"] == "python_script" and metadata["inputs"] == [] and metadata["outputs"] == []
-    assert echo.get("/v2/models/e/ready").status_code == 200
+    ready = echo.get("/v2/models/e/ready")
+    assert ready.status_code == 400 and "/endpoints/e/score alone" in ready.json()["error"]
 
 
 def test_a_body_that_is_no_text_is_refused(echo):
@@ -206,6 +207,24 @@ def test_a_script_that_cannot_start_never_takes_traffic(plane, source, words):
     assert "version 1 goes on" in state["error"]
     assert "so far" not in source or "so far" in state["error"]
     assert score(plane, {}).json() == "old"
+
+
+def test_a_failed_start_shows_the_scripts_own_frames(plane):
+    source = """
+        import json
+
+        def weights():
+            return json.loads("no weights")
+
+        def init():
+            weights()
+
+        def run(data): pass
+    """
+    state = plane.desire(endpoint("e", [scoring_script(plane, source)]))["e.blue"]
+    assert state["state"] == "failed"
+    assert "in weights" in state["error"] and "in init" in state["error"], state["error"]
+    assert "lathe_worker" not in state["error"] and "importlib" not in state["error"], state["error"]
 
 
 def test_a_full_queue_is_refused_at_once_and_a_long_wait_too(plane):

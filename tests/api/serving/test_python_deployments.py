@@ -228,7 +228,7 @@ def test_a_model_in_python_with_artifacts_and_parameters(server, pyfuncs):
     got = ask(server, "pyfuncs", {**body, "params": {"times": 2}}, "invocations", **here)
     assert got.json() == {"predictions": [{"sum": 18.0}, {"sum": 18.0}]}
     got = ask(server, "pyfuncs", {**body, "params": {"fail": True}}, "invocations", **here)
-    assert got.status_code == 400 and "private" not in got.text
+    assert got.status_code == 424 and "private" not in got.text
     log = server.get(f"{ENDPOINTS}/pyfuncs/deployments/scaled/logs").text
     assert "RuntimeError: the private reason" in log
 

@@ -8,7 +8,7 @@ from lathe import example
 from lathe.models import pickle_flavor
 from lathe.models.folder import Contents, python_function
 from mlflow import _flavor
-from mlflow.exceptions import MlflowException, translated
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext, _FunctionPythonModel  # noqa: F401
 
 FLAVOR_NAME = "python_function"
@@ -31,9 +31,9 @@ class PyFuncModel:
         info = self.metadata.saved_input_example_info
         return example.load(self._folder, info) if info else None
 
-    @translated
     def predict(self, data, params=None):
-        """Columns are put into the signature's order, and a missing one is named; types are left as they are."""
+        """Columns are put into the signature's order, and a missing one is named; types are left as they are. What the
+        model raises comes as it is."""
         data = _ordered(data, self.metadata.signature)
         return self._function(data, params=params) if params else self._function(data)
 
