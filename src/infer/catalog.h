@@ -48,6 +48,8 @@ struct Endpoint {
   std::vector<std::shared_ptr<const Deployment>> deployments;  ///< the ready ones
   std::shared_ptr<TrafficSplit> split;                         ///< over `deployments`
   std::vector<Unready> others;
+  std::shared_ptr<const Deployment> mirror;  ///< gets copies of requests; or null
+  std::shared_ptr<TrafficSplit> mirrored;    ///< where there is a mirror: index 0 is a request that is copied
 
   const std::shared_ptr<const Deployment>* find(std::string_view deployment) const;
 };

@@ -107,17 +107,24 @@ Result<DesiredDeployment> read_deployment(const json::Object& object) {
   return deployment;
 }
 
+Result<std::vector<std::pair<std::string, int>>> percents(const json::Object& parent, std::string_view key) {
+  std::vector<std::pair<std::string, int>> out;
+  LATHE_TRY(const auto* const object, json::get_object(parent, key));
+  if (object == nullptr) return out;
+  for (const auto& member : *object) {
+    const std::string name(member.key().data(), member.key().size());
+    LATHE_TRY(const int percent, number(*object, name, 0, 0, 100));
+    out.emplace_back(name, percent);
+  }
+  return out;
+}
+
 Result<DesiredEndpoint> read_endpoint(const json::Object& object) {
   DesiredEndpoint endpoint;
   LATHE_TRY(endpoint.name, json::need_string(object, "name"));
   LATHE_TRY(endpoint.keys, texts(object, "keys"));
-  LATHE_TRY(const auto* const traffic, json::get_object(object, "traffic"));
-  if (traffic != nullptr)
-    for (const auto& member : *traffic) {
-      const std::string name(member.key().data(), member.key().size());
-      LATHE_TRY(const int percent, number(*traffic, name, 0, 0, 100));
-      endpoint.traffic.emplace_back(name, percent);
-    }
+  LATHE_TRY(endpoint.traffic, percents(object, "traffic"));
+  LATHE_TRY(endpoint.mirror, percents(object, "mirror"));
   LATHE_CHECK(each_object(object, "deployments", [&](const json::Object& one) -> Result<void> {
     LATHE_TRY(auto deployment, read_deployment(one));
     endpoint.deployments.push_back(std::move(deployment));

@@ -67,6 +67,7 @@ struct DesiredEndpoint {
   std::string name;
   std::vector<std::string> keys;  ///< SHA-256 of each, hex
   std::vector<std::pair<std::string, int>> traffic;
+  std::vector<std::pair<std::string, int>> mirror;  ///< percent of the requests that are copied to a deployment
   std::vector<DesiredDeployment> deployments;
 };
 

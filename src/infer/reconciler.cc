@@ -22,16 +22,31 @@ constexpr int kRereadMs = 2000;  ///< for file systems that do not tell about ch
 std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const Endpoint& endpoint,
                                          const Catalog* before) {
   std::vector<int> weights;
+  std::vector<std::string> names;
   for (const auto& deployment : endpoint.deployments) {
     int weight = 0;
     for (const auto& [name, percent] : wanted.traffic)
       if (name == deployment->name) weight = percent;
     weights.push_back(weight);
+    names.push_back(deployment->name);
   }
   // The same split goes on where it is, so that a change elsewhere does not disturb its count.
   const auto* const old = before != nullptr ? before->find(wanted.name) : nullptr;
-  if (old != nullptr && old->split->weights() == weights) return old->split;
-  return std::make_shared<TrafficSplit>(std::move(weights));
+  if (old != nullptr && old->split->weights() == weights && old->split->names() == names) return old->split;
+  return std::make_shared<TrafficSplit>(std::move(weights), std::move(names));
+}
+
+void set_mirror(const DesiredEndpoint& wanted, Endpoint& endpoint, const Catalog* before) {
+  for (const auto& [name, percent] : wanted.mirror) {
+    const auto* const found = endpoint.find(name);
+    if (found == nullptr || percent <= 0) continue;
+    endpoint.mirror = *found;
+    const std::vector<int> weights{percent, 100 - percent};
+    const auto* const old = before != nullptr ? before->find(wanted.name) : nullptr;
+    endpoint.mirrored = old != nullptr && old->mirrored && old->mirrored->weights() == weights
+                            ? old->mirrored
+                            : std::make_shared<TrafficSplit>(weights);
+  }
 }
 
 void wake(const Fd& event) {
@@ -251,6 +266,7 @@ void Reconciler::publish() {
       endpoint.deployments.push_back(serving);
     }
     endpoint.split = make_split(wanted, endpoint, before.get());
+    set_mirror(wanted, endpoint, before.get());
   }
   catalog_.store(std::move(catalog));
 }

@@ -22,6 +22,7 @@ namespace {
 /// A request that is expected to take longer leaves the I/O thread.
 constexpr std::chrono::milliseconds kQuick{1};
 constexpr std::string_view kInferenceService = "inference.GRPCInferenceService";
+constexpr std::string_view kSessionHeader = "x-lathe-session";
 constexpr std::string_view kStreamInfer = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// The key of "Bearer KEY", or an empty text.
@@ -266,7 +267,7 @@ bool Service::handle_known(const http::Request& request, const Call& call, http:
     answer_list(request, call, reply);
     return true;
   }
-  auto picked = pick(call, call.route.predicts());
+  auto picked = pick(request, call);
   if (!picked) {
     const bool asks_ready = call.route.operation == Operation::model_ready && picked.error().code == Code::unavailable;
     if (asks_ready && request.grpc) return true;  // an empty message: ready = false
@@ -281,9 +282,14 @@ bool Service::handle_known(const http::Request& request, const Call& call, http:
                " serves version " + deployment->desired.model.version + ", not " + printable(wanted));
     return true;
   }
-  if (call.route.predicts()) return predict(request, call, deployment, reply, put_off);
-  describe(request, call, *deployment, reply);
-  return true;
+  if (!call.route.predicts()) {
+    describe(request, call, *deployment, reply);
+    return true;
+  }
+  const auto& endpoint = *call.endpoint;
+  if (call.deployment.empty() && endpoint.mirror && endpoint.mirrored->pick() == 0)
+    mirror_.send(call.route.operation, request, endpoint.mirror);
+  return predict(request, call, deployment, reply, put_off);
 }
 
 void Service::describe(const http::Request& request, const Call& call, const Deployment& deployment,
@@ -377,7 +383,7 @@ Result<void> Service::answer_open(const http::Request& request, const Call& call
   return {};
 }
 
-Result<const Service::DeploymentPtr*> Service::pick(const Call& call, bool counts) const {
+Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request, const Call& call) const {
   const auto& endpoint = *call.endpoint;
   if (!call.deployment.empty()) {
     const auto* const found = endpoint.find(call.deployment);
@@ -395,7 +401,9 @@ Result<const Service::DeploymentPtr*> Service::pick(const Call& call, bool count
                                              " takes traffic; give it to one: lathe online-endpoint update -n " +
                                              endpoint.name + " --traffic \"" + endpoint.deployments.front()->name +
                                              "=100\"");
-  return &endpoint.deployments[counts ? endpoint.split->pick() : endpoint.split->main()];
+  if (!call.route.predicts()) return &endpoint.deployments[endpoint.split->main()];
+  const auto session = request.header(kSessionHeader);
+  return &endpoint.deployments[session.empty() ? endpoint.split->pick() : endpoint.split->pick_for(session)];
 }
 
 bool Service::predict(const http::Request& request, const Call& call, const DeploymentPtr& deployment,

@@ -8,6 +8,7 @@
 
 #include "infer/catalog.h"
 #include "infer/http/server.h"
+#include "infer/mirror.h"
 #include "infer/route.h"
 
 namespace lathe::infer {
@@ -19,7 +20,10 @@ class Service : public http::Handler {
   /// `most_bytes`: of a body that came packed, once it is unpacked.
   Service(const CatalogHolder& catalog, int pool_threads, std::size_t most_bytes);
   /// Waits for the requests in the pool. Their connections must still exist: call it before the server goes.
-  void finish() { pool_.join(); }
+  void finish() {
+    pool_.join();
+    mirror_.finish();
+  }
 
   bool handle(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off) override;
   bool admit(const http::Request& head, http::Reply& refusal) override;
@@ -53,8 +57,8 @@ class Service : public http::Handler {
   Result<void> answer_open(const http::Request& request, const Call& call, http::Reply& reply) const;
   void answer_list(const http::Request& request, const Call& call, http::Reply& reply) const;
   void describe(const http::Request& request, const Call& call, const Deployment& deployment, http::Reply& reply) const;
-  /// `counts`: the split's turn moves on. Errors: there is none to pick.
-  Result<const DeploymentPtr*> pick(const Call& call, bool counts) const;
+  /// Of a prediction, the split's turn moves on, unless it is of a session. Errors: there is none to pick.
+  Result<const DeploymentPtr*> pick(const http::Request& request, const Call& call) const;
   bool predict(const http::Request& request, const Call& call, const DeploymentPtr& deployment, http::Reply& reply,
                const std::function<http::Answer()>& put_off);
 
@@ -62,6 +66,7 @@ class Service : public http::Handler {
   std::size_t most_bytes_;
   boost::asio::thread_pool pool_;
   Post post_;
+  Mirror mirror_;
 };
 
 }  // namespace lathe::infer

@@ -70,6 +70,14 @@ void Stats::append_requests(std::string& out, const std::string& labels) const {
   }
 }
 
+void Stats::append_copies(std::string& out, const std::string& labels) const {
+  constexpr std::array<std::string_view, 2> kOutcomes{"computed", "dropped"};
+  for (std::size_t i = 0; i < copies_.size(); ++i)
+    if (const auto count = copies_[i].load(kRelaxed); count > 0)
+      fmt::format_to(std::back_inserter(out), "lathe_infer_mirrored_requests_total{{{},outcome=\"{}\"}} {}\n", labels,
+                     kOutcomes[i], count);
+}
+
 void Stats::append_durations(std::string& out, const std::string& labels) const {
   work_.append(out, "lathe_infer_request_duration_seconds", labels);
 }

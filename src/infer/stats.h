@@ -35,12 +35,18 @@ class Stats {
  public:
   static constexpr std::array<std::string_view, 4> kPhases{"queue", "parse", "compute", "write"};
 
+  /// What became of a copy of a request that an endpoint mirrors here.
+  enum class Copy { computed, dropped };
+  void add_copy(Copy copy) { copies_[static_cast<std::size_t>(copy)].fetch_add(1, std::memory_order_relaxed); }
+
   /// A request that was answered with this HTTP status.
   void add(int status, const Timing& timing, std::size_t rows);
   Totals totals() const;
 
   /// Lines of Prometheus' text form.
   void append_requests(std::string& out, const std::string& labels) const;
+  /// Nothing where there was no copy.
+  void append_copies(std::string& out, const std::string& labels) const;
   void append_durations(std::string& out, const std::string& labels) const;
   void append_phases(std::string& out, const std::string& labels) const;
 
@@ -70,6 +76,7 @@ class Stats {
   std::array<Histogram, kPhases.size()> phases_;  ///< of those that succeeded
   Counter failed_ns_{0};
   Counter rows_{0};
+  std::array<Counter, 2> copies_{};
   Counter last_ms_{0};
 };
 

@@ -19,6 +19,32 @@ TEST(TrafficSplit, IsExactOverAnyHundredRequests) {
   }
 }
 
+TEST(TrafficSplit, IsExactOverAThousandRequests) {
+  TrafficSplit split({71, 23, 6});
+  std::map<std::size_t, int> counts;
+  for (int i = 0; i < 1000; ++i) ++counts[split.pick()];
+  EXPECT_EQ(counts, (std::map<std::size_t, int>{{0, 710}, {1, 230}, {2, 60}}));
+}
+
+TEST(TrafficSplit, ASessionStaysAndManyAreSharedByWeight) {
+  const TrafficSplit before({90, 10, 0}, {"blue", "green", "red"});
+  const TrafficSplit after({70, 30, 0}, {"blue", "green", "red"});
+  std::map<std::size_t, int> counts;
+  constexpr int kSessions = 10'000;
+  for (int i = 0; i < kSessions; ++i) {
+    const auto session = "user-" + std::to_string(i);
+    const auto picked = before.pick_for(session);
+    ASSERT_EQ(before.pick_for(session), picked);
+    ++counts[picked];
+    // Only the one that gained takes sessions over.
+    if (const auto now = after.pick_for(session); now != picked) {
+      ASSERT_EQ(now, 1U);
+    }
+  }
+  EXPECT_NEAR(counts[1], kSessions / 10, kSessions / 50);
+  EXPECT_EQ(counts[2], 0);
+}
+
 TEST(TrafficSplit, SpreadsTheRareOnes) {
   TrafficSplit split({90, 10});
   int since = 0;

@@ -6,7 +6,8 @@
 namespace lathe::serving {
 namespace {
 
-#define LATHE_ENDPOINT_COLUMNS "name, description, tags, traffic, primary_key, secondary_key, created_by, created_us, updated_us"
+#define LATHE_ENDPOINT_COLUMNS \
+  "name, description, tags, traffic, mirror_traffic, primary_key, secondary_key, created_by, created_us, updated_us"
 #define LATHE_DEPLOYMENT_COLUMNS                                                                                    \
   "endpoint, name, spec, previous, state, served, error, all_traffic, generation, description, tags, created_by, " \
   "created_us, updated_us"
@@ -21,7 +22,8 @@ T stored(std::string_view text) {
 
 Endpoint read_endpoint(const db::Row& row) {
   return {row.text(0), row.text(1), stored<std::map<std::string, std::string>>(row.text_view(2)),
-          stored<Traffic>(row.text_view(3)), row.text(4), row.text(5), row.text(6), row.integer(7), row.integer(8)};
+          stored<Traffic>(row.text_view(3)), stored<Traffic>(row.text_view(4)), row.text(5), row.text(6), row.text(7),
+          row.integer(8), row.integer(9)};
 }
 
 Deployment read_deployment(const db::Row& row) {
@@ -65,10 +67,12 @@ Result<Endpoint> find_endpoint(db::Connection& c, const std::string& name) {
 
 Result<void> insert_endpoint(db::Connection& c, const Endpoint& endpoint) {
   static constexpr auto kSql = R"sql(
-    INSERT INTO endpoint (name, description, tags, traffic, primary_key, secondary_key, created_by, created_us, updated_us)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8))sql";
+    INSERT INTO endpoint (name, description, tags, traffic, mirror_traffic, primary_key, secondary_key, created_by, created_us,
+                          updated_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9))sql";
   auto made = db::run(c, kSql, endpoint.name, endpoint.description, text_of(endpoint.tags), text_of(endpoint.traffic),
-                      endpoint.primary_key, endpoint.secondary_key, endpoint.created_by, endpoint.created_us);
+                      text_of(endpoint.mirror_traffic), endpoint.primary_key, endpoint.secondary_key, endpoint.created_by,
+                      endpoint.created_us);
   if (!made && made.error().code == Code::conflict)
     return fail(Code::conflict, "name: there is an endpoint \"" + endpoint.name + "\" already: update it, or take another name");
   if (!made) return fail(made.error());
@@ -77,10 +81,12 @@ Result<void> insert_endpoint(db::Connection& c, const Endpoint& endpoint) {
 
 Result<void> update_endpoint(db::Connection& c, const Endpoint& endpoint) {
   static constexpr auto kSql = R"sql(
-    UPDATE endpoint SET description = $2, tags = $3, traffic = $4, primary_key = $5, secondary_key = $6, updated_us = $7
+    UPDATE endpoint
+       SET description = $2, tags = $3, traffic = $4, mirror_traffic = $5, primary_key = $6, secondary_key = $7,
+           updated_us = $8
      WHERE name = $1)sql";
   LATHE_CHECK(db::run(c, kSql, endpoint.name, endpoint.description, text_of(endpoint.tags), text_of(endpoint.traffic),
-                      endpoint.primary_key, endpoint.secondary_key, endpoint.updated_us));
+                      text_of(endpoint.mirror_traffic), endpoint.primary_key, endpoint.secondary_key, endpoint.updated_us));
   return {};
 }
 
@@ -193,10 +199,12 @@ Result<json::Value> desired_state(db::Connection& c) {
     json::Array list;
     for (const auto& deployment : served)
       if (deployment.served) list.push_back(desired_deployment(deployment.name, deployment.spec));
-    out.push_back(json::Object{{"name", endpoint.name},
-                               {"keys", json::Array{sha256_hex(endpoint.primary_key), sha256_hex(endpoint.secondary_key)}},
-                               {"traffic", json::to_json(endpoint.traffic)},
-                               {"deployments", std::move(list)}});
+    json::Object one{{"name", endpoint.name},
+                     {"keys", json::Array{sha256_hex(endpoint.primary_key), sha256_hex(endpoint.secondary_key)}},
+                     {"traffic", json::to_json(endpoint.traffic)},
+                     {"deployments", std::move(list)}};
+    if (!endpoint.mirror_traffic.empty()) one["mirror"] = json::to_json(endpoint.mirror_traffic);
+    out.push_back(std::move(one));
   }
   return json::Value(json::Object{{"generation", generation}, {"endpoints", std::move(out)}});
 }

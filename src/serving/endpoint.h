@@ -19,6 +19,7 @@ struct Endpoint {
   std::string description;
   std::map<std::string, std::string> tags;
   Traffic traffic;
+  Traffic mirror_traffic;  ///< of one deployment, or of none
   std::string primary_key;
   std::string secondary_key;
   std::string created_by;

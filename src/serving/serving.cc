@@ -36,9 +36,8 @@ std::vector<std::string> names_of(const std::vector<Deployment>& deployments) {
 /// Fields that say how an endpoint behaves: shared by create and update.
 Result<void> read_endpoint_fields(const json::Object& document, const std::vector<std::string>& deployments, Endpoint& endpoint,
                                   json::Report& report) {
-  LATHE_CHECK(assets::check_fields(document, {"name", "auth_mode", "traffic", "description", "tags", "kind", "location"},
-                                   {{"mirror_traffic", "requests are not mirrored"},
-                                    {"identity", "the data plane runs as the server's account"},
+  LATHE_CHECK(assets::check_fields(document, {"name", "auth_mode", "traffic", "mirror_traffic", "description", "tags", "kind", "location"},
+                                   {{"identity", "the data plane runs as the server's account"},
                                     {"compute", "predictions are answered on the server's machine"},
                                     {"public_network_access", "--host decides who reaches it"},
                                     {"properties", "Lathe keeps tags, not properties"}},
@@ -57,6 +56,11 @@ Result<void> read_endpoint_fields(const json::Object& document, const std::vecto
   if (traffic != nullptr) {
     LATHE_TRY(endpoint.traffic, read_traffic(*traffic, deployments));
   }
+  LATHE_TRY(const auto* mirror, json::get_object(document, "mirror_traffic"));
+  if (mirror != nullptr) {
+    LATHE_TRY(endpoint.mirror_traffic, read_mirror(*mirror, deployments));
+  }
+  if (traffic != nullptr || mirror != nullptr) LATHE_CHECK(check_mirror(endpoint.mirror_traffic, endpoint.traffic));
   return {};
 }
 
@@ -123,6 +127,7 @@ bool Serving::settle(const Reported& reported) {
       if (deployment.all_traffic) {
         LATHE_TRY(auto endpoint, find_endpoint(c, deployment.endpoint));
         endpoint.traffic = {{deployment.name, 100}};
+        endpoint.mirror_traffic.erase(deployment.name);
         endpoint.updated_us = time;
         LATHE_CHECK(update_endpoint(c, endpoint));
         changed = true;
@@ -171,6 +176,7 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   out.description = endpoint.description;
   out.tags = endpoint.tags;
   out.traffic = endpoint.traffic;
+  out.mirror_traffic = endpoint.mirror_traffic;
   const auto url = plane_.url();
   const bool python = std::any_of(deployments.begin(), deployments.end(), [](const auto& each) { return each.spec.python.has_value(); });
   out.scoring_uri = url + (python ? "/endpoints/" + endpoint.name + "/score" : "/v2/models/" + endpoint.name + "/infer");
@@ -421,6 +427,7 @@ Result<void> Serving::remove_deployment(const std::string& endpoint, const std::
       return fail(Code::conflict, "deployment \"" + name + "\" gets " + std::to_string(share->second) +
                                       " % of the traffic: give it to another, or set it to 0, first");
     holder.traffic.erase(name);
+    holder.mirror_traffic.erase(name);
     holder.updated_us = micros(now());
     LATHE_CHECK(update_endpoint(c, holder));
     return delete_deployment(c, endpoint, name);

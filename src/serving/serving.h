@@ -28,6 +28,7 @@ struct EndpointView {
   std::string description;
   std::map<std::string, std::string> tags;
   Traffic traffic;
+  Traffic mirror_traffic;
   std::string scoring_uri;
   std::string invocations_uri;
   std::string grpc_uri;
@@ -175,6 +176,7 @@ struct Fields<serving::EndpointView> {
       field("description", &serving::EndpointView::description),
       field("tags", &serving::EndpointView::tags),
       field("traffic", &serving::EndpointView::traffic, "percent by deployment"),
+      field("mirror_traffic", &serving::EndpointView::mirror_traffic, "percent of the requests that are copied to a deployment"),
       field("scoring_uri", &serving::EndpointView::scoring_uri, "Open Inference Protocol v2; /score where Python computes"),
       field("invocations_uri", &serving::EndpointView::invocations_uri, "MLflow's forms of a request"),
       field("grpc_uri", &serving::EndpointView::grpc_uri, "HOST:PORT of the Open Inference Protocol v2 by gRPC"),

@@ -27,6 +27,16 @@ TEST(Traffic, AddsUpToHundredOrNothing) {
   EXPECT_NE(traffic(R"({"bleu": 100})").error().message.find("\"blue\""), std::string::npos);
 }
 
+TEST(Traffic, IsMirroredToOneDeploymentThatGetsNone) {
+  const auto mirror = [](const std::string& text) { return read_mirror(json::parse_object(text).value(), {"blue", "green"}); };
+  EXPECT_EQ(*mirror(R"({"green": 50})"), (Traffic{{"green", 50}}));
+  EXPECT_EQ(*mirror(R"({"green": 0})"), Traffic{});
+  for (const char* bad : {R"({"green": 51})", R"({"green": 10, "blue": 10})", R"({"red": 10})", R"({"green": "ten"})"})
+    EXPECT_FALSE(mirror(bad)) << bad;
+  EXPECT_TRUE(check_mirror({{"green", 10}}, {{"blue", 100}, {"green", 0}}));
+  EXPECT_FALSE(check_mirror({{"green", 10}}, {{"blue", 90}, {"green", 10}}));
+}
+
 assets::Tree tree(const std::vector<std::string>& paths) {
   std::vector<assets::TreeFile> files;
   for (const auto& path : paths) files.push_back({path, std::string(64, 'a'), 1});

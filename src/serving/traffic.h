@@ -12,6 +12,14 @@ namespace lathe::serving {
 /// Percent of the requests by deployment; together 0 or 100.
 using Traffic = std::map<std::string, std::int64_t>;
 
+constexpr std::int64_t kMostMirrored = 50;  ///< as Azure has it
+
+/// Percent of the requests that are copied to one deployment; empty: none are.
+/// Errors: `invalid` — no whole percent up to kMostMirrored, several deployments, or one that `existing` does not name.
+Result<Traffic> read_mirror(const json::Object& value, const std::vector<std::string>& existing);
+/// Errors: `invalid` — the mirror's deployment gets requests, too.
+Result<void> check_mirror(const Traffic& mirror, const Traffic& traffic);
+
 /// Errors: `invalid` — not whole percents, a sum other than 0 and 100, or a deployment that `existing` does not name.
 Result<Traffic> read_traffic(const json::Object& value, const std::vector<std::string>& existing);
 

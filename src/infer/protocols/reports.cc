@@ -284,6 +284,11 @@ std::string metrics_text(const Catalog& catalog) {
       "# TYPE lathe_infer_requests_total counter\n";
   for (const auto& row : rows) row.stats->append_requests(out, row.labels);
   out +=
+      "# HELP lathe_infer_mirrored_requests_total Copies of requests, which are counted as requests, too, when "
+      "computed.\n"
+      "# TYPE lathe_infer_mirrored_requests_total counter\n";
+  for (const auto& row : rows) row.stats->append_copies(out, row.labels);
+  out +=
       "# HELP lathe_infer_request_duration_seconds Time to decode, run and encode, without waiting.\n"
       "# TYPE lathe_infer_request_duration_seconds histogram\n";
   for (const auto& row : rows) row.stats->append_durations(out, row.labels);

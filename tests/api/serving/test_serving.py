@@ -4,38 +4,15 @@ import hashlib
 import json
 import os
 import signal
-import threading
 
 import numpy
 import pytest
 import requests
 import xgboost
+from asking import ROWS, Asking, ask, body_of, predictions, train
 from endpoint_helpers import ENDPOINTS, deploy, make_endpoint, primary_key, register
 from grpc_client import Client, infer_request, tensor
 from lathe_server import Server, cmdline, wait_for
-
-ROWS = numpy.random.default_rng(7).normal(size=(200, 5)).astype(numpy.float32)
-
-
-def train(folder, seed, name="model.ubj"):
-    labels = (ROWS @ numpy.arange(1, 6) + numpy.random.default_rng(seed).normal(size=200) > 0).astype(int)
-    settings = {"max_depth": 3, "seed": seed, "objective": "binary:logistic", "nthread": 1}
-    booster = xgboost.train(settings, xgboost.DMatrix(ROWS, labels), num_boost_round=10)
-    booster.save_model(folder / name)
-    return booster
-
-
-def body_of(rows):
-    return {"inputs": [{"name": "input", "shape": list(rows.shape), "datatype": "FP32", "data": rows.flatten().tolist()}]}
-
-
-def ask(uri, key, rows, **headers):
-    return requests.post(uri, json=body_of(rows), timeout=30, headers={"Authorization": f"Bearer {key}", **headers})
-
-
-def predictions(answer):
-    assert answer.status_code == 200, answer.text
-    return numpy.array(answer.json()["outputs"][0]["data"])
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +84,26 @@ def test_a_new_deployment_has_no_traffic_until_it_is_given_some(server, models):
     assert server.get(f"{ENDPOINTS}/split").json()["deployments"] == ["green"]
 
 
+def test_requests_are_mirrored_to_a_deployment_that_answers_nobody(server, models):
+    endpoint = make_endpoint(server, "mirrored")
+    deploy(server, "mirrored", "blue", models[0][0], "?all_traffic=true")
+    deploy(server, "mirrored", "green", models[1][0])
+    changed = server.cli("online-endpoint", "update", "-n", "mirrored", "--mirror-traffic", "green=50")
+    assert changed.json()["mirror_traffic"] == {"green": 50}, changed
+    key = primary_key(server, "mirrored")
+    for _ in range(20):
+        assert numpy.abs(predictions(ask(endpoint["scoring_uri"], key, ROWS[:8])) - models[0][1]).max() <= 1e-6
+    line = 'lathe_infer_mirrored_requests_total{endpoint="mirrored",deployment="green",outcome="computed"} 10'
+    wait_for(lambda: line in requests.get(f"{server.infer}/metrics", timeout=30).text.splitlines(), 60, "the copies")
+    for change, word in (({"mirror_traffic": {"green": 51}}, "from 0 to 50"), ({"mirror_traffic": {"gren": 5}}, "green"),
+                         ({"mirror_traffic": {"blue": 5}}, "gets 100 %"), ({"mirror_traffic": {"blue": 1, "green": 1}}, "one"),
+                         ({"traffic": {"blue": 90, "green": 10}}, "mirror_traffic.green")):  # fmt: skip
+        refused = server.patch(f"{ENDPOINTS}/mirrored", json=change)
+        assert refused.status_code == 400 and word in refused.json()["detail"], (change, refused.text)
+    both = {"traffic": {"green": 100}, "mirror_traffic": {"green": 0}}
+    assert server.patch(f"{ENDPOINTS}/mirrored", json=both).json()["mirror_traffic"] == {}
+
+
 def test_keys_are_needed_and_end_when_they_are_made_anew(server, models):
     endpoint = make_endpoint(server, "keys")
     deploy(server, "keys", "blue", models[0][0], "?all_traffic=true")
@@ -173,9 +170,9 @@ def test_a_model_is_swapped_without_a_failed_request(server, models):
 
 
 def test_what_cannot_be_honoured_is_said(server, models, tmp_path):
-    made = make_endpoint(server, "said", auth_mode="aml_token", mirror_traffic={"a": 10})
+    made = make_endpoint(server, "said", auth_mode="aml_token", identity={"type": "system_assigned"})
     assert {(one["field"], one["verdict"]) for one in made["report"]} == {
-        ("auth_mode", "substituted"), ("mirror_traffic", "ignored")}  # fmt: skip
+        ("auth_mode", "substituted"), ("identity", "ignored")}  # fmt: skip
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
     pickled = register(server, "pickled", tmp_path / "model.pkl")
     url = f"{ENDPOINTS}/said/deployments"
@@ -202,41 +199,6 @@ def test_deleting_an_endpoint_takes_its_deployments_along(server, models):
     assert server.delete(f"{ENDPOINTS}/gone").status_code == 204
     assert ask(endpoint["scoring_uri"], key, ROWS[:1]).status_code in (401, 403, 404)
     assert server.get(f"{ENDPOINTS}/gone").status_code == 404
-
-
-class Asking:
-    """Asks for predictions all the time, in a thread, and keeps what failed."""
-
-    def __init__(self, uri, key):
-        self.uri, self.key = uri, key
-        self.count, self.failed = 0, []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self._thread.start()
-        self.wait_for_more(1)
-        return self
-
-    def __exit__(self, *_):
-        self._end.set()
-        self._thread.join()
-
-    def wait_for_more(self, count):
-        wanted = self.count + count
-        wait_for(lambda: self.count >= wanted, what="more predictions")
-
-    def _run(self):
-        session = requests.Session()
-        session.headers["Authorization"] = f"Bearer {self.key}"
-        while not self._end.is_set():
-            try:
-                answer = session.post(self.uri, json=body_of(ROWS[:2]), timeout=10)
-                if answer.status_code != 200:
-                    self.failed.append(answer.text)
-            except requests.RequestException as error:
-                self.failed.append(str(error))
-            self.count += 1
 
 
 def test_predictions_go_on_while_the_server_is_killed_and_restarted(fresh_server, tmp_path):

@@ -49,9 +49,9 @@ def test_other_endpoints_change_while_an_init_hangs(server, gate, tmp_path):
 
     with waiting:
         make_endpoint(server, "quick")
-        made = deploy(server, "quick", "blue", model, "?all_traffic=true&wait_s=300")
+        made = deploy(server, "quick", "blue", model, "?all_traffic=true&wait_s=60")
         assert (made["provisioning_state"], made["serving_state"]) == ("Succeeded", "ready"), made
-        made = server.patch(f"{ENDPOINTS}/quick/deployments/blue?wait_s=300", json={"instance_count": 2}).json()
+        made = server.patch(f"{ENDPOINTS}/quick/deployments/blue?wait_s=60", json={"instance_count": 2}).json()
         assert made["provisioning_state"] == "Succeeded", made
         assert server.post("/v2/repository/models/quick/unload").status_code == 200
         assert server.post("/v2/repository/models/quick/load").status_code == 200
