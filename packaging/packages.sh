@@ -11,7 +11,7 @@ set -euo pipefail
 declare -A packages=(
   [build]="g++ cmake ninja-build ccache
     libssl-dev libsqlite3-dev libpq-dev libcurl4-openssl-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
-    libexpected-dev libsimdjson-dev libpugixml-dev libmbedtls-dev libprotobuf-dev protobuf-compiler libnghttp2-dev
+    libexpected-dev libsimdjson-dev libpugixml-dev libmbedtls-dev libprotobuf-dev protobuf-compiler libnghttp2-dev musl-dev
     zlib1g-dev libxgboost-dev libarchive-dev libzstd-dev
     libgtest-dev"
   [run]="tzdata python3 python3-venv bubblewrap python3-numpy python3-sklearn python3-xgboost python3-cloudpickle ca-certificates curl"

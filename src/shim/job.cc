@@ -32,9 +32,13 @@ namespace {
 
 bool bind_read_only(const char* from, const char* to) {
   if (::mount(from, to, nullptr, MS_BIND | MS_REC, nullptr) != 0) return false;
-  struct mount_attr change {};
-  change.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-  return ::mount_setattr(AT_FDCWD, to, AT_RECURSIVE, &change, sizeof change) == 0;
+  // mount_setattr(2) and what it takes: not every C library has them.
+  constexpr std::uint64_t kReadOnly = 1, kNoSetuid = 2, kNoDevices = 4;
+  constexpr int kRecursive = 0x8000;
+  const struct {
+    std::uint64_t set, clear, propagation, user_namespace;
+  } change{kReadOnly | kNoSetuid | kNoDevices, 0, 0, 0};
+  return ::syscall(SYS_mount_setattr, AT_FDCWD, to, kRecursive, &change, sizeof change) == 0;
 }
 
 bool own_mounts() {
@@ -61,7 +65,7 @@ void set_limits(const Spec& spec, int report) {
     unsigned long long hard = 0;
     if (std::sscanf(spec.rlimits.data[i], "%d %llu %llu", &resource, &soft, &hard) != 3) continue;
     const rlimit limit{soft, hard};
-    if (::setrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0)
+    if (::setrlimit(static_cast<decltype(RLIMIT_CORE)>(resource), &limit) != 0)
       give_up(report, "cannot set a resource limit", "");
   }
 }

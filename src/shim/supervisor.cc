@@ -93,7 +93,7 @@ class Supervisor {
       } else {
         ranks_[0].log.say(error_.data);
         error_.clear();
-        ranks_[0].status = W_EXITCODE(127, 0);
+        ranks_[0].status = 127 << 8;  // as wait(2) says it of exit(127)
         decided_ = 0;
       }
     }
@@ -425,8 +425,10 @@ class Supervisor {
     const bool written =
         exit_ >= 0 && write_all(exit_, text.data, text.size) && ::ftruncate(exit_, static_cast<off_t>(text.size)) == 0;
     if (!written) return;  // reported as lost
-    ::fsync(exit_);
+    // Named before it is synced, so that a file system with a journal writes it once, not for the file and again for its
+    // name. After a power failure in between the record may be empty: as good as none.
     ::rename(beside.data, path_in(folder_, "exit.json").data);
+    ::fsync(exit_);
     const int folder = ::open(folder_, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ::fsync(folder);
   }

@@ -84,6 +84,12 @@ def log_of_rank(server, name, rank):
     return answer.text
 
 
+def losses(server, name):
+    """What the run logged as `loss`, step by step."""
+    answer = server.get("/api/2.0/mlflow/metrics/get-history", params={"run_id": name, "metric_key": "loss"})
+    return [point["value"] for point in sorted(answer.json()["metrics"], key=lambda point: point["step"])]
+
+
 def cluster(server, **document):
     """Makes a training cluster and answers its name."""
     document = {"name": f"cluster-{next(_numbers)}", "type": "amlcompute", "size": "cpu-1", **document}

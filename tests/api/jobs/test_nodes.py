@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from job_helpers import cluster, ended, log_of, log_of_rank, run, shims, show, spread, submit
+from job_helpers import cluster, ended, log_of, log_of_rank, losses, run, shims, show, spread, submit
 from lathe_server import cmdline, wait_for
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples"
@@ -217,11 +217,6 @@ def example(server, folder, compute, **document):
     job.update(code=str(EXAMPLES / folder / "src"), compute=compute, **document)
     name = server.post("/api/v1/jobs", json=job).json()["name"]
     return ended(server, name, limit_s=150), name
-
-
-def losses(server, name):
-    answer = server.get("/api/2.0/mlflow/metrics/get-history", params={"run_id": name, "metric_key": "loss"})
-    return [point["value"] for point in sorted(answer.json()["metrics"], key=lambda point: point["step"])]
 
 
 def test_a_torch_training_has_the_same_losses_on_one_two_and_four_ranks(server, nodes):

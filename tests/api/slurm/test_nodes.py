@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from job_helpers import ended, log_of_rank, run, show, spread, submit
+from job_helpers import ended, log_of_rank, losses, run, show, spread, submit
 from lathe_server import wait_for
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[3] / "examples"
@@ -76,14 +76,16 @@ def test_cancelling_ends_all_nodes(slurm):
 
 
 @pytest.mark.long
-def test_torch_trains_over_two_nodes_as_on_one(slurm):
-    losses = []
-    for count in (1, 2):
-        document = spread("pytorch", count=count, process_count_per_instance=1)
-        job, log = run_long(slurm, "/usr/bin/python3 train.py", EXAMPLES / "nodes-torch" / "src", **document)
+def test_a_torch_training_has_the_same_losses_on_one_two_and_four_ranks(slurm):
+    curves = []
+    for count, each in ((1, 1), (2, 1), (2, 2)):
+        document = spread("pytorch", count=count, process_count_per_instance=each)
+        job, _ = run_long(slurm, "/usr/bin/python3 train.py", EXAMPLES / "nodes-torch" / "src", **document)
         assert job["status"] == "Completed", job
-        losses.append([line for line in log.splitlines() if line.startswith("loss ")])
-    assert losses[0] == losses[1] != []
+        curves.append(losses(slurm, job["name"]))
+    assert len(curves[0]) == 40 and curves[0][-1] < curves[0][0] / 100
+    for curve in curves[1:]:
+        assert curve == pytest.approx(curves[0], rel=1e-9)
 
 
 @pytest.mark.long
