@@ -1,7 +1,7 @@
 #!/bin/bash
 # A real Slurm cluster of several nodes on one machine, for the tests. Needs root and the packages of group "test".
 #
-#   tests/slurm.sh up DIR [-n NODES=3] [-e ELASTIC=2] [-g GPUS_PER_NODE=0] [--hide PATH]...
+#   tests/slurm.sh up DIR [-n NODES=3] [-e ELASTIC=2] [-g GPUS_PER_NODE=0] [-a] [--hide PATH]...
 #   tests/slurm.sh down DIR
 #   tests/slurm.sh exec DIR COMMAND...          as on the cluster's login node
 #   tests/slurm.sh node-on|node-off DIR NODE    plug in, or cut the power of a node: everything on it dies at once
@@ -12,10 +12,11 @@
 # one inside it, with its own name, address, /tmp, /dev/shm and slurmd. Nothing of the machine's network, of /etc or of
 # its services is touched, and `down` kills one process, with which everything goes. Nodes n1... are always there (partition
 # main); nodes e1... (partition elastic) are started and stopped by Slurm's power saving. Nodes do not see the PATHs to
-# hide, nor /tmp: what a job has there came by the network.
+# hide, nor /tmp: what a job has there came by the network. With -a (packages slurmdbd, mariadb-server) it keeps accounts,
+# and the controller forgets a job soon after its end.
 set -euo pipefail
 self=$(readlink -f "$0")
-nodes=3 elastic=2 gpus=0 hide=()
+nodes=3 elastic=2 gpus=0 accounts=0 of_accounts=() hide=()
 net=10.77.0  # the controller is .1, node nI .(10+I), node eI .(100+I)
 verb=${1:-help}
 [ $# -lt 2 ] || dir=$(realpath -m "$2")
@@ -25,6 +26,7 @@ while [[ ${1:-} == -* ]]; do
     -n) nodes=$2 && shift 2 ;;
     -e) elastic=$2 && shift 2 ;;
     -g) gpus=$2 && shift 2 ;;
+    -a) accounts=1 of_accounts=(-a) && shift ;;
     --hide) hide+=("$2") && shift 2 ;;
     *) break ;;
   esac
@@ -115,7 +117,9 @@ SchedulerParameters=bf_interval=2,batch_sched_delay=0
 PriorityType=priority/multifactor
 PrivateData=cloud
 KillWait=3
-MinJobAge=60
+MinJobAge=$( ((accounts)) && echo 2 || echo 60)
+$( ((accounts)) && printf '%s\n' AccountingStorageType=accounting_storage/slurmdbd \
+  AccountingStorageHost=ctl "AccountingStoragePass=$dir/run/munge.sock")
 MaxJobCount=20000
 ReturnToService=2
 SlurmctldTimeout=30
@@ -142,6 +146,30 @@ $( ((elastic)) && echo "PartitionName=elastic Nodes=e[1-$elastic] DefMemPerCPU=1
 CONF
 }
 
+start_accounts() {
+  mkdir "$dir/accounts"
+  mariadb-install-db --no-defaults --user=root --datadir="$dir/accounts" --auth-root-authentication-method=normal
+  printf '%s\n' "CREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'slurm';" "GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1';" \
+    >"$dir/etc/accounts.sql"
+  mariadbd --no-defaults --user=root --datadir="$dir/accounts" --socket="$dir/run/accounts.sock" --bind-address=127.0.0.1 \
+    --skip-name-resolve --init-file="$dir/etc/accounts.sql" --log-error="$dir/log/accounts.log" &
+  (umask 077 && cat >"$dir/etc/slurmdbd.conf") <<CONF
+AuthType=auth/munge
+AuthInfo=socket=$dir/run/munge.sock
+DbdHost=ctl
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StorageUser=slurm
+StoragePass=slurm
+LogFile=$dir/log/slurmdbd.log
+PidFile=$dir/run/slurmdbd.pid
+CONF
+  wait_for 60 bash -c 'echo >/dev/tcp/127.0.0.1/3306'
+  slurmdbd
+  wait_for 60 sacctmgr -i add cluster lathe
+}
+
 cluster_init() {  # PID 1 of the cluster: it reaps what is orphaned
   hostname ctl
   mount --bind "$dir/etc/hosts" /etc/hosts
@@ -152,6 +180,7 @@ cluster_init() {  # PID 1 of the cluster: it reaps what is orphaned
   munged --key-file="$dir/etc/munge.key" --socket="$dir/run/munge.sock" --pid-file="$dir/run/munge.pid" \
     --log-file="$dir/log/munge.log" --seed-file="$dir/run/munge.seed" --num-threads=4
   export SLURM_CONF=$dir/etc/slurm.conf
+  ! ((accounts)) || start_accounts
   slurmctld
   wait_for 20 sh -c 'scontrol ping | grep -q "is UP"'
   local i
@@ -218,7 +247,7 @@ case $verb in
     : >"$dir/.slurm"
     write_config
     setsid unshare --pid --fork --kill-child --net --mount --uts --mount-proc "$dir/bin/slurm.sh" _init "$dir" \
-      -n "$nodes" </dev/null >"$dir/log/init.out" 2>&1 &
+      -n "$nodes" "${of_accounts[@]}" </dev/null >"$dir/log/init.out" 2>&1 &
     outer=$!
     (child_of $outer) >"$dir/run/init.pid" && wait_for -w $outer 90 test -s "$dir/run/ready" || {
       kill -9 $outer 2>/dev/null || true  # with which all that was started goes

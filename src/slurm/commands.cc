@@ -38,9 +38,11 @@ std::int64_t number(std::string_view text) {
   return std::atoll(std::string(text).c_str());
 }
 
-std::string ids_of(const std::vector<Commands::Asked>& jobs) {
+/// With commas between; what is empty is left out.
+std::string joined(const std::vector<Commands::Asked>& jobs, std::string Commands::Asked::*member) {
   std::string out;
-  for (const auto& job : jobs) out += (out.empty() ? "" : ",") + job.id;
+  for (const auto& job : jobs)
+    if (!(job.*member).empty()) out += (out.empty() ? "" : ",") + job.*member;
   return out;
 }
 
@@ -127,11 +129,12 @@ std::vector<Entry> read_accounted(std::string_view text, const std::vector<Comma
     const auto fields = split(line, kBetween);
     if (fields.size() != 4) continue;
     const auto one = std::find_if(asked.begin(), asked.end(), [&](const Commands::Asked& job) {
-      return job.id == fields[0] && job.job == fields[1];
+      if (!job.id.empty()) return job.id == fields[0] && job.job == fields[1];
+      return fields[1].find(fmt::format("--comment={}{}:", kComment, job.attempt)) != std::string_view::npos;
     });
     const auto state = fields[2].substr(0, fields[2].find(' '));  // "CANCELLED by 1000"
     if (one != asked.end() && is_over(state))
-      out.push_back({one->id, one->attempt, std::string(state), "", std::string(fields[3]), ""});
+      out.push_back({std::string(fields[0]), one->attempt, std::string(state), "", std::string(fields[3]), ""});
   }
   return out;
 }
@@ -160,7 +163,10 @@ Result<std::vector<Entry>> Commands::remembered(const std::vector<Asked>& jobs) 
   for (std::size_t at = 0; at < jobs.size(); at += kIdsAtOnce) {
     std::vector<Asked> some(jobs.begin() + static_cast<std::ptrdiff_t>(at),
                             jobs.begin() + static_cast<std::ptrdiff_t>(std::min(jobs.size(), at + kIdsAtOnce)));
-    auto said = run({"squeue", "--noheader", "--all", "--states=all", "--jobs=" + ids_of(some), "-o", kEntryFormat});
+    const auto ids = joined(some, &Asked::id);
+    auto said = ids.empty()
+                    ? Result<std::string>("")
+                    : run({"squeue", "--noheader", "--all", "--states=all", "--jobs=" + ids, "-o", kEntryFormat});
     // A single number that is unknown is an error; of several the unknown ones are left out.
     if (!said && said.error().code == Code::unavailable) return fail(said.error());
     auto entries = read_entries(said.value_or(""));
@@ -175,14 +181,31 @@ Result<std::vector<Entry>> Commands::remembered(const std::vector<Asked>& jobs) 
   return out;
 }
 
-std::vector<Entry> Commands::accounted(const std::vector<Asked>& jobs) const {
-  if (jobs.empty() || no_accounting_) return {};
-  const auto said = run({"sacct", "--noheader", "--allocations", "--allusers", "--parsable2", "--delimiter=\x1f",
-                         "--format=JobIDRaw,JobName,State,NodeList", "--jobs=" + ids_of(jobs)});
+std::vector<Entry> Commands::accounted(std::vector<Asked> jobs) const {
+  const auto nameless = std::partition(jobs.begin(), jobs.end(), [](const Asked& one) { return !one.id.empty(); });
+  const std::vector<Asked> by_number(jobs.begin(), nameless);
+  const std::vector<Asked> by_command(nameless, jobs.end());
+  auto out = sacct(by_number, {"--format=JobIDRaw,JobName,State,NodeList", "--jobs=" + joined(by_number, &Asked::id)},
+                   no_accounting_);
+  const auto more = sacct(by_command,
+                          {"--format=JobIDRaw,SubmitLine,State,NodeList", "--name=" + joined(by_command, &Asked::job),
+                           "--starttime=now-30days"},
+                          no_submit_lines_);
+  out.insert(out.end(), more.begin(), more.end());
+  return out;
+}
+
+std::vector<Entry> Commands::sacct(const std::vector<Asked>& jobs, const std::vector<std::string>& which,
+                                   std::atomic<bool>& refused) const {
+  if (jobs.empty() || refused) return {};
+  std::vector<std::string> command = {"sacct",      "--noheader",  "--allocations",
+                                      "--allusers", "--parsable2", "--delimiter=\x1f"};
+  command.insert(command.end(), which.begin(), which.end());
+  const auto said = run(command);
   if (said) return read_accounted(*said, jobs);
   if (said.error().code != Code::unavailable) {
-    no_accounting_ = true;
-    log::info("how jobs ended that Slurm has forgotten is not known: it keeps no accounting why=\"{}\"",
+    refused = true;
+    log::info("how jobs ended that Slurm has forgotten is not known: it keeps no accounting of it why=\"{}\"",
               said.error().message);
   }
   return {};

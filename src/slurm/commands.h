@@ -58,7 +58,7 @@ class Commands {
   Result<std::vector<Entry>> queue() const;
   /// Slurm's number of one of our jobs, and what tells it from another with that number.
   struct Asked {
-    std::string id;
+    std::string id;  ///< empty: an earlier server submitted it, and it has not been seen since
     std::string attempt;
     std::string job;
   };
@@ -77,17 +77,20 @@ class Commands {
  private:
   Result<std::string> run(const std::vector<std::string>& command, std::string_view input = {}) const;
   Result<void> scancel(const std::vector<std::string>& command, const std::vector<std::string>& ids) const;
-  std::vector<Entry> accounted(const std::vector<Asked>& jobs) const;
+  std::vector<Entry> accounted(std::vector<Asked> jobs) const;
+  std::vector<Entry> sacct(const std::vector<Asked>& jobs, const std::vector<std::string>& which,
+                           std::atomic<bool>& refused) const;
 
   Settings settings_;
   mutable std::atomic<bool> no_accounting_{false};
+  mutable std::atomic<bool> no_submit_lines_{false};  ///< before Slurm 21.08
 };
 
 /// The arguments of sbatch for a request.
 std::vector<std::string> sbatch_arguments(const Request& request);
 /// The lines of sacct in our format, with the attempts of `asked`: its comments are not kept everywhere, so that a job
-/// is known by number and name. Those that have not ended are left out: the accounting never learns of it if the
-/// controller forgot them.
+/// is known by number and name, or by the command that submitted it, with its comment. Those that have not ended are
+/// left out: the accounting never learns of it if the controller forgot them.
 std::vector<Entry> read_accounted(std::string_view text, const std::vector<Commands::Asked>& asked);
 /// The lines of squeue in our format; those that are not ours are left out.
 std::vector<Entry> read_entries(std::string_view text);

@@ -95,6 +95,17 @@ TEST(Sacct, SaysHowJobsEndedThatSlurmHasForgotten) {
   EXPECT_EQ(found->front().state, "CANCELLED");
 }
 
+TEST(Sacct, KnowsByItsCommandWhatAnEarlierServerSubmitted) {
+  const auto slurm = answered_by(
+      "case \"$1 $*\" in sacct*--name=train*) printf '7\037sbatch --comment=lathe:k-1:ann --job-name=train\037CANCELLED by 5\037n1\n"
+      "8\037sbatch --comment=lathe:k-2:ann --job-name=train\037FAILED\037n1\n';; *) exit 1;; esac");
+  const auto found = slurm.remembered({{"", "k-2", "train"}});
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 1u) << "the other is an earlier attempt";
+  EXPECT_EQ(found->front().id, "8");
+  EXPECT_EQ(found->front().state, "FAILED");
+}
+
 TEST(Sacct, IsAskedOnlyWhereThereIsAccounting) {
   const auto slurm =
       answered_by("case $1 in sacct) echo 'Slurm accounting storage is disabled' >&2; exit 1;; *) exit 0;; esac");

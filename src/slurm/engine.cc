@@ -294,10 +294,10 @@ void SlurmEngine::send_signals() {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& attempt : to_cancel_)
-      if (const auto found = known_.find(attempt); found != known_.end() && !found->second.id.empty())
+      if (const auto found = known_.find(attempt); found != known_.end())
         ids.push_back(found->second.id);
     for (const auto& attempt : to_wake_)
-      if (const auto found = known_.find(attempt); found != known_.end() && !found->second.id.empty())
+      if (const auto found = known_.find(attempt); found != known_.end())
         (found->second.order.nodes > 1 ? wakes_of_several : wakes).push_back(found->second.id);
     to_cancel_.clear();
     to_wake_.clear();
@@ -402,7 +402,7 @@ void SlurmEngine::settle(const std::vector<std::string>& attempts, std::vector<s
   {
     const std::lock_guard lock(mutex_);
     for (const auto& attempt : attempts)
-      if (const auto found = known_.find(attempt); found != known_.end() && !found->second.id.empty())
+      if (const auto found = known_.find(attempt); found != known_.end())
         asked.push_back({found->second.id, attempt, found->second.order.job});
   }
   const auto entries = asked.empty() ? std::vector<Entry>{} : commands_.remembered(asked);

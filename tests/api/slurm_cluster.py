@@ -42,10 +42,11 @@ class Cluster:
     def __enter__(self):
         self.verb("up", *self.flags, limit_s=120)
         # As the server will run Slurm's commands: a way into the cluster that does not work is said now, not by each test.
-        done = subprocess.run([*self.command.split(), "sinfo", "-h"], capture_output=True, text=True, timeout=30)
+        command = self.command
+        done = subprocess.run([*command.split(), "sinfo", "-h"], capture_output=True, text=True, timeout=30)
         if done.returncode != 0:
             self.verb("down")
-            raise RuntimeError(f"{self.command} sinfo -h: {done.stdout}{done.stderr}")
+            raise RuntimeError(f"{command} sinfo -h: {done.stdout}{done.stderr}")
         return self
 
     def __exit__(self, *_):
