@@ -11,9 +11,9 @@
 # The cluster is one PID, network, mount and UTS namespace, whose init runs munged and slurmctld; each node is a further
 # one inside it, with its own name, address, /tmp, /dev/shm and slurmd. Nothing of the machine's network, of /etc or of
 # its services is touched, and `down` kills one process, with which everything goes. Nodes n1... are always there (partition
-# main); nodes e1... (partition elastic) are started and stopped by Slurm's power saving. Nodes do not see the PATHs to
-# hide, nor /tmp: what a job has there came by the network. With -a (packages slurmdbd, mariadb-server) it keeps accounts,
-# and the controller forgets a job soon after its end.
+# main, whose jobs give way to those of urgent); nodes e1... (partition elastic) are started and stopped by Slurm's power
+# saving. Nodes do not see the PATHs to hide, nor /tmp: what a job has there came by the network. With -a (packages slurmdbd,
+# mariadb-server) it keeps accounts, and the controller forgets a job soon after its end.
 set -euo pipefail
 self=$(readlink -f "$0")
 nodes=3 elastic=2 gpus=0 accounts=0 of_accounts=() hide=()
@@ -140,7 +140,10 @@ SuspendExcNodes=n[1-$nodes]
 NodeName=DEFAULT CPUs=8 RealMemory=4000 $gres State=UNKNOWN
 $(for ((i = 1; i <= nodes; i++)); do echo "NodeName=n$i NodeAddr=$(address n$i)"; done)
 $(for ((i = 1; i <= elastic; i++)); do echo "NodeName=e$i NodeAddr=$(address e$i) State=CLOUD"; done)
-PartitionName=main Nodes=n[1-$nodes] Default=YES DefMemPerCPU=100 MaxTime=INFINITE
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=main Nodes=n[1-$nodes] Default=YES DefMemPerCPU=100 MaxTime=INFINITE GraceTime=5
+PartitionName=urgent Nodes=n[1-$nodes] DefMemPerCPU=100 MaxTime=INFINITE PriorityTier=10
 PartitionName=short Nodes=n1 DefMemPerCPU=100 MaxTime=60
 $( ((elastic)) && echo "PartitionName=elastic Nodes=e[1-$elastic] DefMemPerCPU=100 MaxTime=INFINITE")
 CONF

@@ -149,6 +149,19 @@ def test_what_is_ended_by_nobodys_wish_gets_another_attempt(slurm):
     assert runs(slurm, name) == 2
 
 
+def test_a_job_that_slurm_preempts_gets_another_attempt_with_its_checkpoint(slurm):
+    name = held(slurm, "preempted", command="cat $LATHE_CHECKPOINT_DIR/epoch; echo 7 > $LATHE_CHECKPOINT_DIR/epoch; echo up")
+    until_log(slurm, name, "up")
+    urgent = slurm.cluster.run("sbatch", "--parsable", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null",
+                               "--chdir=/", "--wrap=sleep 600").strip()  # fmt: skip
+    wait_for(lambda: (urgent, "RUNNING") in [(number, state) for number, _, state in slurm.cluster.queue()], 60, "the urgent job")
+    wait_for(lambda: (job := show(slurm, name))["attempt"] == 2 and job["status"] != "Running", 60, "the second attempt, waiting")
+    slurm.cluster.run("scancel", urgent)
+    until_log(slurm, name, "7\nup")
+    go(slurm, name)
+    assert (ended(slurm, name)["status"], runs(slurm, name)) == ("Completed", 2)
+
+
 def test_while_slurm_is_away_jobs_keep_their_last_known_state(slurm):
     running = held(slurm, "kept")
     until_log(slurm, running, "up")
