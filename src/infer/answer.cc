@@ -59,7 +59,7 @@ http::Reply answer(const DesiredDeployment& wanted, const std::optional<Question
   http::Request request;
   request.body = question->body;
   request.headers = {{"content-type", question->content_type}};
-  predict_now(question->operation, request, deployment, {}, reply);
+  predict_now(question->operation, request, deployment, {}, nullptr, reply);
   return reply;
 }
 

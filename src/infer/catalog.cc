@@ -7,7 +7,14 @@
 #include <charconv>
 #include <numeric>
 
+#include "infer/batching/batch_lane.h"
+
 namespace lathe::infer {
+namespace {
+
+std::atomic<std::uint64_t> last_serial{0};
+
+}  // namespace
 
 Deployment::Deployment(std::string endpoint_name, const DesiredDeployment& wanted, std::shared_ptr<const Model> loaded,
                        std::chrono::nanoseconds warm_run, std::shared_ptr<Stats> counters)
@@ -18,13 +25,20 @@ Deployment::Deployment(std::string endpoint_name, const DesiredDeployment& wante
       reply_header("azureml-model-deployment: " + wanted.name + "\r\n"),
       stats(std::move(counters)),
       lane(static_cast<std::size_t>(wanted.instances), static_cast<std::size_t>(wanted.max_queue)),
-      cost(warm_run, 0) {
+      cost(warm_run, 0),
+      serial(++last_serial) {
+  if (config() != nullptr && config()->dynamic_batching)
+    batches = std::make_shared<BatchLane>(*config(), static_cast<std::size_t>(wanted.instances));
   const auto& outputs = model->outputs();
   const auto predict =
       std::find_if(outputs.begin(), outputs.end(), [](const auto& out) { return out.name == "predict"; });
   predictions.resize(predict == outputs.end() ? outputs.size() : 1);
   std::iota(predictions.begin(), predictions.end(),
             predict == outputs.end() ? std::size_t{0} : static_cast<std::size_t>(predict - outputs.begin()));
+}
+
+std::size_t Deployment::pending() const {
+  return batches ? batches->waiting() : lane.waiting();
 }
 
 const std::shared_ptr<const Deployment>* Endpoint::find(std::string_view deployment) const {

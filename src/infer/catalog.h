@@ -16,6 +16,8 @@
 
 namespace lathe::infer {
 
+class BatchLane;
+
 /// A model that answers, with its limits.
 struct Deployment {
   Deployment(std::string endpoint_name, const DesiredDeployment& desired, std::shared_ptr<const Model> loaded,
@@ -31,6 +33,13 @@ struct Deployment {
   std::shared_ptr<Stats> stats;
   mutable Lane lane;
   mutable CostEstimate cost;
+  std::shared_ptr<BatchLane> batches;  ///< null: requests are run alone
+  std::uint64_t serial;                ///< no other has it
+
+  const ModelConfig* config() const { return desired.model.config ? &*desired.model.config : nullptr; }
+  /// Requests that wait for their turn.
+  std::size_t pending() const;
+  bool caches() const { return config() != nullptr && config()->caches(); }
 };
 
 using KeyDigest = std::array<unsigned char, 32>;

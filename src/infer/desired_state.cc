@@ -79,6 +79,14 @@ Result<DesiredModel> read_model(const json::Object& object) {
   LATHE_TRY(model.format, json::need_string(object, "format"));
   LATHE_TRY(model.folder, json::need_string(object, "folder"));
   LATHE_TRY(model.python, read_python(object));
+  LATHE_TRY(const auto* const config, json::get_object(object, "config"));
+  if (config != nullptr) {
+    auto read = read_model_config(*config, "model_config");
+    if (read)
+      model.config = std::move(*read);
+    else
+      model.config_error = read.error().message;  // of this deployment alone
+  }
   LATHE_TRY(auto main_file, json::get_string(object, "file"));
   if (!main_file && !model.python) return fail(Code::invalid, "\"file\" of model " + model.name + " is missing");
   model.file = main_file.value_or("");

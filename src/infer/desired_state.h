@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model_config/model_config.h"
 
 /// The two documents between the server and the data plane. Unknown members are ignored, so that either side may be
 /// newer.
@@ -51,6 +52,8 @@ struct DesiredModel {
   std::vector<DesiredFile> files;
   std::vector<std::string> feature_names;
   std::optional<DesiredPython> python;
+  std::optional<ModelConfig> config;  ///< a change loads the model again, and tries it anew
+  std::string config_error;           ///< why it cannot be followed; or empty
 
   bool operator==(const DesiredModel&) const = default;
 };

@@ -23,6 +23,11 @@ bool Lane::submit(const Post& post, Clock::time_point deadline, Job job) {
   return true;
 }
 
+std::size_t Lane::waiting() {
+  const std::lock_guard lock(mutex_);
+  return waiting_.size();
+}
+
 /// One job after another, each posted anew, so that the deployments share the pool's threads fairly.
 void Lane::run(const Post& post, Waiting first) {
   post([this, &post, own = std::move(first)] {

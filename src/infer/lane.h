@@ -24,6 +24,7 @@ class Lane {
 
   /// False when the lane is full; `job` is not called then.
   bool submit(const Post& post, Clock::time_point deadline, Job job);
+  std::size_t waiting();
 
  private:
   struct Waiting {

@@ -5,6 +5,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "infer/try_model.h"
+#include "infer/warm_up.h"
 
 namespace lathe::infer {
 namespace {
@@ -101,12 +102,14 @@ Result<LoadedModel> load_model(const DesiredModel& wanted) {
   const auto is_main = [&](const DesiredFile& file) { return file.path == wanted.file; };
   if (std::none_of(wanted.files.begin(), wanted.files.end(), is_main))
     return fail(Code::invalid, "the model's file \"" + wanted.file + "\" is not among those with a digest");
+  if (!wanted.config_error.empty()) return fail(Code::invalid, wanted.config_error);
   LATHE_CHECK(check_files(wanted));
   LATHE_TRY(const auto file, below(wanted, wanted.file));
   LATHE_CHECK(try_apart(wanted.format, file));
   try {
     LATHE_TRY(auto model, read_model(wanted, {file, wanted.feature_names}));
     const auto took = warm(*model);
+    if (wanted.config) LATHE_CHECK(warm_up(*model, *wanted.config));
     return LoadedModel{std::move(model), took};
   } catch (const std::exception& error) {
     return fail(Code::invalid, std::string("the model cannot be loaded: ") + error.what());

@@ -13,8 +13,9 @@ struct LoadedModel {
   std::chrono::nanoseconds warm_run;  ///< what one row takes once it is warm
 };
 
-/// Checks the digests of the model's files, loads it, and runs it once with zeros. Blocks for as long as that takes.
-/// Errors: `invalid` with a sentence for the person who deploys it; `unavailable` when a library is missing.
+/// Checks the digests of the model's files, loads it, runs it once with zeros, and tries what its configuration asks
+/// for (warm_up.h). Blocks for as long as that takes. Errors: `invalid` with a sentence for the person who deploys it;
+/// `unavailable` when a library is missing.
 Result<LoadedModel> load_model(const DesiredModel& wanted);
 
 /// Whether the model's files are those that were registered. Blocks. Errors: `invalid`, as above.

@@ -26,6 +26,7 @@ constexpr std::chrono::seconds kGrace{20};
 struct Options {
   std::string folder;
   http::ServerOptions server;
+  std::size_t cache_bytes = ServiceLimits{}.cache_bytes;
   bool json_log = false;
 };
 
@@ -41,7 +42,8 @@ Result<void> serve(const Options& options) {
 
   WorkerHost workers(std::filesystem::path(options.folder) / "logs");
   CatalogHolder catalog{std::make_shared<const Catalog>()};
-  Service service(catalog, std::max(2, options.server.threads), options.server.limits.body_bytes);
+  Service service(catalog,
+                  {std::max(2, options.server.threads), options.server.limits.body_bytes, options.cache_bytes});
   LATHE_TRY(const auto server, http::Server::listen(options.server, service));
   const auto& host = options.server.host;
   const auto place = (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":";
@@ -56,6 +58,7 @@ Result<void> serve(const Options& options) {
   int signal = 0;
   sigwait(&ends, &signal);
   log::info("ending signal={}", signal);
+  service.hurry();
   server->drain(kGrace);
   service.finish();
   workers.finish();
@@ -82,6 +85,9 @@ int run(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 256));
   app.add_option("--max-body-bytes", options.server.limits.body_bytes, "largest request body")->capture_default_str();
+  app.add_option("--response-cache-bytes", options.cache_bytes,
+                 "what the answers that deployments keep (response_cache) may take together")
+      ->capture_default_str();
   app.add_flag("--json-log", options.json_log, "log as JSON lines");
   app.set_version_flag("--version", version());
   CLI11_PARSE(app, argc, argv);

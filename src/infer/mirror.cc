@@ -78,7 +78,7 @@ void Mirror::compute(const std::shared_ptr<Copy>& copy) {
   };
   http::Reply reply;
   if (copy->target->model->python() == nullptr) {
-    predict_now(copy->operation, copy->request, *copy->target, {}, reply);
+    predict_now(copy->operation, copy->request, *copy->target, {}, nullptr, reply);
     count(reply);
     return;
   }

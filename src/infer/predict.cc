@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "infer/batching/join.h"
 #include "infer/protocols/infer_exchange.h"
 #include "infer/protocols/media_type.h"
 #include "infer/protocols/scoring.h"
@@ -12,7 +13,6 @@ namespace {
 
 /// Memory that a thread uses again for each request.
 struct Scratch {
-  ondemand::parser parser;
   InferRequest request;
   std::vector<Tensor> outputs;
 };
@@ -41,76 +41,65 @@ int status_of(Code code) {
   }
 }
 
-/// Measures the phases of one request.
-class Watch {
- public:
-  Watch() : last_(Lane::Clock::now()) {}
-  std::chrono::nanoseconds lap() {
-    const auto now = Lane::Clock::now();
-    return now - std::exchange(last_, now);
-  }
-
- private:
-  Lane::Clock::time_point last_;
-};
-
-std::size_t rows_of(const std::vector<Tensor>& inputs) {
-  const bool batch = !inputs.empty() && !inputs.front().shape.empty();
-  return batch ? static_cast<std::size_t>(inputs.front().shape.front()) : 1;
+/// That of the thread; a large body makes it large, and then it is given back.
+std::unique_ptr<ondemand::parser>& thread_parser() {
+  thread_local auto parser = std::make_unique<ondemand::parser>();
+  return parser;
 }
 
-Result<void> infer(const http::Request& request, const Deployment& deployment, Scratch& scratch, Timing& timing,
-                   http::Reply& reply) {
-  Watch watch;
-  const auto& model = *deployment.model;
-  auto& asked = scratch.request;
-  LATHE_CHECK(read_infer(request, model, scratch.parser, asked));
-  if (asked.timeout.count() > 0 && timing.queue > asked.timeout)
-    return fail(Code::timeout, "the request waited longer for its turn than its parameter timeout allows");
-  timing.parse = watch.lap();
-  LATHE_CHECK(model.run(asked.inputs, asked.wanted, scratch.outputs));
-  timing.compute = watch.lap();
-  LATHE_CHECK(
-      write_infer(request, deployment.endpoint, deployment.desired.model.version, asked, scratch.outputs, reply));
-  timing.write = watch.lap();
-  return {};
-}
-
-Result<std::vector<Tensor>> read_score(ScoringStyle style, const http::Request& request, const Model& model,
-                                       Scratch& scratch) {
+Result<std::vector<Tensor>> read_score(ScoringStyle style, const http::Request& request, const Model& model) {
   LATHE_CHECK(check_charset(request));
   const auto type = media_type(request);
   if (http::equal_ignoring_case(type, "text/csv")) return read_scoring_csv(request.body, model);
   if (type.empty() || http::equal_ignoring_case(type, "application/json"))
-    return read_scoring_json(scratch.parser, request.body, style, model);
+    return read_scoring_json(*thread_parser(), request.body, style, model);
   return fail(Code::unsupported_media,
               "the Content-Type must be application/json or text/csv, got " + std::string(type));
 }
 
-Result<void> score(Operation operation, const http::Request& request, const Deployment& deployment, Scratch& scratch,
-                   Timing& timing, http::Reply& reply) {
+bool infers(Operation operation) {
+  return operation == Operation::infer || operation == Operation::stream_infer;
+}
+
+ScoringStyle style_of(Operation operation) {
+  return operation == Operation::score ? ScoringStyle::azure : ScoringStyle::mlflow;
+}
+
+/// The outputs, by a run of the model or from the cache.
+Result<void> compute(const Deployment& deployment, const InferRequest& asked, ResponseCache* cache,
+                     std::vector<Tensor>& outputs, Timing& timing) {
   Watch watch;
-  const auto& model = *deployment.model;
-  const auto style = operation == Operation::score ? ScoringStyle::azure : ScoringStyle::mlflow;
-  LATHE_TRY(scratch.request.inputs, read_score(style, request, model, scratch));
-  timing.parse = watch.lap();
-  LATHE_CHECK(model.run(scratch.request.inputs, deployment.predictions, scratch.outputs));
+  if (cache == nullptr || !deployment.caches()) {
+    LATHE_CHECK(deployment.model->run(asked.inputs, asked.wanted, outputs));
+    timing.compute = watch.lap();
+    return {};
+  }
+  LATHE_TRY(const auto key, ResponseCache::key_of(deployment.serial, asked));
+  const auto kept = cache->find(key);
+  timing.cache = kept ? Timing::Cache::hit : Timing::Cache::miss;
+  if (kept) outputs = *kept;
+  timing.lookup = watch.lap();
+  if (kept) return {};
+  LATHE_CHECK(deployment.model->run(asked.inputs, asked.wanted, outputs));
   timing.compute = watch.lap();
-  append_predictions(reply.body, style, scratch.outputs);
-  timing.write = watch.lap();
+  cache->put(key, outputs);
+  timing.lookup += watch.lap();
   return {};
 }
 
-/// Answers, and counts what was done.
-Result<void> run(Operation operation, const http::Request& request, const Deployment& deployment, Timing& timing,
-                 std::size_t& rows, http::Reply& reply) {
-  thread_local auto scratch = std::make_unique<Scratch>();
-  const bool infers = operation == Operation::infer || operation == Operation::stream_infer;
-  auto done = infers ? infer(request, deployment, *scratch, timing, reply)
-                     : score(operation, request, deployment, *scratch, timing, reply);
-  rows = rows_of(scratch->request.inputs);
-  if (request.body.size() > kKeptBytes || reply.body.size() > kKeptBytes) scratch = std::make_unique<Scratch>();
-  return done;
+Result<void> run(Operation operation, const http::Request& request, const Deployment& deployment, ResponseCache* cache,
+                 Scratch& scratch, Timing& timing, http::Reply& reply) {
+  Watch watch;
+  auto& asked = scratch.request;
+  LATHE_CHECK(decode(operation, request, deployment, asked));
+  if (asked.timeout.count() > 0 && timing.queue > asked.timeout)
+    return fail(Code::timeout, "the request waited longer for its turn than its parameter timeout allows");
+  timing.parse = watch.lap();
+  LATHE_CHECK(compute(deployment, asked, cache, scratch.outputs, timing));
+  watch.lap();
+  LATHE_CHECK(encode(operation, request, deployment, asked, scratch.outputs, reply));
+  timing.write = watch.lap();
+  return {};
 }
 
 }  // namespace
@@ -126,15 +115,48 @@ void refuse(http::Reply& reply, Error error) {
   reply.error = std::move(error);
 }
 
-void predict_now(Operation operation, const http::Request& request, const Deployment& deployment,
-                 std::chrono::nanoseconds queued, http::Reply& reply) {
-  const auto begin = Lane::Clock::now();
-  Timing timing;
-  timing.queue = queued;
-  std::size_t rows = 0;
-  reply.headers += deployment.reply_header;
+Result<void> decode(Operation operation, const http::Request& request, const Deployment& deployment,
+                    InferRequest& asked) {
+  const auto& model = *deployment.model;
+  if (infers(operation)) {
+    LATHE_CHECK(read_infer(request, model, *thread_parser(), asked));
+  } else {
+    LATHE_TRY(asked.inputs, read_score(style_of(operation), request, model));
+    asked.wanted = deployment.predictions;
+    asked.classes.clear();
+    asked.timeout = {};
+    asked.priority = 0;
+  }
+  if (request.body.size() > kKeptBytes) thread_parser() = std::make_unique<ondemand::parser>();
+  const auto* const config = deployment.config();
+  if (config != nullptr && config->max_batch_size > 0)
+    LATHE_CHECK(count_rows(asked.inputs, static_cast<std::size_t>(config->max_batch_size)));
+  return {};
+}
+
+Result<void> encode(Operation operation, const http::Request& request, const Deployment& deployment,
+                    const InferRequest& asked, std::vector<Tensor>& outputs, http::Reply& reply) {
+  if (infers(operation))
+    return write_infer(request, deployment.endpoint, deployment.desired.model.version, asked, outputs, reply);
+  append_predictions(reply.body, style_of(operation), outputs);
+  return {};
+}
+
+Error waited_too_long(const Deployment& deployment, const http::Request& request) {
+  using std::chrono::milliseconds;
+  const std::chrono::nanoseconds own = milliseconds(deployment.desired.request_timeout_ms);
+  const auto limit = std::min(own, request.timeout.value_or(own));
+  return {Code::timeout,
+          "the request waited longer than " + std::to_string(std::chrono::duration_cast<milliseconds>(limit).count()) +
+              " ms for its turn; " +
+              (limit < own ? "that is its client's deadline: ask with a later one, or raise the deployment's instances"
+                           : "raise the deployment's instances or request_settings.request_timeout_ms"),
+          {}};
+}
+
+void refuse_caught(const Deployment& deployment, http::Reply& reply) {
   try {
-    if (auto done = run(operation, request, deployment, timing, rows, reply); !done) refuse(reply, done.error());
+    throw;
   } catch (const std::bad_alloc&) {
     refuse(reply, Code::exhausted, "there is not enough memory for this request; send fewer rows at once");
   } catch (const std::exception& error) {
@@ -142,8 +164,20 @@ void predict_now(Operation operation, const http::Request& request, const Deploy
                error.what());
     refuse(reply, Code::internal, "the request failed; the server's log says why");
   }
-  if (reply.error) timing = {queued, Lane::Clock::now() - begin, {}, {}};
-  if (!reply.error) deployment.cost.add(timing.work(), request.body.size());
+}
+
+void predict_now(Operation operation, const http::Request& request, const Deployment& deployment,
+                 std::chrono::nanoseconds queued, ResponseCache* cache, http::Reply& reply) {
+  thread_local auto scratch = std::make_unique<Scratch>();
+  Watch watch;
+  Timing timing;
+  timing.queue = queued;
+  reply.headers += deployment.reply_header;
+  guarded(deployment, reply, [&] { return run(operation, request, deployment, cache, *scratch, timing, reply); });
+  const auto rows = rows_of(scratch->request.inputs);
+  if (request.body.size() > kKeptBytes || reply.body.size() > kKeptBytes) scratch = std::make_unique<Scratch>();
+  if (reply.error) timing = {queued, watch.lap(), {}, {}};
+  if (!reply.error && timing.cache != Timing::Cache::hit) deployment.cost.add(timing.work(), request.body.size());
   deployment.stats->add(reply.status, timing, rows);
 }
 

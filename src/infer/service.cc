@@ -78,11 +78,14 @@ std::string one_number(std::uint64_t value) {
 
 }  // namespace
 
-Service::Service(const CatalogHolder& catalog, int pool_threads, std::size_t most_bytes)
+Service::Service(const CatalogHolder& catalog, const ServiceLimits& limits)
     : catalog_(catalog),
-      most_bytes_(most_bytes),
-      pool_(static_cast<std::size_t>(pool_threads)),
-      post_([this](std::function<void()> work) { boost::asio::post(pool_, std::move(work)); }) {}
+      most_bytes_(limits.body_bytes),
+      cache_(limits.cache_bytes),
+      pool_(static_cast<std::size_t>(limits.pool_threads)) {
+  tools_.post = [this](std::function<void()> work) { boost::asio::post(pool_, std::move(work)); };
+  tools_.cache = &cache_;
+}
 
 http::GrpcMethod Service::grpc_method(std::string_view path) const {
   const auto route = parse_grpc_route(path);
@@ -410,33 +413,30 @@ bool Service::predict(const http::Request& request, const Call& call, const Depl
                       http::Reply& reply, const std::function<http::Answer()>& put_off) {
   const auto operation = call.route.operation;
   if (deployment->model->python() != nullptr) return ask_workers(operation, request, deployment, reply, put_off);
+  if (deployment->batches) {
+    deployment->batches->ask(tools_, deployment, operation, request, put_off());
+    return false;
+  }
   if (deployment->cost.of(request.body.size()) < kQuick) {
-    predict_now(operation, request, *deployment, {}, reply);
+    predict_now(operation, request, *deployment, {}, &cache_, reply);
     return true;
   }
-  using std::chrono::duration_cast;
-  using std::chrono::milliseconds;
-  const std::chrono::nanoseconds own = milliseconds(deployment->desired.request_timeout_ms);
+  const std::chrono::nanoseconds own = std::chrono::milliseconds(deployment->desired.request_timeout_ms);
   const auto limit = std::min(own, request.timeout.value_or(own));
   const auto begin = Lane::Clock::now();
   const auto answer = std::make_shared<http::Answer>(put_off());
-  auto job = [operation, &request, deployment, answer, own, limit, begin](bool late) {
+  auto job = [this, operation, &request, deployment, answer, begin](bool late) {
     http::Reply out;
     const auto queued = Lane::Clock::now() - begin;
     if (late) {
-      refuse(
-          out, Code::timeout,
-          "the request waited longer than " + std::to_string(duration_cast<milliseconds>(limit).count()) +
-              " ms for its turn; " +
-              (limit < own ? "that is its client's deadline: ask with a later one, or raise the deployment's instances"
-                           : "raise the deployment's instances or request_settings.request_timeout_ms"));
+      refuse(out, waited_too_long(*deployment, request));
       deployment->stats->add(out.status, {queued, {}, {}, {}}, 0);
     } else {
-      predict_now(operation, request, *deployment, queued, out);
+      predict_now(operation, request, *deployment, queued, &cache_, out);
     }
     (*answer)(std::move(out));
   };
-  if (deployment->lane.submit(post_, begin + limit, std::move(job))) return false;
+  if (deployment->lane.submit(tools_.post, begin + limit, std::move(job))) return false;
   http::Reply full;
   refuse(full, Code::exhausted,
          "the queue of deployment " + in_quotes(deployment->name) + " is full (" +

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "infer/batching/batch_lane.h"
 #include "infer/catalog.h"
 #include "infer/http/server.h"
 #include "infer/mirror.h"
@@ -13,12 +14,20 @@
 
 namespace lathe::infer {
 
+struct ServiceLimits {
+  int pool_threads = 2;
+  std::size_t body_bytes = std::size_t{256} << 20;   ///< of a body that came packed, once it is unpacked
+  std::size_t cache_bytes = std::size_t{128} << 20;  ///< of all response caches together
+};
+
 /// Answers the data plane's requests from the catalog of the moment. Quick models are run on the I/O thread; a request
-/// that is expected to take longer goes through its deployment's lane to a pool of threads.
+/// that is expected to take longer, or that may share a run with others, goes through its deployment's lane to a pool
+/// of threads.
 class Service : public http::Handler {
  public:
-  /// `most_bytes`: of a body that came packed, once it is unpacked.
-  Service(const CatalogHolder& catalog, int pool_threads, std::size_t most_bytes);
+  Service(const CatalogHolder& catalog, const ServiceLimits& limits);
+  /// Nothing waits for others to join its batch any longer. Call it before the server drains.
+  void hurry() { tools_.clock.finish(); }
   /// Waits for the requests in the pool. Their connections must still exist: call it before the server goes.
   void finish() {
     pool_.join();
@@ -64,8 +73,9 @@ class Service : public http::Handler {
 
   const CatalogHolder& catalog_;
   std::size_t most_bytes_;
+  ResponseCache cache_;
   boost::asio::thread_pool pool_;
-  Post post_;
+  BatchLane::Tools tools_;
   Mirror mirror_;
 };
 

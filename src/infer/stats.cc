@@ -10,6 +10,10 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+std::uint64_t number(std::chrono::nanoseconds took) {
+  return static_cast<std::uint64_t>(took.count());
+}
+
 }  // namespace
 
 void Stats::Histogram::add(std::chrono::nanoseconds took) {
@@ -34,17 +38,43 @@ void Stats::add(int status, const Timing& timing, std::size_t rows) {
   by_status_[static_cast<std::size_t>(place)].fetch_add(1, kRelaxed);
   work_.add(timing.work());
   if (status != 200) {
-    failed_ns_.fetch_add(static_cast<std::uint64_t>((timing.queue + timing.work()).count()), kRelaxed);
+    failed_ns_.fetch_add(number(timing.queue + timing.work()), kRelaxed);
     return;
   }
+  const auto now =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+  last_ms_.store(static_cast<std::uint64_t>(now.count()), kRelaxed);
+  if (timing.cache == Timing::Cache::hit) {
+    hits_.fetch_add(1, kRelaxed);
+    hit_ns_.fetch_add(number(timing.lookup), kRelaxed);
+    hit_total_ns_.fetch_add(number(timing.work() + timing.lookup), kRelaxed);
+    return;
+  }
+  if (timing.cache == Timing::Cache::miss) {
+    misses_.fetch_add(1, kRelaxed);
+    miss_ns_.fetch_add(number(timing.lookup), kRelaxed);
+  }
+  if (timing.batched) batched_.fetch_add(1, kRelaxed);
   phases_[0].add(timing.queue);
   phases_[1].add(timing.parse);
   phases_[2].add(timing.compute);
   phases_[3].add(timing.write);
   rows_.fetch_add(rows, kRelaxed);
-  const auto now =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
-  last_ms_.store(static_cast<std::uint64_t>(now.count()), kRelaxed);
+}
+
+void Stats::add_batch(const BatchRun& run) {
+  batch_runs_.fetch_add(1, kRelaxed);
+  const std::lock_guard lock(mutex_);
+  auto& sums = batches_[run.rows];
+  ++sums.count;
+  sums.input_ns += number(run.input);
+  sums.infer_ns += number(run.infer);
+  sums.output_ns += number(run.output);
+}
+
+std::map<std::size_t, BatchTotals> Stats::batches() const {
+  const std::lock_guard lock(mutex_);
+  return batches_;
 }
 
 Totals Stats::totals() const {
@@ -56,6 +86,14 @@ Totals Stats::totals() const {
     out.phase_ns[i] = phases_[i].sum_ns();
     out.succeeded_ns += out.phase_ns[i];
   }
+  out.hits = hits_.load(kRelaxed);
+  out.hit_ns = hit_ns_.load(kRelaxed);
+  out.misses = misses_.load(kRelaxed);
+  out.miss_ns = miss_ns_.load(kRelaxed);
+  out.succeeded_ns += hit_total_ns_.load(kRelaxed);
+  // Each of the others was one run.
+  const auto in_batches = batched_.load(kRelaxed) + out.hits;
+  out.runs = batch_runs_.load(kRelaxed) + (out.succeeded > in_batches ? out.succeeded - in_batches : 0);
   out.rows = rows_.load(kRelaxed);
   out.last_ms = last_ms_.load(kRelaxed);
   return out;

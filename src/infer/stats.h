@@ -4,8 +4,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace lathe::infer {
 
@@ -15,18 +18,56 @@ struct Timing {
   std::chrono::nanoseconds parse{};    ///< body -> tensors
   std::chrono::nanoseconds compute{};  ///< tensors -> tensors
   std::chrono::nanoseconds write{};    ///< tensors -> body
+  enum class Cache : std::uint8_t { none, hit, miss } cache = Cache::none;
+  std::chrono::nanoseconds lookup{};  ///< in the response cache, and what was missing put there
+  bool batched = false;               ///< the run of the model was that of a batch
 
   std::chrono::nanoseconds work() const { return parse + compute + write; }
 };
 
+/// Measures one thing after the other.
+class Watch {
+ public:
+  using Clock = std::chrono::steady_clock;
+  Watch() : last_(Clock::now()) {}
+  std::chrono::nanoseconds lap() {
+    const auto now = Clock::now();
+    return now - std::exchange(last_, now);
+  }
+
+ private:
+  Clock::time_point last_;
+};
+
+/// One run of the model on the rows of several requests.
+struct BatchRun {
+  std::size_t rows = 0;
+  std::chrono::nanoseconds input{};   ///< joining
+  std::chrono::nanoseconds infer{};   ///< the model itself
+  std::chrono::nanoseconds output{};  ///< cutting
+};
+
+/// Sums over the batches of one size.
+struct BatchTotals {
+  std::uint64_t count = 0;
+  std::uint64_t input_ns = 0;
+  std::uint64_t infer_ns = 0;
+  std::uint64_t output_ns = 0;
+};
+
 /// Sums since the process started.
 struct Totals {
-  std::uint64_t succeeded = 0;  ///< each by one run of the model
+  std::uint64_t succeeded = 0;
+  std::uint64_t runs = 0;  ///< of the model
   std::uint64_t failed = 0;
   std::uint64_t succeeded_ns = 0;  ///< with waiting
   std::uint64_t failed_ns = 0;
-  std::array<std::uint64_t, 4> phase_ns{};  ///< of those that succeeded: queue, parse, compute, write
-  std::uint64_t rows = 0;
+  std::array<std::uint64_t, 4> phase_ns{};  ///< of those that succeeded and ran: queue, parse, compute, write
+  std::uint64_t hits = 0;                   ///< that succeeded without a run: from the response cache
+  std::uint64_t misses = 0;
+  std::uint64_t hit_ns = 0;   ///< to look up
+  std::uint64_t miss_ns = 0;  ///< to look up and to put there
+  std::uint64_t rows = 0;     ///< that were computed
   std::uint64_t last_ms = 0;  ///< when it last succeeded, since 1970; 0: never
 };
 
@@ -41,7 +82,10 @@ class Stats {
 
   /// A request that was answered with this HTTP status.
   void add(int status, const Timing& timing, std::size_t rows);
+  void add_batch(const BatchRun& run);
   Totals totals() const;
+  /// By size, in rows.
+  std::map<std::size_t, BatchTotals> batches() const;
 
   /// Lines of Prometheus' text form.
   void append_requests(std::string& out, const std::string& labels) const;
@@ -75,6 +119,15 @@ class Stats {
   Histogram work_;
   std::array<Histogram, kPhases.size()> phases_;  ///< of those that succeeded
   Counter failed_ns_{0};
+  Counter hits_{0};
+  Counter hit_ns_{0};
+  Counter hit_total_ns_{0};  ///< of whole requests
+  Counter misses_{0};
+  Counter miss_ns_{0};
+  Counter batched_{0};  ///< requests that succeeded in batches
+  Counter batch_runs_{0};
+  mutable std::mutex mutex_;
+  std::map<std::size_t, BatchTotals> batches_;
   Counter rows_{0};
   std::array<Counter, 2> copies_{};
   Counter last_ms_{0};

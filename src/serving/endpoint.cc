@@ -182,6 +182,7 @@ json::Value desired_deployment(const std::string& name, const Spec& spec) {
   json::Object model{{"name", spec.model_name}, {"version", spec.model_version}, {"format", spec.format},
                      {"folder", spec.folder},   {"file", spec.file},             {"files", json::to_json(spec.files)}};
   if (spec.python) model["python"] = desired_python(spec);
+  if (spec.model_config) model["config"] = json::to_json(*spec.model_config);
   if (!spec.feature_names.empty()) model["feature_names"] = json::to_json(spec.feature_names);
   return json::Object{{"name", name},
                       {"model", std::move(model)},

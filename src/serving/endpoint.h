@@ -7,6 +7,7 @@
 
 #include "assets/asset.h"
 #include "db/db.h"
+#include "model_config/model_config.h"
 #include "serving/python.h"
 #include "serving/traffic.h"
 
@@ -48,6 +49,7 @@ struct Spec {
   std::int64_t request_timeout_ms = 5000;
   std::int64_t max_queue = 100;
   std::optional<PythonSpec> python;  ///< of the formats script and pyfunc
+  std::optional<ModelConfig> model_config;
 };
 
 struct Deployment {
@@ -120,7 +122,8 @@ struct Fields<serving::Spec> {
       field("instance_type", &serving::Spec::instance_type),
       field("request_timeout_ms", &serving::Spec::request_timeout_ms),
       field("max_queue", &serving::Spec::max_queue),
-      field("python", &serving::Spec::python)};
+      field("python", &serving::Spec::python),
+      field("model_config", &serving::Spec::model_config)};
 };
 
 }  // namespace lathe::json

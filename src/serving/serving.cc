@@ -203,6 +203,7 @@ DeploymentView Serving::view(const Deployment& deployment) const {
     if (!python->script.empty()) out.scoring_script = python->script;
     out.environment = python->environment_words;
   }
+  out.model_config = deployment.spec.model_config;
   out.provisioning_state = deployment.state;
   if (!deployment.error.empty()) out.error = deployment.error;
   const auto reported = plane_.reported();

@@ -50,6 +50,7 @@ struct DeploymentView {
   std::string instance_type;
   std::optional<std::string> reserved;  ///< of this machine, in words
   RequestSettings request_settings;
+  std::optional<ModelConfig> model_config;
   std::string provisioning_state;
   std::optional<std::string> error;
   std::string serving_state;  ///< as the data plane says: loading, ready, failed; or unloaded, unknown
@@ -201,6 +202,7 @@ struct Fields<serving::DeploymentView> {
       field("instance_type", &serving::DeploymentView::instance_type),
       field("reserved", &serving::DeploymentView::reserved, "what of this machine it keeps from jobs, or waits for"),
       field("request_settings", &serving::DeploymentView::request_settings),
+      field("model_config", &serving::DeploymentView::model_config, "batching, response cache and warm-up, in Triton's names"),
       field("provisioning_state", &serving::DeploymentView::provisioning_state, "Creating, Updating, Succeeded, Failed"),
       field("error", &serving::DeploymentView::error, "why it failed"),
       field("serving_state", &serving::DeploymentView::serving_state, "as the data plane says: loading, ready, failed; or unloaded, unknown"),

@@ -44,13 +44,28 @@ Result<void> read_request_settings(const json::Object& document, Spec& spec, jso
   return {};
 }
 
+/// Triton's settings of batching, cache and warm-up; `{}` takes back what was set before.
+Result<void> read_config(const json::Object& document, Spec& spec, json::Report& report) {
+  constexpr auto kField = "model_config";
+  LATHE_TRY(const auto* config, json::get_object(document, kField));
+  if (config != nullptr) {
+    LATHE_TRY(auto read, read_model_config(*config, kField));
+    LATHE_CHECK(check_model_config_fields(*config, kField, report));
+    spec.model_config = read == ModelConfig{} ? std::nullopt : std::optional(std::move(read));
+  }
+  if (!spec.model_config || !spec.python) return {};
+  return fail(Code::invalid, std::string(kField) +
+                                 ": the model is computed by Python workers, which take one request at a time and may do "
+                                 "other things than answer: nothing is batched, kept or tried out for them");
+}
+
 }  // namespace
 
 Result<void> Serving::read_settings(const json::Object& document, Deployment& deployment, json::Report& report) const {
   LATHE_CHECK(assets::check_fields(
       document,
       {"name", "endpoint_name", "model", "instance_count", "instance_type", "request_settings", "description", "tags", "type",
-       "code_configuration", "environment", "environment_variables", "scale_settings"},
+       "code_configuration", "environment", "environment_variables", "scale_settings", "model_config"},
       {{"model_mount_path", "models are read where they are"},
        {"app_insights_enabled", "/metrics of the data plane tells"},
        {"liveness_probe", "the data plane watches itself"},
@@ -82,6 +97,7 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
     report.insert(report.end(), found.begin(), found.end());
   }
   LATHE_CHECK(read_request_settings(document, deployment.spec, report));
+  LATHE_CHECK(read_config(document, deployment.spec, report));
   LATHE_TRY(const auto description, json::get_string(document, "description"));
   if (description) deployment.description = *description;
   if (document.contains("tags")) {

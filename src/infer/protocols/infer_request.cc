@@ -148,6 +148,11 @@ Result<void> match_inputs(const Model& model, std::vector<Tensor>& inputs) {
   return {};
 }
 
+std::size_t rows_of(const std::vector<Tensor>& inputs) {
+  const bool batch = !inputs.empty() && !inputs.front().shape.empty();
+  return batch ? static_cast<std::size_t>(inputs.front().shape.front()) : 1;
+}
+
 std::chrono::microseconds to_timeout(std::uint64_t microseconds) {
   constexpr std::chrono::microseconds kMost = std::chrono::hours(24);
   return std::min(std::chrono::microseconds(std::min<std::uint64_t>(microseconds, kMost.count())), kMost);

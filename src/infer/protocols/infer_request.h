@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,7 @@ struct InferRequest {
   std::vector<std::size_t> wanted;      ///< indexes of the model's outputs
   std::vector<bool> binary;             ///< for each wanted output: as bytes, not as numbers
   std::chrono::microseconds timeout{};  ///< refused when it waited longer; 0: as the deployment says
+  std::uint64_t priority = 0;           ///< 1 is served first; 0: as the deployment says
   std::vector<std::size_t> classes;  ///< for each wanted output: so many of its greatest values; 0: the output itself
 
   // Of a model that checks itself: `wanted`, `binary` and `classes` follow when it has answered.
@@ -50,6 +52,9 @@ std::string names_of(const std::vector<TensorInfo>& infos);
 
 /// Whether a parameter of a request is an order to the server and so is not echoed.
 bool is_order(std::string_view parameter);
+
+/// The first dimension of the first input; 1 where there is none.
+std::size_t rows_of(const std::vector<Tensor>& inputs);
 
 /// Of the parameter "timeout", which may be any number.
 std::chrono::microseconds to_timeout(std::uint64_t microseconds);

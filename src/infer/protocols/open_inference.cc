@@ -156,6 +156,8 @@ Result<void> read_parameters(ondemand::value value, bool& all_binary, InferReque
         return fail(Code::invalid, "\"parameters.timeout\" must be a number of microseconds");
       out.timeout = to_timeout(microseconds);
     }
+    if (key == "priority" && item.get_uint64().get(out.priority) != SUCCESS)
+      return fail(Code::invalid, "\"parameters.priority\" must be a whole number: 1 is the highest, 0 the default");
     if (is_order(key)) continue;
     auto& echoed = out.parameters;
     std::string name;
@@ -236,6 +238,7 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
   out.id.reset();
   out.parameters.clear();
   out.timeout = {};
+  out.priority = 0;
   if (json_bytes == 0) {
     LATHE_CHECK(read_raw(body, model, out));
     choose_outputs({}, model, true, out);

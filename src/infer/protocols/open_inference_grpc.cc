@@ -280,6 +280,7 @@ Result<void> read_infer_message(std::string_view message, const Model& model, In
   out.id.reset();
   out.parameters.clear();
   out.timeout = {};
+  out.priority = 0;
   std::vector<std::string_view> inputs;
   std::vector<std::string_view> raw;
   std::vector<WantedOutput> outputs;
@@ -291,10 +292,14 @@ Result<void> read_infer_message(std::string_view message, const Model& model, In
       out.id = field.bytes;
     } else if (field.number == 4) {
       LATHE_TRY(const auto parameter, read_parameter(field.bytes));
+      const bool whole = (parameter.value.number == 2 || parameter.value.number == 5) && parameter.value.integer() >= 0;
       if (parameter.name == "timeout") {
-        if ((parameter.value.number != 2 && parameter.value.number != 5) || parameter.value.integer() < 0)
-          return fail(Code::invalid, "the parameter timeout must be a number of microseconds");
+        if (!whole) return fail(Code::invalid, "the parameter timeout must be a number of microseconds");
         out.timeout = to_timeout(parameter.value.value);
+      } else if (parameter.name == "priority") {
+        if (!whole)
+          return fail(Code::invalid, "the parameter priority must be a whole number: 1 is the highest, 0 the default");
+        out.priority = parameter.value.value;
       }
       if (!is_order(parameter.name)) wire::put_bytes(out.parameters, 4, field.bytes);
     } else if (field.number == 5) {

@@ -8,13 +8,14 @@
 #include "base/version.h"
 #include "infer/grpc/wire.h"
 #include "infer/protocols/tensor_json.h"
+#include "infer/warm_up.h"
 #include "json/json.h"
 
 namespace lathe::infer {
 namespace {
 
-constexpr std::array<std::string_view, 5> kExtensions{"binary_tensor_data", "classification", "model_configuration",
-                                                      "model_repository", "statistics"};
+constexpr std::array<std::string_view, 6> kExtensions{"binary_tensor_data", "classification",  "model_configuration",
+                                                      "model_repository",   "schedule_policy", "statistics"};
 
 std::string full_name(const Deployment& deployment) {
   return deployment.endpoint + "." + deployment.name;
@@ -28,14 +29,23 @@ struct Duration {
   std::uint64_t ns;
 };
 
-std::array<Duration, 6> durations_of(const Totals& totals) {
-  const auto done = totals.succeeded;
-  return {{{"success", 1, done, totals.succeeded_ns},
+std::array<Duration, 8> durations_of(const Totals& totals) {
+  const auto done = totals.succeeded - totals.hits;
+  return {{{"success", 1, totals.succeeded, totals.succeeded_ns},
            {"fail", 2, totals.failed, totals.failed_ns},
            {"queue", 3, done, totals.phase_ns[0]},
            {"compute_input", 4, done, totals.phase_ns[1]},
            {"compute_infer", 5, done, totals.phase_ns[2]},
-           {"compute_output", 6, done, totals.phase_ns[3]}}};
+           {"compute_output", 6, done, totals.phase_ns[3]},
+           {"cache_hit", 7, totals.hits, totals.hit_ns},
+           {"cache_miss", 8, totals.misses, totals.miss_ns}}};
+}
+
+void put_duration(std::string& out, const Duration& duration) {
+  std::string message;
+  wire::put_number(message, 1, duration.count);
+  wire::put_number(message, 2, duration.ns);
+  wire::put_bytes(out, duration.field, message);
 }
 
 /// The name and number of Triton's enumeration.
@@ -77,6 +87,18 @@ ConfigType config_type(DataType type) {
   }
 }
 
+std::int64_t batch_size_of(const Deployment& deployment) {
+  return deployment.config() != nullptr ? deployment.config()->max_batch_size : 0;
+}
+
+/// As the configuration tells dimensions: without the batch's, where the model has one.
+std::vector<TensorInfo> config_infos(const Deployment& deployment, std::vector<TensorInfo> infos) {
+  if (batch_size_of(deployment) > 0)
+    for (auto& info : infos)
+      if (!info.shape.empty()) info.shape.erase(info.shape.begin());
+  return infos;
+}
+
 void append_config_tensors(std::string& out, const char* key, const std::vector<TensorInfo>& infos) {
   out += fmt::format(",\"{}\":[", key);
   for (std::size_t i = 0; i < infos.size(); ++i) {
@@ -98,6 +120,64 @@ void put_config_tensors(std::string& out, std::uint32_t number, std::uint32_t di
     wire::put_list(tensor, dims_number, info.shape);
     wire::put_bytes(out, number, tensor);
   }
+}
+
+std::uint64_t unsigned_of(std::int64_t value) {
+  return static_cast<std::uint64_t>(value);
+}
+
+std::string policy_message(const QueuePolicy& policy) {
+  std::string out;
+  wire::put_number(out, 1, policy.timeout_action == "DELAY" ? 1 : 0);
+  wire::put_number(out, 2, unsigned_of(policy.default_timeout_microseconds));
+  wire::put_number(out, 3, policy.allow_timeout_override ? 1 : 0);
+  wire::put_number(out, 4, unsigned_of(policy.max_queue_size));
+  return out;
+}
+
+std::string batching_message(const DynamicBatching& batching) {
+  std::string out;
+  wire::put_list(out, 1, batching.preferred_batch_size);
+  wire::put_number(out, 2, unsigned_of(batching.max_queue_delay_microseconds));
+  wire::put_number(out, 3, batching.preserve_ordering ? 1 : 0);
+  wire::put_number(out, 4, unsigned_of(batching.priority_levels));
+  wire::put_number(out, 5, unsigned_of(batching.default_priority_level));
+  wire::put_bytes(out, 6, policy_message(batching.default_queue_policy));
+  for (const auto& [level, policy] : batching.priority_queue_policy) {
+    std::string entry;
+    wire::put_number(entry, 1, std::stoull(level));
+    wire::put_bytes(entry, 2, policy_message(policy));
+    wire::put_bytes(out, 7, entry);
+  }
+  return out;
+}
+
+std::string warmup_message(const Warmup& warmup) {
+  std::string out;
+  wire::put_text(out, 1, warmup.name);
+  wire::put_number(out, 2, unsigned_of(warmup.batch_size));
+  for (const auto& [name, input] : warmup.inputs) {
+    std::string value;
+    wire::put_number(value, 1, config_type(data_type_of(input)).number);
+    wire::put_list(value, 2, input.dims);
+    wire::put_number(value, input.zero_data ? 3 : 4, 1);
+    std::string entry;
+    wire::put_text(entry, 1, name);
+    wire::put_bytes(entry, 2, value);
+    wire::put_bytes(out, 3, entry);
+  }
+  wire::put_number(out, 4, unsigned_of(warmup.count));
+  return out;
+}
+
+/// What a deployment may set of Triton's message ModelConfig.
+void put_model_config(std::string& out, const ModelConfig& config) {
+  if (config.dynamic_batching) wire::put_bytes(out, 11, batching_message(*config.dynamic_batching));
+  for (const auto& each : config.model_warmup) wire::put_bytes(out, 16, warmup_message(each));
+  if (!config.response_cache) return;
+  std::string cache;
+  wire::put_number(cache, 1, config.response_cache->enable ? 1 : 0);
+  wire::put_bytes(out, 24, cache);
 }
 
 struct IndexEntry {
@@ -155,11 +235,20 @@ std::string statistics_json(const std::vector<const Deployment*>& deployments) {
     append_text(out, each->desired.model.version);
     fmt::format_to(std::back_inserter(out),
                    ",\"last_inference\":{},\"inference_count\":{},\"execution_count\":{},\"inference_stats\":{{",
-                   totals.last_ms, totals.rows, totals.succeeded);
+                   totals.last_ms, totals.rows, totals.runs);
     for (const auto& one : durations_of(totals))
       fmt::format_to(std::back_inserter(out), "{}\"{}\":{{\"count\":{},\"ns\":{}}}", one.field > 1 ? "," : "", one.name,
                      one.count, one.ns);
-    out += "},\"batch_stats\":[]}";
+    out += "},\"batch_stats\":[";
+    for (const auto& [rows, sums] : each->stats->batches()) {
+      if (out.back() != '[') out += ',';
+      fmt::format_to(std::back_inserter(out),
+                     "{{\"batch_size\":{0},\"compute_input\":{{\"count\":{1},\"ns\":{2}}},"
+                     "\"compute_infer\":{{\"count\":{1},\"ns\":{3}}},"
+                     "\"compute_output\":{{\"count\":{1},\"ns\":{4}}}}}",
+                     rows, sums.count, sums.input_ns, sums.infer_ns, sums.output_ns);
+    }
+    out += "]}";
   }
   return out + "]}";
 }
@@ -169,19 +258,22 @@ std::string statistics_message(const std::vector<const Deployment*>& deployments
   for (const auto* const each : deployments) {
     const auto totals = each->stats->totals();
     std::string durations;
-    for (const auto& one : durations_of(totals)) {
-      std::string duration;
-      wire::put_number(duration, 1, one.count);
-      wire::put_number(duration, 2, one.ns);
-      wire::put_bytes(durations, one.field, duration);
-    }
+    for (const auto& one : durations_of(totals)) put_duration(durations, one);
     std::string model;
     wire::put_text(model, 1, full_name(*each));
     wire::put_text(model, 2, each->desired.model.version);
     wire::put_number(model, 3, totals.last_ms);
     wire::put_number(model, 4, totals.rows);
-    wire::put_number(model, 5, totals.succeeded);  // each is one run
+    wire::put_number(model, 5, totals.runs);
     wire::put_bytes(model, 6, durations);
+    for (const auto& [rows, sums] : each->stats->batches()) {
+      std::string batch;
+      wire::put_number(batch, 1, rows);
+      put_duration(batch, {"", 2, sums.count, sums.input_ns});
+      put_duration(batch, {"", 3, sums.count, sums.infer_ns});
+      put_duration(batch, {"", 4, sums.count, sums.output_ns});
+      wire::put_bytes(model, 7, batch);
+    }
     wire::put_bytes(out, 1, model);
   }
   return out;
@@ -192,14 +284,20 @@ std::string config_json(std::string_view model_name, const Deployment& deploymen
   append_text(out, model_name);
   out += ",\"platform\":";
   append_text(out, deployment.model->platform());
-  out += ",\"max_batch_size\":0";
-  append_config_tensors(out, "input", deployment.model->inputs());
-  append_config_tensors(out, "output", deployment.model->outputs());
+  fmt::format_to(std::back_inserter(out), ",\"max_batch_size\":{}", batch_size_of(deployment));
+  append_config_tensors(out, "input", config_infos(deployment, deployment.model->inputs()));
+  append_config_tensors(out, "output", config_infos(deployment, deployment.model->outputs()));
   out += ",\"instance_group\":[{\"name\":";
   append_text(out, deployment.name);
   fmt::format_to(std::back_inserter(out),
                  ",\"kind\":\"KIND_CPU\",\"count\":{}}}],\"default_model_filename\":", deployment.desired.instances);
   append_text(out, deployment.desired.model.file);
+  if (deployment.config() != nullptr) {
+    const auto set = json::to_json(*deployment.config());
+    for (const auto& member : set.get_object())
+      if (member.key() != "max_batch_size")
+        out += ",\"" + std::string(member.key()) + "\":" + json::print(member.value());
+  }
   return out + "}";
 }
 
@@ -211,10 +309,12 @@ std::string config_message(std::string_view model_name, const Deployment& deploy
   std::string config;
   wire::put_text(config, 1, model_name);
   wire::put_text(config, 2, deployment.model->platform());
-  put_config_tensors(config, 5, 4, deployment.model->inputs());
-  put_config_tensors(config, 6, 3, deployment.model->outputs());
+  wire::put_number(config, 4, static_cast<std::uint64_t>(batch_size_of(deployment)));
+  put_config_tensors(config, 5, 4, config_infos(deployment, deployment.model->inputs()));
+  put_config_tensors(config, 6, 3, config_infos(deployment, deployment.model->outputs()));
   wire::put_bytes(config, 7, group);
   wire::put_text(config, 8, deployment.desired.model.file);
+  if (deployment.config() != nullptr) put_model_config(config, *deployment.config());
   std::string out;
   wire::put_bytes(out, 1, config);
   return out;
@@ -272,13 +372,14 @@ std::string metrics_text(const Catalog& catalog) {
     std::string triton_labels;
     const Stats* stats;
     Totals totals;
+    std::size_t pending;
   };
   std::vector<Row> rows;
   for (const auto& [name, endpoint] : catalog.endpoints)
     for (const auto& each : endpoint.deployments)
       rows.push_back({"endpoint=\"" + name + "\",deployment=\"" + each->name + "\"",
                       "model=\"" + full_name(*each) + "\",version=\"" + each->desired.model.version + "\"",
-                      each->stats.get(), each->stats->totals()});
+                      each->stats.get(), each->stats->totals(), each->pending()});
   std::string out =
       "# HELP lathe_infer_requests_total Predictions asked for, by HTTP status.\n"
       "# TYPE lathe_infer_requests_total counter\n";
@@ -306,20 +407,33 @@ std::string metrics_text(const Catalog& catalog) {
       {"nv_inference_request_success", "Requests that succeeded", [](const Totals& t) { return t.succeeded; }},
       {"nv_inference_request_failure", "Requests that failed", [](const Totals& t) { return t.failed; }},
       {"nv_inference_count", "Rows that were predicted", [](const Totals& t) { return t.rows; }},
-      {"nv_inference_exec_count", "Runs of the model", [](const Totals& t) { return t.succeeded; }},
+      {"nv_inference_exec_count", "Runs of the model", [](const Totals& t) { return t.runs; }},
       {"nv_inference_request_duration_us", "Time of requests", [](const Totals& t) { return t.succeeded_ns / 1000; }},
       {"nv_inference_queue_duration_us", "Time in the queue", [](const Totals& t) { return t.phase_ns[0] / 1000; }},
       {"nv_inference_compute_input_duration_us", "Time to decode",
        [](const Totals& t) { return t.phase_ns[1] / 1000; }},
       {"nv_inference_compute_infer_duration_us", "Time to run", [](const Totals& t) { return t.phase_ns[2] / 1000; }},
       {"nv_inference_compute_output_duration_us", "Time to encode",
-       [](const Totals& t) { return t.phase_ns[3] / 1000; }}};
+       [](const Totals& t) { return t.phase_ns[3] / 1000; }},
+      {"nv_cache_num_hits_per_model", "Answers from the response cache", [](const Totals& t) { return t.hits; }},
+      {"nv_cache_num_misses_per_model", "Requests that were not in the response cache",
+       [](const Totals& t) { return t.misses; }},
+      {"nv_cache_hit_duration_per_model", "Time to look up what was there, in microseconds",
+       [](const Totals& t) { return t.hit_ns / 1000; }},
+      {"nv_cache_miss_duration_per_model", "Time to look up and to put there what was not, in microseconds",
+       [](const Totals& t) { return t.miss_ns / 1000; }}};
   for (const auto& family : kTritons) {
     fmt::format_to(std::back_inserter(out), "# HELP {} {}\n# TYPE {} counter\n", family.name, family.help, family.name);
     for (const auto& row : rows)
       fmt::format_to(std::back_inserter(out), "{}{{{}}} {}\n", family.name, row.triton_labels,
                      family.value(row.totals));
   }
+  out +=
+      "# HELP nv_inference_pending_request_count Requests that wait for their turn\n"
+      "# TYPE nv_inference_pending_request_count gauge\n";
+  for (const auto& row : rows)
+    fmt::format_to(std::back_inserter(out), "nv_inference_pending_request_count{{{}}} {}\n", row.triton_labels,
+                   row.pending);
   return out;
 }
 

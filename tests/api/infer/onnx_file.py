@@ -30,6 +30,11 @@ def floats(name, shape, values):
     return b"".join(number(1, size) for size in shape) + number(2, FLOAT) + content(8, name) + content(9, raw)
 
 
+def integers(name, values):
+    """A constant list of INT64."""
+    return number(1, len(values)) + number(2, INT64) + content(8, name) + content(9, struct.pack(f"<{len(values)}q", *values))
+
+
 def value_info(name, kind, shape):
     """An input or output; a text in the shape is a symbol, any size."""
     dims = b"".join(content(1, content(2, size) if isinstance(size, str) else number(1, size)) for size in shape)
