@@ -27,6 +27,7 @@ Result<int> run_model_rebuild(Session& session);
 Result<int> run_model_download(Session& session);
 Result<int> run_endpoint_invoke(Session& session);
 Result<int> run_deployment_logs(Session& session);
+Result<int> run_rollback(Session& session);
 Result<int> run_regenerate_keys(Session& session);
 Result<int> run_token_create(Session& session);
 /// Deletes; with --permanently asks first, and waits until what it held is gone.

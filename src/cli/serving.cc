@@ -28,6 +28,19 @@ Result<int> run_deployment_logs(Session& session) {
   return 0;
 }
 
+Result<int> run_rollback(Session& session) {
+  LATHE_TRY(auto path, session.expand(session.verb.path));
+  if (session.arguments.has("--no-wait")) path += "?wait_s=0";
+  json::Object body;
+  if (session.arguments.has("--revision")) {
+    LATHE_TRY(const auto number, json::parse(session.arguments.get_or("--revision", "")));
+    body["revision"] = number;
+  }
+  const json::Value value = std::move(body);
+  LATHE_TRY(const auto answer, session.call("POST", path, &value));
+  return session.print(answer);
+}
+
 Result<int> run_regenerate_keys(Session& session) {
   LATHE_TRY(const auto path, session.expand(session.verb.path));
   const json::Value body = json::Object{{"key_type", session.arguments.get_or("--key-type", "primary")}};

@@ -21,6 +21,7 @@ enum class Operation {
   model_ready,
   model_config,
   model_statistics,
+  endpoint_statistics,
   infer,
   stream_infer,
   invocations,

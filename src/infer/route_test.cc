@@ -16,6 +16,8 @@ TEST(Route, FindsModelVersionAndOperation) {
   EXPECT_EQ(parse_route("/v2/models/m/ready")->operation, Operation::model_ready);
   EXPECT_EQ(parse_route("/v2/models/m/config")->operation, Operation::model_config);
   EXPECT_EQ(parse_route("/v2/models/m/versions/3/stats")->operation, Operation::model_statistics);
+  EXPECT_EQ(parse_route("/endpoints/e/statistics")->operation, Operation::endpoint_statistics);
+  EXPECT_TRUE(parse_route("/endpoints/e/statistics")->needs_key());
   EXPECT_EQ(parse_route("/v2/models/stats")->operation, Operation::every_statistics);
   EXPECT_EQ(parse_route("/v2/repository/models/m/unload")->operation, Operation::repository_change);
   EXPECT_EQ(parse_route("/v2")->operation, Operation::server_metadata);

@@ -270,6 +270,10 @@ bool Service::handle_known(const http::Request& request, const Call& call, http:
     answer_list(request, call, reply);
     return true;
   }
+  if (call.route.operation == Operation::endpoint_statistics) {
+    reply.body = endpoint_statistics_json(*call.endpoint);
+    return true;
+  }
   auto picked = pick(request, call);
   if (!picked) {
     const bool asks_ready = call.route.operation == Operation::model_ready && picked.error().code == Code::unavailable;

@@ -3,12 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <iterator>
+#include <utility>
 
 namespace lathe::infer {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr int kModelError = 424;  ///< as Azure's endpoints tell of a script's own failure
+
+/// That are not the client's.
+bool is_error(int status) {
+  return status >= 500 || status == kModelError;
+}
 
 std::uint64_t number(std::chrono::nanoseconds took) {
   return static_cast<std::uint64_t>(took.count());
@@ -37,10 +45,18 @@ void Stats::add(int status, const Timing& timing, std::size_t rows) {
   const auto place = std::find(kStatuses.begin(), kStatuses.end(), status) - kStatuses.begin();
   by_status_[static_cast<std::size_t>(place)].fetch_add(1, kRelaxed);
   work_.add(timing.work());
+  if (is_error(status)) errors_.fetch_add(1, kRelaxed);
   if (status != 200) {
     failed_ns_.fetch_add(number(timing.queue + timing.work()), kRelaxed);
     return;
   }
+  const auto us = static_cast<std::uint64_t>(
+      std::max<std::int64_t>(0, (timing.queue + timing.lookup + timing.work()).count() + 999) / 1000);
+  // The fine digit of what is above 31 has five bits, the first of which is set.
+  const auto power = std::max(static_cast<int>(std::bit_width(us)) - 5, 0);
+  const auto bucket = kFine * static_cast<std::size_t>(power) + static_cast<std::size_t>(us >> power);
+  latencies_[std::min(bucket, kLatencies - 1)].fetch_add(1, kRelaxed);
+  latency_us_.fetch_add(us, kRelaxed);
   const auto now =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
   last_ms_.store(static_cast<std::uint64_t>(now.count()), kRelaxed);
@@ -106,6 +122,23 @@ void Stats::append_requests(std::string& out, const std::string& labels) const {
     const auto code = i < kStatuses.size() ? std::to_string(kStatuses[i]) : "other";
     fmt::format_to(std::back_inserter(out), "lathe_infer_requests_total{{{},code=\"{}\"}} {}\n", labels, code, count);
   }
+}
+
+void Stats::append_summary(std::string& out) const {
+  std::uint64_t requests = 0;
+  for (const auto& each : by_status_) requests += each.load(kRelaxed);
+  const auto succeeded = by_status_[0].load(kRelaxed);
+  fmt::format_to(std::back_inserter(out), R"("requests":{},"errors":{},"succeeded":{},"total_us":{},"latency_us":{{)",
+                 requests, errors_.load(kRelaxed), succeeded, latency_us_.load(kRelaxed));
+  bool first = true;
+  for (std::size_t i = 0; i < latencies_.size(); ++i) {
+    const auto count = latencies_[i].load(kRelaxed);
+    if (count == 0) continue;
+    const auto power = i < 2 * kFine ? 0 : i / kFine - 1;
+    const auto longest = ((i - kFine * power + 1) << power) - 1;
+    fmt::format_to(std::back_inserter(out), R"({}"{}":{})", std::exchange(first, false) ? "" : ",", longest, count);
+  }
+  out += '}';
 }
 
 void Stats::append_copies(std::string& out, const std::string& labels) const {

@@ -2,15 +2,16 @@
 
 #include "base/digest.h"
 #include "base/text.h"
+#include "base/time.h"
 
 namespace lathe::serving {
 namespace {
 
 #define LATHE_ENDPOINT_COLUMNS \
-  "name, description, tags, traffic, mirror_traffic, primary_key, secondary_key, created_by, created_us, updated_us"
+  "name, description, tags, traffic, mirror_traffic, rollback, shift, primary_key, secondary_key, created_by, created_us, updated_us"
 #define LATHE_DEPLOYMENT_COLUMNS                                                                                    \
   "endpoint, name, spec, previous, state, served, error, all_traffic, generation, description, tags, created_by, " \
-  "created_us, updated_us"
+  "changed_by, created_us, updated_us"
 
 /// Reads back what we wrote ourselves; a T's default should it be damaged.
 template <class T>
@@ -21,9 +22,20 @@ T stored(std::string_view text) {
 }
 
 Endpoint read_endpoint(const db::Row& row) {
-  return {row.text(0), row.text(1), stored<std::map<std::string, std::string>>(row.text_view(2)),
-          stored<Traffic>(row.text_view(3)), stored<Traffic>(row.text_view(4)), row.text(5), row.text(6), row.text(7),
-          row.integer(8), row.integer(9)};
+  Endpoint out;
+  out.name = row.text(0);
+  out.description = row.text(1);
+  out.tags = stored<std::map<std::string, std::string>>(row.text_view(2));
+  out.traffic = stored<Traffic>(row.text_view(3));
+  out.mirror_traffic = stored<Traffic>(row.text_view(4));
+  if (!row.text_view(5).empty()) out.rollback = stored<Rollback>(row.text_view(5));
+  if (!row.text_view(6).empty()) out.shift = stored<Shift>(row.text_view(6));
+  out.primary_key = row.text(7);
+  out.secondary_key = row.text(8);
+  out.created_by = row.text(9);
+  out.created_us = row.integer(10);
+  out.updated_us = row.integer(11);
+  return out;
 }
 
 Deployment read_deployment(const db::Row& row) {
@@ -40,8 +52,9 @@ Deployment read_deployment(const db::Row& row) {
   out.description = row.text(9);
   out.tags = stored<std::map<std::string, std::string>>(row.text_view(10));
   out.created_by = row.text(11);
-  out.created_us = row.integer(12);
-  out.updated_us = row.integer(13);
+  out.changed_by = row.text(12);
+  out.created_us = row.integer(13);
+  out.updated_us = row.integer(14);
   return out;
 }
 
@@ -82,11 +95,13 @@ Result<void> insert_endpoint(db::Connection& c, const Endpoint& endpoint) {
 Result<void> update_endpoint(db::Connection& c, const Endpoint& endpoint) {
   static constexpr auto kSql = R"sql(
     UPDATE endpoint
-       SET description = $2, tags = $3, traffic = $4, mirror_traffic = $5, primary_key = $6, secondary_key = $7,
-           updated_us = $8
+       SET description = $2, tags = $3, traffic = $4, mirror_traffic = $5, rollback = $6, shift = $7,
+           primary_key = $8, secondary_key = $9, updated_us = $10
      WHERE name = $1)sql";
   LATHE_CHECK(db::run(c, kSql, endpoint.name, endpoint.description, text_of(endpoint.tags), text_of(endpoint.traffic),
-                      text_of(endpoint.mirror_traffic), endpoint.primary_key, endpoint.secondary_key, endpoint.updated_us));
+                      text_of(endpoint.mirror_traffic), endpoint.rollback ? text_of(*endpoint.rollback) : std::string{},
+                      endpoint.shift ? text_of(*endpoint.shift) : std::string{}, endpoint.primary_key, endpoint.secondary_key,
+                      endpoint.updated_us));
   return {};
 }
 
@@ -125,16 +140,43 @@ Result<Deployment> find_deployment(db::Connection& c, const std::string& endpoin
 Result<void> put_deployment(db::Connection& c, const Deployment& d) {
   static constexpr auto kSql = R"sql(
     INSERT INTO deployment (endpoint, name, spec, previous, state, served, error, all_traffic, generation, description, tags,
-                            created_by, created_us, updated_us)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                            created_by, changed_by, created_us, updated_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
     ON CONFLICT (endpoint, name) DO UPDATE
        SET spec = excluded.spec, previous = excluded.previous, state = excluded.state, served = excluded.served,
            error = excluded.error, all_traffic = excluded.all_traffic, generation = excluded.generation,
-           description = excluded.description, tags = excluded.tags, updated_us = excluded.updated_us)sql";
+           description = excluded.description, tags = excluded.tags, changed_by = excluded.changed_by,
+           updated_us = excluded.updated_us)sql";
   LATHE_CHECK(db::run(c, kSql, d.endpoint, d.name, text_of(d.spec), d.previous ? text_of(*d.previous) : std::string{},
                       d.state, d.served, d.error, d.all_traffic, d.generation, d.description, text_of(d.tags), d.created_by,
-                      d.created_us, d.updated_us));
+                      d.changed_by, d.created_us, d.updated_us));
   return {};
+}
+
+Result<void> begin_change(db::Connection& c, Deployment wanted, const std::string& who, bool all_traffic, std::int64_t generation) {
+  LATHE_TRY(auto endpoint, find_endpoint(c, wanted.endpoint));
+  if (endpoint.shift) {
+    end_watch(endpoint, "deployment " + wanted.name + " was changed");
+    LATHE_CHECK(update_endpoint(c, endpoint));
+  }
+  const auto found = find_deployment(c, wanted.endpoint, wanted.name);
+  if (!found && found.error().code != Code::not_found) return fail(found.error());
+  if (found && found->previous)
+    return fail(Code::conflict, "deployment \"" + wanted.name + "\" is being updated: wait until it is ready or has failed");
+  const auto time = micros(now());
+  wanted.created_by = found ? found->created_by : who;
+  wanted.changed_by = who;
+  wanted.created_us = found ? found->created_us : time;
+  wanted.updated_us = time;
+  wanted.generation = generation;
+  wanted.all_traffic = all_traffic;
+  wanted.error.clear();
+  wanted.served = true;
+  // Only what has answered is worth going back to.
+  const bool answers = found && found->served && found->state != "Creating";
+  wanted.state = answers ? "Updating" : "Creating";
+  wanted.previous = answers ? std::optional{found->spec} : std::nullopt;
+  return put_deployment(c, wanted);
 }
 
 Result<void> delete_deployment(db::Connection& c, const std::string& endpoint, const std::string& name) {

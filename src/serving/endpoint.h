@@ -8,6 +8,7 @@
 #include "assets/asset.h"
 #include "db/db.h"
 #include "model_config/model_config.h"
+#include "serving/guard.h"
 #include "serving/python.h"
 #include "serving/traffic.h"
 
@@ -15,12 +16,36 @@
 /// belong on the writer.
 namespace lathe::serving {
 
+/// A way back that waits until its deployments are ready, or one of them has failed.
+struct Rollback {
+  std::int64_t revision = 0;
+  Traffic traffic;
+  Traffic mirror_traffic;
+  std::vector<std::string> deployments;  ///< that it waits for
+  std::string who;
+};
+
+/// A change of traffic that is watched, or was: by itself it stays, or goes back.
+struct Shift {
+  std::string state;  ///< watching; kept, rolled back; ended by another change
+  std::string why;
+  std::string deployment;  ///< that gets more
+  std::string guard;       ///< "p99<50ms,errors<1%"
+  Traffic before;
+  std::int64_t started_us = 0;
+  std::int64_t ends_us = 0;
+  std::string who;
+  Sample baseline;  ///< the deployment's counts when it began
+};
+
 struct Endpoint {
   std::string name;
   std::string description;
   std::map<std::string, std::string> tags;
   Traffic traffic;
   Traffic mirror_traffic;  ///< of one deployment, or of none
+  std::optional<Rollback> rollback;
+  std::optional<Shift> shift;  ///< the last one
   std::string primary_key;
   std::string secondary_key;
   std::string created_by;
@@ -65,9 +90,13 @@ struct Deployment {
   std::string description;
   std::map<std::string, std::string> tags;
   std::string created_by;
+  std::string changed_by;  ///< who asked for `spec`
   std::int64_t created_us = 0;
   std::int64_t updated_us = 0;
 };
+
+/// The shift that is watched, if one is, ends: the endpoint has changed otherwise. Its row is the caller's to write.
+void end_watch(Endpoint& endpoint, const std::string& why);
 
 Result<std::vector<Endpoint>> endpoints(db::Connection& c);
 /// Errors: `not_found`, naming the nearest.
@@ -84,6 +113,9 @@ Result<std::vector<Deployment>> unsettled_deployments(db::Connection& c);
 /// Errors: `not_found`, naming the nearest.
 Result<Deployment> find_deployment(db::Connection& c, const std::string& endpoint, const std::string& name);
 Result<void> put_deployment(db::Connection& c, const Deployment& deployment);
+/// Makes the deployment's row, or changes it, so that `wanted.spec` will be served, and what answers now until then.
+/// Errors: `conflict` — it is being updated.
+Result<void> begin_change(db::Connection& c, Deployment wanted, const std::string& who, bool all_traffic, std::int64_t generation);
 Result<void> delete_deployment(db::Connection& c, const std::string& endpoint, const std::string& name);
 
 /// Counts a change to what should be served: the generation that shows it.
@@ -98,6 +130,25 @@ Result<json::Value> desired_state(db::Connection& c);
 }  // namespace lathe::serving
 
 namespace lathe::json {
+
+template <>
+struct Fields<serving::Rollback> {
+  static constexpr std::string_view name = "Rollback";
+  using T = serving::Rollback;
+  static constexpr auto list =
+      std::tuple{field("revision", &T::revision), field("traffic", &T::traffic), field("mirror_traffic", &T::mirror_traffic),
+                 field("deployments", &T::deployments), field("who", &T::who)};
+};
+
+template <>
+struct Fields<serving::Shift> {
+  static constexpr std::string_view name = "Shift";
+  using T = serving::Shift;
+  static constexpr auto list =
+      std::tuple{field("state", &T::state),   field("why", &T::why),     field("deployment", &T::deployment),
+                 field("guard", &T::guard),   field("before", &T::before), field("started_us", &T::started_us),
+                 field("ends_us", &T::ends_us), field("who", &T::who),     field("baseline", &T::baseline)};
+};
 
 template <>
 struct Fields<serving::ServedFile> {

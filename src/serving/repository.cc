@@ -24,13 +24,13 @@ Result<Response> change_loaded(Serving& serving, const Call& call, bool loaded) 
                                        ": models come from the registry: register a version and deploy it in place of this");
     }
   }
-  LATHE_CHECK(serving.set_loaded(std::string(call.param("model")), loaded));
+  LATHE_CHECK(serving.set_loaded(std::string(call.param("model")), loaded, call.principal));
   return http::json_response(json::Object{});
 }
 
 }  // namespace
 
-Result<void> Serving::set_loaded(const std::string& model, bool loaded) {
+Result<void> Serving::set_loaded(const std::string& model, bool loaded, const http::Principal& who) {
   const auto dot = model.rfind('.');
   const auto endpoint = model.substr(0, dot);
   const auto only = dot == std::string::npos ? std::string{} : model.substr(dot + 1);
@@ -50,10 +50,14 @@ Result<void> Serving::set_loaded(const std::string& model, bool loaded) {
       deployment.state = loaded ? "Creating" : "Succeeded";
       deployment.error.clear();
       deployment.generation = generation;
+      deployment.changed_by = who.user;
       deployment.updated_us = micros(now());
       LATHE_CHECK(serving::put_deployment(c, deployment));
     }
-    return {};
+    LATHE_TRY(auto holder, find_endpoint(c, endpoint));
+    end_watch(holder, model + (loaded ? " was loaded" : " was unloaded"));
+    LATHE_CHECK(update_endpoint(c, holder));
+    return loaded ? Result<void>{} : keep_revision(c, endpoint, model + " was unloaded", who.user, now());
   }));
   await_generation(generation);
   for (const auto& name : changed) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/text.h"
 #include "serving/serving.h"
 
 namespace lathe::serving {
@@ -67,11 +68,30 @@ void add_endpoint_routes(http::Router& router, Serving& serving, const std::stri
                    .summary = "Changes traffic, description or tags."},
                   [&serving](Call& call) -> Result<EndpointView> {
                     LATHE_TRY(const auto body, call.json_body());
-                    return serving.patch_endpoint(text(call, "name"), body);
+                    return serving.patch_endpoint(text(call, "name"), body, call.principal);
                   });
   router.add_json({.id = "online_endpoint_delete", .method = Method::del, .path = base + "/{name}", .right = Right::write,
                    .summary = "Deletes an endpoint with its deployments."},
                   [&serving](Call& call) { return serving.remove_endpoint(text(call, "name")); });
+  router.add({.id = "online_endpoint_revisions", .method = Method::get, .path = base + "/{name}/revisions", .right = Right::read,
+              .summary = "What the endpoint served after each change, newest first; the last 20."},
+             [&serving](Call& call) -> Result<Response> {
+               LATHE_TRY(const auto all, serving.all_revisions(text(call, "name")));
+               return http::json_response(list_of(all));
+             });
+  router.add_json({.id = "online_endpoint_rollback", .method = Method::post, .path = base + "/{name}/rollback",
+                   .right = Right::write,
+                   .summary = "Brings back models, settings and traffic of {\"revision\": N}, else of the one before.",
+                   .waits = true},
+                  [&serving](Call& call) -> Result<EndpointView> {
+                    LATHE_TRY(const auto body, call.body.empty() ? Result<json::Object>(json::Object{}) : call.json_body());
+                    for (const auto& member : body)
+                      if (member.key() != "revision")
+                        return fail(Code::invalid, unknown_name("field", std::string(member.key()), {"revision"}));
+                    LATHE_TRY(const auto number, json::get_int(body, "revision"));
+                    LATHE_TRY(const auto wish, read_wish(call));
+                    return serving.roll_back(text(call, "name"), number, call.principal.user, wish.wait);
+                  });
   router.add_json({.id = "online_endpoint_credentials", .method = Method::get, .path = base + "/{name}/credentials",
                    .right = Right::write, .summary = "The endpoint's two keys."},
                   [&serving](Call& call) { return serving.credentials(text(call, "name")); });
@@ -134,7 +154,9 @@ void add_deployment_routes(http::Router& router, Serving& serving, const std::st
              });
   router.add_json({.id = "online_deployment_delete", .method = Method::del, .path = base + "/{deployment}",
                    .right = Right::write, .summary = "Deletes a deployment that gets no traffic."},
-                  [&serving](Call& call) { return serving.remove_deployment(text(call, "name"), text(call, "deployment")); });
+                  [&serving](Call& call) {
+                    return serving.remove_deployment(text(call, "name"), text(call, "deployment"), call.principal);
+                  });
 }
 
 }  // namespace

@@ -11,8 +11,6 @@
 namespace lathe::serving {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::size_t kKeyBytes = 24;
 /// For keys and traffic, which hold at once, or as soon as the model that is being read is loaded.
 constexpr std::chrono::milliseconds kQuick{2000};
@@ -34,8 +32,9 @@ std::vector<std::string> names_of(const std::vector<Deployment>& deployments) {
 }
 
 /// Fields that say how an endpoint behaves: shared by create and update.
-Result<void> read_endpoint_fields(const json::Object& document, const std::vector<std::string>& deployments, Endpoint& endpoint,
-                                  json::Report& report) {
+/// `guarded`: percents of the traffic may be missing.
+Result<void> read_endpoint_fields(const json::Object& document, const std::vector<std::string>& deployments, bool guarded,
+                                  Endpoint& endpoint, json::Report& report) {
   LATHE_CHECK(assets::check_fields(document, {"name", "auth_mode", "traffic", "mirror_traffic", "description", "tags", "kind", "location"},
                                    {{"identity", "the data plane runs as the server's account"},
                                     {"compute", "predictions are answered on the server's machine"},
@@ -54,7 +53,7 @@ Result<void> read_endpoint_fields(const json::Object& document, const std::vecto
   }
   LATHE_TRY(const auto* traffic, json::get_object(document, "traffic"));
   if (traffic != nullptr) {
-    LATHE_TRY(endpoint.traffic, read_traffic(*traffic, deployments));
+    LATHE_TRY(endpoint.traffic, read_traffic(*traffic, deployments, guarded ? endpoint.traffic : Traffic{}));
   }
   LATHE_TRY(const auto* mirror, json::get_object(document, "mirror_traffic"));
   if (mirror != nullptr) {
@@ -62,6 +61,20 @@ Result<void> read_endpoint_fields(const json::Object& document, const std::vecto
   }
   if (traffic != nullptr || mirror != nullptr) LATHE_CHECK(check_mirror(endpoint.mirror_traffic, endpoint.traffic));
   return {};
+}
+
+/// Writes the endpoint's row, and keeps a revision where its traffic has changed.
+Result<void> change_traffic(db::Connection& c, const Endpoint& before, Endpoint endpoint, const std::string& who) {
+  const bool shares = endpoint.traffic != before.traffic;
+  if (!shares && endpoint.mirror_traffic == before.mirror_traffic) return update_endpoint(c, endpoint);
+  // Whoever asks last is right.
+  endpoint.rollback.reset();
+  const bool begins = endpoint.shift && (!before.shift || before.shift->started_us != endpoint.shift->started_us);
+  if (!begins) end_watch(endpoint, "the traffic was changed");
+  LATHE_CHECK(update_endpoint(c, endpoint));
+  const auto what = shares ? "traffic: " + print_traffic(endpoint.traffic)
+                           : "mirrored traffic: " + print_traffic(endpoint.mirror_traffic);
+  return keep_revision(c, endpoint.name, what, who, from_micros(endpoint.updated_us));
 }
 
 std::string new_key() { return random_hex(kKeyBytes); }
@@ -142,6 +155,14 @@ bool Serving::settle(const Reported& reported) {
     deployment.previous.reset();
     deployment.all_traffic = false;
     LATHE_CHECK(serving::put_deployment(c, deployment));
+    LATHE_TRY(const auto endpoint, find_endpoint(c, deployment.endpoint));
+    if (endpoint.rollback) {
+      LATHE_CHECK(finish_rollback(c, endpoint, from_micros(time)));
+      changed = true;
+    } else {
+      const auto what = "deployment " + deployment.name + ": " + deployment.spec.model;
+      LATHE_CHECK(keep_revision(c, deployment.endpoint, what, deployment.changed_by, from_micros(time)));
+    }
     log::info("a deployment is settled endpoint={} deployment={} state={}", deployment.endpoint, deployment.name, deployment.state);
     return {};
   };
@@ -183,6 +204,14 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   out.invocations_uri = url + "/endpoints/" + endpoint.name + "/invocations";
   out.grpc_uri = plane_.grpc();
   out.deployments = names_of(deployments);
+  if (const auto& shift = endpoint.shift)
+    out.shift = ShiftView{shift->state, shift->why, shift->deployment, shift->guard, shift->before,
+                          to_iso8601(from_micros(shift->ends_us))};
+  if (endpoint.rollback) {
+    std::string names;
+    for (const auto& each : endpoint.rollback->deployments) names += (names.empty() ? "" : ", ") + each;
+    out.rollback = "to revision " + std::to_string(endpoint.rollback->revision) + ", as soon as these are ready: " + names;
+  }
   out.creation_context = {endpoint.created_by, to_iso8601(from_micros(endpoint.created_us))};
   return out;
 }
@@ -239,9 +268,10 @@ Result<EndpointView> Serving::put_endpoint(const json::Object& document, const h
     }
     endpoint.updated_us = time;
     LATHE_TRY(const auto existing, deployments(c, name));
-    LATHE_CHECK(read_endpoint_fields(document, names_of(existing), endpoint, report));
+    LATHE_CHECK(read_endpoint_fields(document, names_of(existing), false, endpoint, report));
     LATHE_CHECK(json::refuse_if_strict(report, strict));
-    return found ? update_endpoint(c, endpoint) : insert_endpoint(c, endpoint);
+    if (!found) return insert_endpoint(c, endpoint);
+    return change_traffic(c, *found, std::move(endpoint), who.user);
   }));
   await_generation(generation);
   LATHE_TRY(auto out, endpoint(name));
@@ -249,22 +279,31 @@ Result<EndpointView> Serving::put_endpoint(const json::Object& document, const h
   return out;
 }
 
-Result<EndpointView> Serving::patch_endpoint(const std::string& name, const json::Object& changes) {
+Result<EndpointView> Serving::patch_endpoint(const std::string& name, const json::Object& changes,
+                                             const http::Principal& who) {
   json::Report report;
+  LATHE_TRY(const auto change, GuardedChange::read(changes));
+  std::string counts;
+  if (change.guard) {
+    LATHE_TRY(counts, statistics(name));
+  }
   LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
     report.clear();
-    LATHE_TRY(auto endpoint, find_endpoint(c, name));
+    LATHE_TRY(const auto found, find_endpoint(c, name));
+    auto endpoint = found;
     LATHE_TRY(const auto existing, deployments(c, name));
-    LATHE_CHECK(read_endpoint_fields(changes, names_of(existing), endpoint, report));
+    LATHE_CHECK(read_endpoint_fields(change.changes, names_of(existing), change.guard.has_value(), endpoint, report));
     for (const auto& [deployment, percent] : changes.contains("traffic") ? endpoint.traffic : Traffic{})
       for (const auto& each : existing)
         if (each.name == deployment && percent > 0 && !each.served)
           return fail(Code::conflict, "traffic." + deployment + ": the deployment answers nothing: " +
                                           (each.error.empty() ? "it was unloaded" : "it failed: " + each.error));
     endpoint.updated_us = micros(now());
-    return update_endpoint(c, endpoint);
+    if (change.guard) LATHE_CHECK(begin_watch(change, counts, found, endpoint, who.user));
+    return change_traffic(c, found, std::move(endpoint), who.user);
   }));
   await_generation(generation);
+  if (change.guard) watch_.wake();
   LATHE_TRY(auto out, endpoint(name));
   if (!report.empty()) out.report = std::move(report);
   return out;
@@ -356,31 +395,12 @@ Result<DeploymentView> Serving::patch_deployment(const std::string& endpoint, co
   LATHE_CHECK(read_settings(changes, wanted, report));
   if (wanted.spec.python) LATHE_CHECK(read_python(changes, wanted, deployer, wish.wait, report));
   LATHE_CHECK(json::refuse_if_strict(report, wish.strict));
-  return apply(std::move(wanted), std::move(report), wish, {});
+  return apply(std::move(wanted), std::move(report), wish, deployer.who.user);
 }
 
-Result<DeploymentView> Serving::apply(Deployment wanted, json::Report report, const Wish& wish, std::string created_by) {
-  LATHE_CHECK(commit([&](db::Connection& c, std::int64_t generation) -> Result<void> {
-    LATHE_CHECK(find_endpoint(c, wanted.endpoint));
-    auto found = find_deployment(c, wanted.endpoint, wanted.name);
-    if (!found && found.error().code != Code::not_found) return fail(found.error());
-    const bool serves = found && found->served;
-    if (found && found->previous)
-      return fail(Code::conflict, "deployment \"" + wanted.name + "\" is being updated: wait until it is ready or has failed");
-    const auto time = micros(now());
-    Deployment next = wanted;
-    next.created_by = found ? found->created_by : created_by;
-    next.created_us = found ? found->created_us : time;
-    next.updated_us = time;
-    next.generation = generation;
-    next.all_traffic = wish.all_traffic;
-    next.error.clear();
-    next.served = true;
-    // Only what has answered is worth going back to.
-    const bool answers = serves && found->state != "Creating";
-    next.state = answers ? "Updating" : "Creating";
-    next.previous = answers ? std::optional{found->spec} : std::nullopt;
-    return serving::put_deployment(c, next);
+Result<DeploymentView> Serving::apply(Deployment wanted, json::Report report, const Wish& wish, const std::string& who) {
+  LATHE_CHECK(commit([&](db::Connection& c, std::int64_t generation) {
+    return begin_change(c, wanted, who, wish.all_traffic, generation);
   }));
   LATHE_TRY(auto out, await(wanted.endpoint, wanted.name, wish.wait));
   if (!report.empty()) out.report = std::move(report);
@@ -419,7 +439,7 @@ Result<std::vector<DeploymentView>> Serving::all_deployments(const std::string& 
   return out;
 }
 
-Result<void> Serving::remove_deployment(const std::string& endpoint, const std::string& name) {
+Result<void> Serving::remove_deployment(const std::string& endpoint, const std::string& name, const http::Principal& who) {
   LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
     LATHE_CHECK(find_deployment(c, endpoint, name));
     LATHE_TRY(auto holder, find_endpoint(c, endpoint));
@@ -429,9 +449,11 @@ Result<void> Serving::remove_deployment(const std::string& endpoint, const std::
                                       " % of the traffic: give it to another, or set it to 0, first");
     holder.traffic.erase(name);
     holder.mirror_traffic.erase(name);
+    end_watch(holder, "deployment " + name + " was deleted");
     holder.updated_us = micros(now());
     LATHE_CHECK(update_endpoint(c, holder));
-    return delete_deployment(c, endpoint, name);
+    LATHE_CHECK(delete_deployment(c, endpoint, name));
+    return keep_revision(c, endpoint, "deployment " + name + " was deleted", who.user, from_micros(holder.updated_us));
   }));
   await_generation(generation);
   forget_log(plane_.log_folder(endpoint, name));

@@ -12,6 +12,8 @@
 #include "http/http.h"
 #include "serving/data_plane.h"
 #include "serving/endpoint.h"
+#include "serving/revision.h"
+#include "serving/ticker.h"
 
 /// Online endpoints: the rows say what should be served, the data plane serves it.
 namespace lathe::serving {
@@ -20,6 +22,15 @@ struct RequestSettings {
   std::int64_t request_timeout_ms = 5000;
   std::optional<std::int64_t> max_queue_wait_ms;
   std::optional<std::int64_t> max_concurrent_requests_per_instance;
+};
+
+struct ShiftView {
+  std::string state;
+  std::string why;
+  std::string deployment;
+  std::string guard;
+  Traffic before;
+  std::string until;
 };
 
 struct EndpointView {
@@ -34,8 +45,20 @@ struct EndpointView {
   std::string grpc_uri;
   std::string provisioning_state = "Succeeded";
   std::vector<std::string> deployments;
+  std::optional<std::string> rollback;  ///< the one that goes on, in words
+  std::optional<ShiftView> shift;       ///< the last guarded one
   assets::CreationContext creation_context;
   std::optional<json::Report> report;
+};
+
+struct RevisionView {
+  std::int64_t number = 0;
+  std::string what;
+  bool current = false;
+  Traffic traffic;
+  Traffic mirror_traffic;
+  std::map<std::string, std::string> deployments;  ///< the model of each
+  assets::CreationContext creation_context;
 };
 
 struct DeploymentView {
@@ -68,6 +91,8 @@ struct Credentials {
 /// Thread-safe; all functions block.
 class Serving {
  public:
+  using Clock = std::chrono::steady_clock;
+
   /// Deployments reserve room at `compute`.
   Serving(db::Database& db, assets::Models& models, compute::Compute& compute, DataPlaneOptions options);
 
@@ -76,15 +101,27 @@ class Serving {
 
   /// Writes the desired state and adopts or starts the data plane; `start` waits for it. Errors: as DataPlane's.
   Result<void> begin();
-  Result<void> start() { return plane_.start(); }
+  Result<void> start() {
+    LATHE_CHECK(plane_.start());
+    watch_.start();
+    return {};
+  }
   const DataPlane& data_plane() const { return plane_; }
 
   /// An endpoint that exists keeps its keys and its traffic.
   Result<EndpointView> put_endpoint(const json::Object& document, const http::Principal& who, bool strict);
-  Result<EndpointView> patch_endpoint(const std::string& name, const json::Object& changes);
+  /// `changes`: the document's fields; "guard" and "for" watch the change of the traffic.
+  Result<EndpointView> patch_endpoint(const std::string& name, const json::Object& changes, const http::Principal& who);
   Result<EndpointView> endpoint(const std::string& name);
   Result<std::vector<EndpointView>> all_endpoints();
   Result<void> remove_endpoint(const std::string& name);
+  /// What the endpoint served, newest first.
+  Result<std::vector<RevisionView>> all_revisions(const std::string& name);
+  /// Brings back models, settings and traffic of a revision, of the one before the newest where no `number` is given;
+  /// deployments that it does not have stay, without traffic. Answers when it is done, or after `wait`.
+  /// Errors: `not_found`; `conflict` — a part of it is gone, is being updated, or has failed.
+  Result<EndpointView> roll_back(const std::string& name, std::optional<std::int64_t> number, const std::string& who,
+                                 std::chrono::milliseconds wait);
   Result<Credentials> credentials(const std::string& name);
   Result<Credentials> regenerate(const std::string& name, const std::string& key_type);
 
@@ -107,7 +144,7 @@ class Serving {
   /// The deployment that needs the environment with this digest of its recipe.
   Result<std::optional<std::string>> user_of_environment(const std::string& digest) const;
   /// Errors: `conflict` — it still gets traffic.
-  Result<void> remove_deployment(const std::string& endpoint, const std::string& name);
+  Result<void> remove_deployment(const std::string& endpoint, const std::string& name, const http::Principal& who);
 
   /// Sends a request's body to the data plane and answers what it answered.
   Result<http::Response> invoke(const std::string& endpoint, const std::string& deployment, const std::string& body,
@@ -115,7 +152,7 @@ class Serving {
 
   /// Serves a deployment ("endpoint.deployment"), or all of an endpoint, or no longer; returns when it is ready or has
   /// failed. Errors: `not_found`; `conflict` — it is being updated; `invalid` — the model cannot be loaded.
-  Result<void> set_loaded(const std::string& model, bool loaded);
+  Result<void> set_loaded(const std::string& model, bool loaded, const http::Principal& who);
 
  private:
   /// Everything but the model's files, which `resolve_model` adds.
@@ -126,12 +163,19 @@ class Serving {
   Result<void> read_python(const json::Object& document, Deployment& deployment, const Deployer& deployer,
                            std::chrono::milliseconds limit, json::Report& report) const;
   Result<void> read_script(const json::Object& document, PythonSpec& python, const Deployer& deployer) const;
-  Result<DeploymentView> apply(Deployment wanted, json::Report report, const Wish& wish, std::string created_by);
+  Result<DeploymentView> apply(Deployment wanted, json::Report report, const Wish& wish, const std::string& who);
   Result<DeploymentView> await(const std::string& endpoint, const std::string& name, std::chrono::milliseconds limit);
   /// Runs `change` on the writer with a new generation, then hands the desired state over.
   Result<std::int64_t> commit(const std::function<Result<void>(db::Connection&, std::int64_t generation)>& change);
   Result<void> publish();
   void await_generation(std::int64_t generation);
+  /// What the endpoint's deployments have done, as the data plane tells it. Errors: `unavailable`.
+  Result<std::string> statistics(const std::string& endpoint);
+  /// Looks at each shift that is watched. False: there is none.
+  bool watch_shifts();
+  Result<void> end_shift(const Endpoint& seen, const std::string& state, const std::string& why);
+  Result<void> check_revision(const Revision& revision);
+  Result<void> await_rollback(const std::string& name, Clock::time_point deadline);
   bool settle(const Reported& reported);  ///< false: the store is away
   bool unpublished_ = false;              ///< what `settle` changed still is; of the data plane's thread
   EndpointView view(const Endpoint& endpoint, const std::vector<Deployment>& deployments) const;
@@ -143,7 +187,22 @@ class Serving {
   PythonSite site_;
   std::mutex publishing_;
   DataPlane plane_;
+  Ticker watch_{std::chrono::milliseconds{500}, [this] { return watch_shifts(); }};
 };
+
+/// A change of an endpoint, and how the shift of its traffic is watched.
+struct GuardedChange {
+  json::Object changes;              ///< without its guard
+  std::optional<std::string> guard;  ///< as written; it can be parsed
+  std::chrono::seconds span{};
+
+  /// Errors: `invalid`.
+  static Result<GuardedChange> read(const json::Object& changes);
+};
+/// Sets the endpoint's shift: its traffic has changed from `before`. `statistics`: of now.
+/// Errors: `invalid` — not exactly one deployment gets more, or none had any.
+Result<void> begin_watch(const GuardedChange& change, const std::string& statistics, const Endpoint& before, Endpoint& endpoint,
+                         const std::string& who);
 
 /// The model's files, as they lie here.
 Result<void> fill_files(const assets::BlobStore& blobs, const assets::ModelContent& content, Spec& spec);
@@ -169,6 +228,18 @@ struct Fields<serving::RequestSettings> {
 };
 
 template <>
+struct Fields<serving::ShiftView> {
+  static constexpr std::string_view name = "GuardedShift";
+  using T = serving::ShiftView;
+  static constexpr auto list = std::tuple{field("state", &T::state, "watching; kept, rolled back; ended: by another change"),
+                                          field("why", &T::why),
+                                          field("deployment", &T::deployment, "that gets more"),
+                                          field("guard", &T::guard),
+                                          field("before", &T::before, "the traffic that it goes back to"),
+                                          field("until", &T::until)};
+};
+
+template <>
 struct Fields<serving::EndpointView> {
   static constexpr std::string_view name = "OnlineEndpoint";
   static constexpr auto list = std::tuple{
@@ -183,8 +254,23 @@ struct Fields<serving::EndpointView> {
       field("grpc_uri", &serving::EndpointView::grpc_uri, "HOST:PORT of the Open Inference Protocol v2 by gRPC"),
       field("provisioning_state", &serving::EndpointView::provisioning_state),
       field("deployments", &serving::EndpointView::deployments, "their names"),
+      field("rollback", &serving::EndpointView::rollback, "a rollback that goes on, and what it waits for"),
+      field("shift", &serving::EndpointView::shift, "the last change of traffic with a guard"),
       field("creation_context", &serving::EndpointView::creation_context),
       field("report", &serving::EndpointView::report, "what was not plainly honoured")};
+};
+
+template <>
+struct Fields<serving::RevisionView> {
+  static constexpr std::string_view name = "EndpointRevision";
+  using T = serving::RevisionView;
+  static constexpr auto list = std::tuple{field("number", &T::number),
+                                          field("what", &T::what, "the change that led to it"),
+                                          field("current", &T::current),
+                                          field("traffic", &T::traffic, "percent by deployment"),
+                                          field("mirror_traffic", &T::mirror_traffic),
+                                          field("deployments", &T::deployments, "the model of each"),
+                                          field("creation_context", &T::creation_context)};
 };
 
 template <>

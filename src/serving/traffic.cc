@@ -26,6 +26,13 @@ Result<Traffic> read_percents(const std::string& field, std::int64_t most, const
 
 }  // namespace
 
+std::string print_traffic(const Traffic& traffic) {
+  std::string out;
+  for (const auto& [name, percent] : traffic)
+    if (percent > 0) out += (out.empty() ? "" : ", ") + name + " " + std::to_string(percent) + " %";
+  return out.empty() ? "none" : out;
+}
+
 Result<Traffic> read_mirror(const json::Object& value, const std::vector<std::string>& existing) {
   LATHE_TRY(auto mirror, read_percents("mirror_traffic", kMostMirrored, value, existing));
   std::erase_if(mirror, [](const auto& each) { return each.second == 0; });
@@ -42,8 +49,27 @@ Result<void> check_mirror(const Traffic& mirror, const Traffic& traffic) {
   return {};
 }
 
-Result<Traffic> read_traffic(const json::Object& value, const std::vector<std::string>& existing) {
+Traffic complete_traffic(const Traffic& given, const Traffic& before) {
+  std::int64_t left = 100;
+  for (const auto& [name, percent] : given) left -= percent;
+  std::int64_t sum = 0;
+  for (const auto& [name, percent] : before)
+    if (!given.contains(name)) sum += percent;
+  auto out = given;
+  for (const auto& [name, percent] : before) {
+    if (left <= 0 || sum <= 0 || given.contains(name)) continue;
+    const auto part = (left * percent + sum / 2) / sum;  // of what is left, for those that are left
+    out[name] = part;
+    left -= part;
+    sum -= percent;
+  }
+  return out;
+}
+
+Result<Traffic> read_traffic(const json::Object& value, const std::vector<std::string>& existing,
+                             const Traffic& completed_from) {
   LATHE_TRY(auto traffic, read_percents("traffic", 100, value, existing));
+  traffic = complete_traffic(traffic, completed_from);
   std::int64_t sum = 0;
   for (const auto& [name, percent] : traffic) sum += percent;
   if (sum != 0 && sum != 100)

@@ -279,6 +279,22 @@ std::string statistics_message(const std::vector<const Deployment*>& deployments
   return out;
 }
 
+std::string endpoint_statistics_json(const Endpoint& endpoint) {
+  std::string out = "{\"name\":";
+  append_text(out, endpoint.name);
+  out += ",\"deployments\":[";
+  for (const auto& each : endpoint.deployments) {
+    out += out.back() == '[' ? "{\"name\":" : ",{\"name\":";
+    append_text(out, each->name);
+    out += ",\"version\":";
+    append_text(out, each->desired.model.version);
+    out += ",\"counts\":{";
+    each->stats->append_summary(out);
+    out += "}}";
+  }
+  return out + "]}";
+}
+
 std::string config_json(std::string_view model_name, const Deployment& deployment) {
   std::string out = "{\"name\":";
   append_text(out, model_name);

@@ -17,6 +17,9 @@ std::string server_message();
 std::string statistics_json(const std::vector<const Deployment*>& deployments);
 std::string statistics_message(const std::vector<const Deployment*>& deployments);
 
+/// What each deployment of an endpoint has done, in our own form, for who compares them.
+std::string endpoint_statistics_json(const Endpoint& endpoint);
+
 std::string config_json(std::string_view model_name, const Deployment& deployment);
 std::string config_message(std::string_view model_name, const Deployment& deployment);
 
