@@ -53,7 +53,6 @@ Result<void> finish_rollback(db::Connection& c, Endpoint endpoint, Time time) {
   };
   const bool good = std::all_of(wanted.deployments.begin(), wanted.deployments.end(), is_there);
   if (good) {
-    end_watch(endpoint, "a revision was brought back");
     endpoint.traffic = wanted.traffic;
     endpoint.mirror_traffic = wanted.mirror_traffic;
   }
@@ -117,6 +116,7 @@ Result<EndpointView> Serving::roll_back(const std::string& name, std::optional<s
                 LATHE_CHECK(begin_change(c, std::move(wanted), who, false, next));
                 changed.push_back(deployment);
               }
+              end_watch(endpoint, "revision " + std::to_string(revision.number) + " was brought back");
               endpoint.rollback =
                   Rollback{revision.number, revision.served.traffic, revision.served.mirror_traffic, changed, who};
               LATHE_CHECK(update_endpoint(c, endpoint));

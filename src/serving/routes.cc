@@ -73,6 +73,9 @@ void add_endpoint_routes(http::Router& router, Serving& serving, const std::stri
   router.add_json({.id = "online_endpoint_delete", .method = Method::del, .path = base + "/{name}", .right = Right::write,
                    .summary = "Deletes an endpoint with its deployments."},
                   [&serving](Call& call) { return serving.remove_endpoint(text(call, "name")); });
+  router.add_json({.id = "online_endpoint_statistics", .method = Method::get, .path = base + "/{name}/statistics",
+                   .right = Right::read, .summary = "Requests, errors and times of the endpoint's deployments."},
+                  [&serving](Call& call) { return serving.statistics_of(text(call, "name")); });
   router.add({.id = "online_endpoint_revisions", .method = Method::get, .path = base + "/{name}/revisions", .right = Right::read,
               .summary = "What the endpoint served after each change, newest first; the last 20."},
              [&serving](Call& call) -> Result<Response> {

@@ -51,6 +51,24 @@ struct EndpointView {
   std::optional<json::Report> report;
 };
 
+/// Since the data plane, or the deployment, began.
+struct DeploymentStatistics {
+  std::string name;
+  std::string version;
+  std::int64_t requests = 0;
+  std::int64_t errors = 0;
+  std::int64_t mean_us = 0;
+  std::int64_t p50_us = 0;
+  std::int64_t p90_us = 0;
+  std::int64_t p95_us = 0;
+  std::int64_t p99_us = 0;
+};
+
+struct EndpointStatistics {
+  std::string name;
+  std::vector<DeploymentStatistics> deployments;
+};
+
 struct RevisionView {
   std::int64_t number = 0;
   std::string what;
@@ -117,6 +135,8 @@ class Serving {
   Result<void> remove_endpoint(const std::string& name);
   /// What the endpoint served, newest first.
   Result<std::vector<RevisionView>> all_revisions(const std::string& name);
+  /// What the deployments that are ready have done, as the data plane tells it. Errors: `unavailable`.
+  Result<EndpointStatistics> statistics_of(const std::string& name);
   /// Brings back models, settings and traffic of a revision, of the one before the newest where no `number` is given;
   /// deployments that it does not have stay, without traffic. Answers when it is done, or after `wait`.
   /// Errors: `not_found`; `conflict` — a part of it is gone, is being updated, or has failed.
@@ -258,6 +278,28 @@ struct Fields<serving::EndpointView> {
       field("shift", &serving::EndpointView::shift, "the last change of traffic with a guard"),
       field("creation_context", &serving::EndpointView::creation_context),
       field("report", &serving::EndpointView::report, "what was not plainly honoured")};
+};
+
+template <>
+struct Fields<serving::DeploymentStatistics> {
+  static constexpr std::string_view name = "DeploymentStatistics";
+  using T = serving::DeploymentStatistics;
+  static constexpr auto list = std::tuple{field("name", &T::name),
+                                          field("version", &T::version, "of the model"),
+                                          field("requests", &T::requests, "since the data plane, or the deployment, began"),
+                                          field("errors", &T::errors, "5xx, and 424 of scoring scripts"),
+                                          field("mean_us", &T::mean_us, "of requests that succeeded, with their waiting"),
+                                          field("p50_us", &T::p50_us, "to 1/16"),
+                                          field("p90_us", &T::p90_us),
+                                          field("p95_us", &T::p95_us),
+                                          field("p99_us", &T::p99_us)};
+};
+
+template <>
+struct Fields<serving::EndpointStatistics> {
+  static constexpr std::string_view name = "EndpointStatistics";
+  using T = serving::EndpointStatistics;
+  static constexpr auto list = std::tuple{field("name", &T::name), field("deployments", &T::deployments)};
 };
 
 template <>

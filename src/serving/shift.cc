@@ -98,6 +98,29 @@ Result<std::string> Serving::statistics(const std::string& endpoint) {
   return std::move(answer.body);
 }
 
+Result<EndpointStatistics> Serving::statistics_of(const std::string& name) {
+  LATHE_TRY(const auto told, statistics(name));
+  LATHE_TRY(const auto document, json::parse_object(told));
+  LATHE_TRY(const auto* list, json::get_array(document, "deployments"));
+  EndpointStatistics out{name, {}};
+  for (const auto& each : list != nullptr ? *list : json::Array{}) {
+    if (!each.is_object()) return fail(Code::internal, "the data plane's statistics cannot be read");
+    DeploymentStatistics one;
+    LATHE_TRY(one.name, json::need_string(each.get_object(), "name"));
+    LATHE_TRY(one.version, json::need_string(each.get_object(), "version"));
+    LATHE_TRY(const auto sample, read_sample(told, one.name));
+    one.requests = sample.requests;
+    one.errors = sample.errors;
+    one.mean_us = sample.succeeded == 0 ? 0 : sample.total_us / sample.succeeded;
+    one.p50_us = quantile_us(sample, 0.5);
+    one.p90_us = quantile_us(sample, 0.9);
+    one.p95_us = quantile_us(sample, 0.95);
+    one.p99_us = quantile_us(sample, 0.99);
+    out.deployments.push_back(std::move(one));
+  }
+  return out;
+}
+
 Result<void> begin_watch(const GuardedChange& change, const std::string& statistics, const Endpoint& before,
                          Endpoint& endpoint, const std::string& who) {
   const bool got_any =

@@ -77,6 +77,10 @@ def test_another_change_ends_the_watch(server, tmp_path):
     shift(server, "ended", "p99<1us", "1h", "green=60")
     server.patch(f"{ENDPOINTS}/ended/deployments/green", json={"instance_count": 2}).raise_for_status()
     assert server.get(f"{ENDPOINTS}/ended").json()["shift"]["why"] == "deployment green was changed"
+    shift(server, "ended", "p99<1us", "1h", "green=70")
+    shown = server.post(f"{ENDPOINTS}/ended/rollback").json()
+    assert shown["shift"]["state"] == "ended" and "was brought back" in shown["shift"]["why"], shown
+    assert shown["traffic"] == {"blue": 40, "green": 60}
 
 
 def test_what_a_guard_cannot_be_is_refused(server, tmp_path):

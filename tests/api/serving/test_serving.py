@@ -104,6 +104,23 @@ def test_requests_are_mirrored_to_a_deployment_that_answers_nobody(server, model
     assert server.patch(f"{ENDPOINTS}/mirrored", json=both).json()["mirror_traffic"] == {}
 
 
+def test_statistics_tell_what_deployments_have_done(server, models):
+    endpoint = make_endpoint(server, "counted")
+    deploy(server, "counted", "blue", models[0][0], "?all_traffic=true")
+    deploy(server, "counted", "green", models[1][0])
+    key = primary_key(server, "counted")
+    for _ in range(5):
+        ask(endpoint["scoring_uri"], key, ROWS[:1])
+    assert ask(endpoint["scoring_uri"], key, ROWS[:1, :2]).status_code == 400
+    told = server.cli("online-endpoint", "stats", "-n", "counted").json()
+    blue, green = told["deployments"]
+    assert (told["name"], blue["name"], blue["requests"], blue["errors"]) == ("counted", "blue", 6, 0), told
+    assert 0 < blue["p50_us"] <= blue["p90_us"] <= blue["p95_us"] <= blue["p99_us"], blue
+    assert 0 < blue["mean_us"] <= blue["p99_us"] * 17 // 16 + 1
+    assert (green["name"], green["requests"], green["p99_us"]) == ("green", 0, 0)
+    assert server.get(f"{ENDPOINTS}/nobody/statistics").status_code == 404
+
+
 def test_keys_are_needed_and_end_when_they_are_made_anew(server, models):
     endpoint = make_endpoint(server, "keys")
     deploy(server, "keys", "blue", models[0][0], "?all_traffic=true")
