@@ -17,7 +17,7 @@ struct Scratch {
   std::vector<Tensor> outputs;
 };
 
-constexpr std::size_t kKeptBytes = std::size_t{1} << 20;  ///< after a larger request the memory is given back
+constexpr std::size_t kKeptBytes = std::size_t{4} << 20;  ///< after a larger request the memory is given back
 
 int status_of(Code code) {
   switch (code) {

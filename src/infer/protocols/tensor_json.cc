@@ -49,7 +49,7 @@ class ElementReader {
       if (i++ == 0) nested = is_list(value);
       if (nested) {
         LATHE_CHECK(read_level(value, 1));
-      } else {
+      } else if (!read_usual(value)) {
         LATHE_CHECK(read_one(value));
       }
     }
@@ -73,7 +73,7 @@ class ElementReader {
       ++i;
       if (level + 1 < tensor_.shape.size()) {
         LATHE_CHECK(read_level(value, level + 1));
-      } else {
+      } else if (!read_usual(value)) {
         LATHE_CHECK(read_one(value));
       }
     }
@@ -92,6 +92,16 @@ class ElementReader {
     if (!is_list(value) || value.get_array().get(items) != simdjson::SUCCESS)
       return fail(Code::invalid, where() + "expected a list, got " + kind_of(value));
     return items;
+  }
+
+  /// What most elements are, on the shortest way. False: it is left to `read_one`.
+  bool read_usual(ondemand::value value) {
+    double number = 0;
+    if (tensor_.type != DataType::fp32 || at_ == count_ || value.get_double().get(number) != simdjson::SUCCESS)
+      return false;
+    if (std::abs(number) > static_cast<double>(std::numeric_limits<float>::max())) return false;
+    tensor_.as<float>()[at_++] = static_cast<float>(number);
+    return true;
   }
 
   Result<void> read_one(ondemand::value value) {
@@ -314,12 +324,10 @@ Result<void> read_elements(ondemand::value list, Tensor& tensor, std::size_t mos
   const auto counted = element_count(tensor.shape, most);
   if (!counted) return fail_in("input \"" + tensor.name + "\"", counted.error());
   const auto count = *counted;
-  tensor.data.clear();
   tensor.texts.clear();
   if (tensor.type == DataType::bytes)
     tensor.texts.resize(count);
-  else
-    tensor.data.resize(count * size_of(tensor.type));
+  tensor.data.resize(count * size_of(tensor.type));  // of texts: none
   return ElementReader(tensor, count).read(list);
 }
 
