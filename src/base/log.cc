@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "base/log_level.h"
 #include "base/text.h"
 
 namespace lathe::log {
@@ -42,6 +43,18 @@ void start(Level least, bool json) {
   else
     logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   spdlog::set_default_logger(std::move(logger));
+}
+
+void set_level(Level least) { spdlog::default_logger_raw()->set_level(to_spdlog(least)); }
+
+Level level() {
+  switch (spdlog::default_logger_raw()->level()) {
+    case spdlog::level::trace:
+    case spdlog::level::debug: return Level::debug;
+    case spdlog::level::info: return Level::info;
+    case spdlog::level::warn: return Level::warn;
+    default: return Level::error;
+  }
 }
 
 void write(Level level, std::string_view message) {

@@ -80,10 +80,11 @@ Result<KeyDigest> digest_of(std::string_view key) {
   return digest;
 }
 
-bool knows_key(const std::vector<KeyDigest>& keys, const KeyDigest& key) {
-  bool known = false;
-  for (const auto& each : keys) known |= CRYPTO_memcmp(each.data(), key.data(), key.size()) == 0;
-  return known;
+std::optional<std::size_t> find_key(const std::vector<KeyDigest>& keys, const KeyDigest& key) {
+  std::optional<std::size_t> found;
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    if (CRYPTO_memcmp(keys[i].data(), key.data(), key.size()) == 0) found = i;
+  return found;
 }
 
 }  // namespace lathe::infer

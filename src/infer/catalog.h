@@ -4,12 +4,14 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "infer/desired_state.h"
 #include "infer/lane.h"
+#include "infer/rate_limit.h"
 #include "infer/runtimes/runtime.h"
 #include "infer/stats.h"
 #include "infer/traffic.h"
@@ -42,8 +44,6 @@ struct Deployment {
   bool caches() const { return config() != nullptr && config()->caches(); }
 };
 
-using KeyDigest = std::array<unsigned char, 32>;
-
 /// A deployment that answers nothing (yet).
 struct Unready {
   std::string name;
@@ -59,6 +59,8 @@ struct Endpoint {
   std::vector<Unready> others;
   std::shared_ptr<const Deployment> mirror;  ///< gets copies of requests; or null
   std::shared_ptr<TrafficSplit> mirrored;    ///< where there is a mirror: index 0 is a request that is copied
+  std::vector<std::string> allowed_origins;  ///< whose pages may ask; empty: CORS is off
+  std::shared_ptr<RateLimit> rate_limit;     ///< of `keys`; or null
 
   const std::shared_ptr<const Deployment>* find(std::string_view deployment) const;
 };
@@ -78,7 +80,10 @@ using CatalogHolder = std::atomic<std::shared_ptr<const Catalog>>;
 Result<KeyDigest> parse_key_digest(std::string_view hex);
 /// The SHA-256 of a key. Errors: `internal`.
 Result<KeyDigest> digest_of(std::string_view key);
-/// Whether `key` is one of `keys`, in a time that does not depend on which.
-bool knows_key(const std::vector<KeyDigest>& keys, const KeyDigest& key);
+/// The index of `key` among `keys`, found in a time that does not depend on which it is.
+std::optional<std::size_t> find_key(const std::vector<KeyDigest>& keys, const KeyDigest& key);
+inline bool knows_key(const std::vector<KeyDigest>& keys, const KeyDigest& key) {
+  return find_key(keys, key).has_value();
+}
 
 }  // namespace lathe::infer

@@ -133,6 +133,13 @@ Result<DesiredEndpoint> read_endpoint(const json::Object& object) {
   LATHE_TRY(endpoint.keys, texts(object, "keys"));
   LATHE_TRY(endpoint.traffic, percents(object, "traffic"));
   LATHE_TRY(endpoint.mirror, percents(object, "mirror"));
+  LATHE_TRY(endpoint.allowed_origins, texts(object, "allowed_origins"));
+  LATHE_TRY(const auto* const limit, json::get_object(object, "rate_limit"));
+  if (limit != nullptr) {
+    LATHE_TRY(const auto rate, json::get_double(*limit, "requests_per_second"));
+    endpoint.rate_limit.requests_per_second = std::clamp(rate.value_or(0), 0.0, 1e9);
+    LATHE_TRY(endpoint.rate_limit.burst, number(*limit, "burst", 1, 1, 1'000'000));
+  }
   LATHE_CHECK(each_object(object, "deployments", [&](const json::Object& one) -> Result<void> {
     LATHE_TRY(auto deployment, read_deployment(one));
     endpoint.deployments.push_back(std::move(deployment));
@@ -173,6 +180,7 @@ std::string print(const Reported& reported) {
                                   {"pid", ::getpid()},
                                   {"rest", text(reported.rest)},
                                   {"grpc", text(reported.grpc)},
+                                  {"certificate_sha256", text(reported.certificate)},
                                   {"error", text(reported.error)},
                                   {"deployments", std::move(deployments)}});
 }

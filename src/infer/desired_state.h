@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -66,12 +67,25 @@ struct DesiredDeployment {
   int max_queue = 100;            ///< slow requests that may wait
 };
 
+/// The SHA-256 of a key.
+using KeyDigest = std::array<unsigned char, 32>;
+
+/// Of each key of an endpoint.
+struct DesiredRateLimit {
+  double requests_per_second = 0;  ///< 0: no limit
+  int burst = 1;                   ///< that may come at once
+
+  bool operator==(const DesiredRateLimit&) const = default;
+};
+
 struct DesiredEndpoint {
   std::string name;
   std::vector<std::string> keys;  ///< SHA-256 of each, hex
   std::vector<std::pair<std::string, int>> traffic;
   std::vector<std::pair<std::string, int>> mirror;  ///< percent of the requests that are copied to a deployment
   std::vector<DesiredDeployment> deployments;
+  std::vector<std::string> allowed_origins;  ///< of pages that may ask (CORS); "*": all
+  DesiredRateLimit rate_limit;
 };
 
 struct DesiredState {
@@ -97,6 +111,7 @@ struct Reported {
   std::int64_t shown = 0;       ///< the newest one whose keys and traffic hold, and whose removals are done
   std::string rest;             ///< the URL
   std::string grpc;             ///< HOST:PORT
+  std::string certificate;      ///< the SHA-256 of the one that both show; empty: they are plain
   std::string error;            ///< why the newest desired state cannot be read
   std::vector<ReportedDeployment> deployments;
 };

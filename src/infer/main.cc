@@ -13,6 +13,7 @@
 #include "base/version.h"
 #include "infer/answer.h"
 #include "infer/load_model.h"
+#include "infer/operator.h"
 #include "infer/reconciler.h"
 #include "infer/service.h"
 #include "infer/try_model.h"
@@ -27,11 +28,13 @@ struct Options {
   std::string folder;
   http::ServerOptions server;
   std::size_t cache_bytes = ServiceLimits{}.cache_bytes;
+  std::string certificate;
+  std::string key;
   bool json_log = false;
 };
 
 /// Serves until SIGTERM or SIGINT.
-Result<void> serve(const Options& options) {
+Result<void> serve(Options options) {
   // Blocked before any thread starts, so that only this one takes them.
   sigset_t ends;
   sigemptyset(&ends);
@@ -40,16 +43,22 @@ Result<void> serve(const Options& options) {
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
+  std::shared_ptr<http::Tls> tls;
+  if (!options.certificate.empty()) {
+    LATHE_TRY(tls, http::Tls::load(options.certificate, options.key));
+  }
+  options.server.tls = tls;
   WorkerHost workers(std::filesystem::path(options.folder) / "logs");
   CatalogHolder catalog{std::make_shared<const Catalog>()};
-  Service service(catalog,
-                  {std::max(2, options.server.threads), options.server.limits.body_bytes, options.cache_bytes});
+  LATHE_TRY(const auto key, operator_key(options.folder));
+  Service service(catalog, {std::max(2, options.server.threads), options.server.limits.body_bytes, options.cache_bytes},
+                  key);
   LATHE_TRY(const auto server, http::Server::listen(options.server, service));
   const auto& host = options.server.host;
   const auto place = (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":";
-  const auto url = "http://" + place + std::to_string(server->port());
+  const auto url = (tls ? "https://" : "http://") + place + std::to_string(server->port());
   const auto grpc = place + std::to_string(server->grpc_port());
-  Reconciler reconciler(options.folder, url, grpc, catalog, workers);
+  Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers);
   LATHE_CHECK(reconciler.start());
   server->start();
   std::printf("ready %s grpc %s\n", url.c_str(), grpc.c_str());
@@ -81,6 +90,10 @@ int run(int argc, char** argv) {
   app.add_option("--port", options.server.port, "port to listen on; 0 picks one")->capture_default_str();
   app.add_option("--grpc-port", options.server.grpc_port, "port to listen on for gRPC; 0 picks one")
       ->capture_default_str();
+  auto* const certificate = app.add_option("--tls-certificate", options.certificate,
+                                           "certificate (PEM) of both ports, which may be replaced while they answer");
+  app.add_option("--tls-key", options.key, "its key (PEM)")->needs(certificate);
+  certificate->needs("--tls-key");
   app.add_option("--threads", options.server.threads, "threads that answer")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));

@@ -61,6 +61,8 @@ Mirror::Mirror() {
 
 void Mirror::send(Operation operation, const http::Request& request,
                   const std::shared_ptr<const Deployment>& target) noexcept {
+  // Its outputs would go where the client looks for those of the deployment that answers.
+  if (request.body.find("shared_memory_region") != std::string_view::npos) return;
   try {
     if (held_->requests < kMostRequests && held_->bytes + request.body.size() <= kMostBytes) {
       auto copy = std::make_shared<Copy>(operation, request, target, held_);

@@ -49,6 +49,18 @@ void set_mirror(const DesiredEndpoint& wanted, Endpoint& endpoint, const Catalog
   }
 }
 
+/// What was used of the same limit before stays used.
+std::shared_ptr<RateLimit> make_rate_limit(const DesiredEndpoint& wanted, const Endpoint& endpoint,
+                                           const Catalog* before) {
+  if (wanted.rate_limit.requests_per_second <= 0) return nullptr;
+  const auto* const old = before != nullptr ? before->find(wanted.name) : nullptr;
+  const auto* const limit = old != nullptr ? old->rate_limit.get() : nullptr;
+  if (limit == nullptr || limit->limit() != wanted.rate_limit)
+    return std::make_shared<RateLimit>(wanted.rate_limit, endpoint.keys);
+  if (limit->keys() == endpoint.keys) return old->rate_limit;
+  return std::make_shared<RateLimit>(*limit, endpoint.keys);
+}
+
 void wake(const Fd& event) {
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(event.get(), &one, sizeof one);
@@ -56,11 +68,12 @@ void wake(const Fd& event) {
 
 }  // namespace
 
-Reconciler::Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog,
-                       WorkerHost& workers)
+Reconciler::Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, std::shared_ptr<http::Tls> tls,
+                       CatalogHolder& catalog, WorkerHost& workers)
     : folder_(std::move(folder)),
       rest_(std::move(rest)),
       grpc_(std::move(grpc)),
+      tls_(std::move(tls)),
       catalog_(catalog),
       workers_(workers) {}
 
@@ -83,6 +96,7 @@ Result<void> Reconciler::start() {
   Reported begun;
   begun.rest = rest_;
   begun.grpc = grpc_;
+  if (tls_) begun.certificate = tls_->fingerprint();
   LATHE_CHECK(write_file(folder_ / "reported.json", print(begun)));
   thread_ = std::thread([this] { follow(); });
   return {};
@@ -137,6 +151,7 @@ bool Reconciler::wait_for_change() {
       }
       settle();
     }
+    if (tls_ && tls_->refresh()) report(nullptr);
     // The server takes away a report that it cannot read.
     if (::access((folder_ / "reported.json").c_str(), F_OK) != 0) report(nullptr);
   }
@@ -246,6 +261,8 @@ void Reconciler::publish() {
       else
         log::warn("a key is ignored endpoint={} reason=\"{}\"", wanted.name, digest.error().message);
     }
+    endpoint.allowed_origins = wanted.allowed_origins;
+    endpoint.rate_limit = make_rate_limit(wanted, endpoint, before.get());
     for (const auto& deployment : wanted.deployments) {
       const auto found = current_.find({wanted.name, deployment.name});
       if (found == current_.end() || !found->second.serving) {
@@ -272,7 +289,7 @@ void Reconciler::publish() {
 }
 
 void Reconciler::report(const Name* loading) {
-  Reported reported{reached_, shown_, rest_, grpc_, error_, {}};
+  Reported reported{reached_, shown_, rest_, grpc_, tls_ ? tls_->fingerprint() : "", error_, {}};
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
       const Name name{endpoint.name, wanted.name};

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "infer/catalog.h"
+#include "infer/http/tls.h"
 #include "infer/workers/worker_host.h"
 #include "infer/workers/worker_pool.h"
 
@@ -20,8 +21,9 @@ namespace lathe::infer {
 class Reconciler {
  public:
   /// `rest`, `grpc`: the URL and the HOST:PORT to report.
-  Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, CatalogHolder& catalog,
-             WorkerHost& workers);
+  /// `tls`: what both show, refreshed here; or null.
+  Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, std::shared_ptr<http::Tls> tls,
+             CatalogHolder& catalog, WorkerHost& workers);
   /// Stops, after the model that is being loaded.
   ~Reconciler();
   Reconciler(const Reconciler&) = delete;
@@ -64,6 +66,7 @@ class Reconciler {
   std::filesystem::path folder_;
   std::string rest_;
   std::string grpc_;
+  std::shared_ptr<http::Tls> tls_;
   CatalogHolder& catalog_;
   WorkerHost& workers_;
   Fd inotify_;

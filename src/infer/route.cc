@@ -41,6 +41,13 @@ constexpr std::pair<std::string_view, Operation> kGrpcPaths[] = {
     {"/inference.GRPCInferenceService/RepositoryIndex", Operation::repository_index},
     {"/inference.GRPCInferenceService/RepositoryModelLoad", Operation::repository_change},
     {"/inference.GRPCInferenceService/RepositoryModelUnload", Operation::repository_change},
+    {"/inference.GRPCInferenceService/LogSettings", Operation::operate},
+    {"/inference.GRPCInferenceService/SystemSharedMemoryStatus", Operation::operate},
+    {"/inference.GRPCInferenceService/SystemSharedMemoryRegister", Operation::operate},
+    {"/inference.GRPCInferenceService/SystemSharedMemoryUnregister", Operation::operate},
+    {"/inference.GRPCInferenceService/CudaSharedMemoryStatus", Operation::operate},
+    {"/inference.GRPCInferenceService/CudaSharedMemoryRegister", Operation::operate},
+    {"/inference.GRPCInferenceService/CudaSharedMemoryUnregister", Operation::operate},
     {"/grpc.health.v1.Health/Check", Operation::health_check},
     {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Operation::reflection},
     {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Operation::reflection},
@@ -79,6 +86,12 @@ std::optional<Route> parse_route(std::string_view path) {
     route.operation = *plain;
     return route;
   }
+  if (path.starts_with("/v2/systemsharedmemory/") || path.starts_with("/v2/cudasharedmemory/") ||
+      path == "/v2/logging") {
+    route.operation = Operation::operate;
+    route.operated = path;
+    return route;
+  }
   if (path.starts_with("/v2/repository/models/") && (path.ends_with("/load") || path.ends_with("/unload"))) {
     route.operation = Operation::repository_change;
     return route;
@@ -103,6 +116,7 @@ std::optional<Route> parse_grpc_route(std::string_view path) {
   if (!operation) return std::nullopt;
   Route route;
   route.operation = *operation;
+  if (*operation == Operation::operate) route.operated = path;
   return route;
 }
 

@@ -15,6 +15,7 @@ enum class Operation {
   repository_change,
   health_check,
   reflection,  // open to everybody
+  operate,     // needs the operator's key
   every_statistics,
   repository_index,  // tell of the endpoints whose key is given
   model_metadata,
@@ -34,6 +35,7 @@ struct Route {
   std::string_view endpoint;  ///< of the prefix /endpoints/NAME
   std::string_view model;     ///< of /v2/models/NAME: an endpoint, or endpoint.deployment
   std::string_view version;   ///< of /versions/VERSION
+  std::string_view operated;  ///< of what needs the operator's key: the whole path
 
   bool needs_key() const { return operation >= Operation::every_statistics; }
   /// It is not about one endpoint.
@@ -42,6 +44,7 @@ struct Route {
   bool reads_body() const { return predicts() || operation == Operation::repository_index; }
   /// The one method that it takes ("GET" stands for HEAD too).
   std::string_view method() const {
+    if (operation == Operation::operate) return operated.ends_with("/status") ? "GET" : "POST";
     return reads_body() || operation == Operation::repository_change ? "POST" : "GET";
   }
 };

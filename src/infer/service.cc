@@ -8,7 +8,9 @@
 #include "infer/grpc/reflection.h"
 #include "infer/grpc/status.h"
 #include "infer/grpc/wire.h"
+#include "infer/http/cors.h"
 #include "infer/http/inflate.h"
+#include "infer/operator.h"
 #include "infer/predict.h"
 #include "infer/protocols/open_inference.h"
 #include "infer/protocols/open_inference_grpc.h"
@@ -58,6 +60,8 @@ void wrap_reply(http::Reply& reply) {
 }
 
 bool is_right_method(const http::Request& request, const Route& route) {
+  // Reads the settings, or changes them.
+  if (route.operated == "/v2/logging" && (request.method == "GET" || request.method == "HEAD")) return true;
   return request.grpc || request.method == route.method() || (request.method == "HEAD" && route.method() == "GET");
 }
 
@@ -69,6 +73,17 @@ void refuse_at_door(std::string_view allowed, Error error, http::Reply& reply) {
   reply.headers += "Allow: " + std::string(allowed) + "\r\n";
 }
 
+/// `wait`: until the next one goes.
+void refuse_too_many(const Endpoint& endpoint, std::chrono::nanoseconds wait, http::Reply& reply) {
+  constexpr int kTooMany = 429;
+  refuse(reply, Code::exhausted,
+         "this key asks endpoint " + in_quotes(endpoint.name) +
+             " more often than its rate_limit allows; wait as long as Retry-After says");
+  reply.status = kTooMany;
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
+  reply.headers = "Retry-After: " + std::to_string(std::max<std::int64_t>(1, seconds)) + "\r\n";
+}
+
 /// A message whose field 1 is this number.
 std::string one_number(std::uint64_t value) {
   std::string out;
@@ -78,9 +93,10 @@ std::string one_number(std::uint64_t value) {
 
 }  // namespace
 
-Service::Service(const CatalogHolder& catalog, const ServiceLimits& limits)
+Service::Service(const CatalogHolder& catalog, const ServiceLimits& limits, const KeyDigest& operator_key)
     : catalog_(catalog),
       most_bytes_(limits.body_bytes),
+      operator_key_(operator_key),
       cache_(limits.cache_bytes),
       pool_(static_cast<std::size_t>(limits.pool_threads)) {
   tools_.post = [this](std::function<void()> work) { boost::asio::post(pool_, std::move(work)); };
@@ -97,6 +113,8 @@ http::GrpcMethod Service::grpc_method(std::string_view path) const {
 bool Service::admit(const http::Request& head, http::Reply& refusal) {
   Call call;
   auto entered = head.grpc ? check_head(head) : enter(head, call);
+  if (!entered && !head.grpc && call.endpoint != nullptr && !call.endpoint->allowed_origins.empty())
+    refusal.headers += http::cors_lines(call.endpoint->allowed_origins, head, refusal.headers);
   if (!entered) refuse_at_door(call.wrong_method ? call.route.method() : std::string_view{}, entered.error(), refusal);
   return entered.has_value();
 }
@@ -106,6 +124,7 @@ Result<void> Service::check_head(const http::Request& head) const {
   if (!route)
     return fail(Error{Code::not_found, "there is no method " + printable(head.path) + " here",
                       std::string(grpc::kUnimplemented)});
+  if (route->operation == Operation::operate) return check_operator(head);
   if (!route->needs_key()) return {};
   const auto key = bearer_key(head.header("authorization"));
   if (key.empty())
@@ -118,6 +137,14 @@ Result<void> Service::check_head(const http::Request& head) const {
     if (knows_key(endpoint.keys, digest)) return {};
   return fail(Code::forbidden,
               "this is not a key of any endpoint here; 'lathe online-endpoint get-credentials' prints them");
+}
+
+Result<void> Service::check_operator(const http::Request& request) const {
+  LATHE_TRY(const auto digest, digest_of(bearer_key(request.header("authorization"))));
+  if (knows_key({operator_key_}, digest)) return {};
+  return fail(
+      Code::forbidden,
+      "this needs the operator's key: an administrator finds it in infer/operator.key of the server's data folder");
 }
 
 Result<void> Service::find_route(const http::Request& request, Call& call) const {
@@ -151,6 +178,7 @@ Result<void> Service::enter(const http::Request& request, Call& call) const {
   if (call.wrong_method)
     return fail(Code::invalid, std::string(request.path) + " takes " + std::string(call.route.method()) + ", not " +
                                    std::string(request.method));
+  if (call.route.operation == Operation::operate) return check_operator(request);
   call.catalog = catalog_.load(std::memory_order_acquire);
   if (!call.route.needs_key()) return {};
   if (!call.route.lists()) LATHE_CHECK(find_endpoint(request, call));
@@ -166,7 +194,10 @@ Result<void> Service::check_key(const http::Request& request, Call& call) const 
                     "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
   LATHE_TRY(const auto digest, digest_of(key));
   if (call.endpoint != nullptr) {
-    if (knows_key(call.endpoint->keys, digest)) return {};
+    if (const auto found = find_key(call.endpoint->keys, digest)) {
+      call.key = *found;
+      return {};
+    }
     return fail(Code::forbidden, "this is not one of the keys of endpoint " + in_quotes(call.endpoint->name) +
                                      "; 'lathe online-endpoint get-credentials' prints them");
   }
@@ -229,14 +260,52 @@ bool Service::handle(const http::Request& request, http::Reply& reply, const std
 
 bool Service::handle_call(const http::Request& request, http::Reply& reply,
                           const std::function<http::Answer()>& put_off) {
+  if (http::is_preflight(request) && answer_preflight(request, reply)) return true;
   Call call;
-  if (auto entered = enter(request, call); !entered) {
+  const auto entered = enter(request, call);
+  if (call.endpoint == nullptr || request.grpc || call.endpoint->allowed_origins.empty())
+    return handle_entered(request, call, entered, reply, put_off);
+  const auto put_off_with_cors = [&]() -> http::Answer {
+    // The endpoint is the catalog's.
+    return [answer = put_off(), catalog = call.catalog, endpoint = call.endpoint, &request](http::Reply given) {
+      given.headers += http::cors_lines(endpoint->allowed_origins, request, given.headers);
+      answer(std::move(given));
+    };
+  };
+  if (!handle_entered(request, call, entered, reply, put_off_with_cors)) return false;
+  reply.headers += http::cors_lines(call.endpoint->allowed_origins, request, reply.headers);
+  return true;
+}
+
+bool Service::answer_preflight(const http::Request& request, http::Reply& reply) const {
+  Call call;
+  if (!find_route(request, call) || !call.route.needs_key() || call.route.lists()) return false;
+  call.catalog = catalog_.load(std::memory_order_acquire);
+  if (!find_endpoint(request, call) || call.endpoint->allowed_origins.empty()) return false;
+  reply.content_type = nullptr;
+  reply.headers += http::preflight_lines(call.endpoint->allowed_origins, request, call.route.method());
+  return true;
+}
+
+bool Service::handle_entered(const http::Request& request, const Call& call, const Result<void>& entered,
+                             http::Reply& reply, const std::function<http::Answer()>& put_off) {
+  if (!entered) {
     refuse_at_door(call.wrong_method ? call.route.method() : std::string_view{}, entered.error(), reply);
     return true;
   }
   if (!call.route.needs_key()) {
-    if (auto answered = answer_open(request, call, reply); !answered) refuse(reply, answered.error());
+    const bool operates = call.route.operation == Operation::operate;
+    if (auto answered = operates ? operate(request, call.route.operated, reply) : answer_open(request, call, reply);
+        !answered)
+      refuse(reply, answered.error());
     return true;
+  }
+  if (call.route.predicts() && call.endpoint->rate_limit) {
+    const auto wait = call.endpoint->rate_limit->take(call.key, RateLimit::Clock::now());
+    if (wait.count() > 0) {
+      refuse_too_many(*call.endpoint, wait, reply);
+      return true;
+    }
   }
   if (call.route.reads_body() && is_packed(request)) return handle_packed(request, call, reply, put_off);
   return handle_known(request, call, reply, put_off);

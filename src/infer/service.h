@@ -25,7 +25,8 @@ struct ServiceLimits {
 /// of threads.
 class Service : public http::Handler {
  public:
-  Service(const CatalogHolder& catalog, const ServiceLimits& limits);
+  /// `operator_key`: of who may do more than predict.
+  Service(const CatalogHolder& catalog, const ServiceLimits& limits, const KeyDigest& operator_key);
   /// Nothing waits for others to join its batch any longer. Call it before the server drains.
   void hurry() { tools_.clock.finish(); }
   /// Waits for the requests in the pool. Their connections must still exist: call it before the server goes.
@@ -46,6 +47,7 @@ class Service : public http::Handler {
     bool wrong_method = false;
     std::shared_ptr<const Catalog> catalog;
     const Endpoint* endpoint = nullptr;      ///< null for what is not about one
+    std::size_t key = 0;                     ///< which of the endpoint's was given
     std::string_view deployment;             ///< empty: the traffic split decides
     std::vector<const Endpoint*> endpoints;  ///< of what lists: those whose key is given
   };
@@ -58,7 +60,12 @@ class Service : public http::Handler {
   Result<void> check_key(const http::Request& request, Call& call) const;
   /// Of a gRPC call whose message, which names the endpoint, is still to come: whether its key is anybody's.
   Result<void> check_head(const http::Request& head) const;
+  Result<void> check_operator(const http::Request& request) const;
   bool handle_call(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off);
+  bool handle_entered(const http::Request& request, const Call& call, const Result<void>& entered, http::Reply& reply,
+                      const std::function<http::Answer()>& put_off);
+  /// Whether the request is a browser's question, which `reply` then answers.
+  bool answer_preflight(const http::Request& request, http::Reply& reply) const;
   bool handle_packed(const http::Request& request, const Call& call, http::Reply& reply,
                      const std::function<http::Answer()>& put_off);
   bool handle_known(const http::Request& request, const Call& call, http::Reply& reply,
@@ -73,6 +80,7 @@ class Service : public http::Handler {
 
   const CatalogHolder& catalog_;
   std::size_t most_bytes_;
+  const KeyDigest operator_key_;
   ResponseCache cache_;
   boost::asio::thread_pool pool_;
   BatchLane::Tools tools_;

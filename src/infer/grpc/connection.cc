@@ -122,7 +122,7 @@ Error server_ends() {
 
 class Connection : public http::Peer, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(http::Socket socket, http::PeerHost& host);
+  Connection(http::Stream stream, http::PeerHost& host);
 
   void start() override;
   void check_time() override;
@@ -161,7 +161,7 @@ class Connection : public http::Peer, public std::enable_shared_from_this<Connec
   void respond(Call& call);
   ssize_t copy_out(Call& call, char* to, std::size_t room, std::uint32_t& flags);
 
-  http::Socket socket_;
+  http::Stream stream_;
   std::unique_ptr<nghttp2_session, EndSession> session_;
   std::array<char, kRoom> in_;
   std::string out_;
@@ -173,8 +173,8 @@ class Connection : public http::Peer, public std::enable_shared_from_this<Connec
   bool ending_ = false;
 };
 
-Connection::Connection(http::Socket socket, http::PeerHost& host)
-    : Peer(host), socket_(std::move(socket)), moved_s_(host.now_s) {}
+Connection::Connection(http::Stream stream, http::PeerHost& host)
+    : Peer(host), stream_(std::move(stream)), moved_s_(host.now_s) {}
 
 const nghttp2_session_callbacks* Connection::callbacks() {
   static const auto* const kCallbacks = [] {
@@ -241,8 +241,7 @@ void Connection::start() {
 }
 
 void Connection::close() {
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  stream_.close();
 }
 
 void Connection::check_time() {
@@ -273,7 +272,7 @@ void Connection::drain() {
 }
 
 void Connection::read() {
-  socket_.async_read_some(asio::buffer(in_),
+  stream_.async_read_some(asio::buffer(in_),
                           [self = shared_from_this()](const boost::system::error_code& error, std::size_t count) {
                             if (error) return self->close();
                             self->took(count);
@@ -286,7 +285,7 @@ void Connection::took(std::size_t count) {
   bool good = feed(in_.data(), count);
   thread_local std::vector<char> more(kMoreRoom);
   for (std::size_t all = count; good && count == kRoom && all < kReadAtOnce;) {
-    const auto got = ::recv(socket_.native_handle(), more.data(), more.size(), MSG_DONTWAIT);
+    const auto got = stream_.recv(more.data(), more.size());
     if (got <= 0) break;  // an end shows when it is read again
     good = feed(more.data(), static_cast<std::size_t>(got));
     all += static_cast<std::size_t>(got);
@@ -294,7 +293,7 @@ void Connection::took(std::size_t count) {
   if (!good) return close();
   go_on();
   pump();
-  if (socket_.is_open()) read();
+  if (stream_.is_open()) read();
 }
 
 bool Connection::feed(const char* data, std::size_t size) {
@@ -321,10 +320,10 @@ bool Connection::fill() {
 
 /// Sends what there is to send, and answers on as fast as the client takes it.
 void Connection::pump() {
-  while (!writing_ && !ending_ && socket_.is_open()) {
+  while (!writing_ && !ending_ && stream_.is_open()) {
     if (!fill()) return close();
     if (out_.empty()) break;
-    const auto count = ::send(socket_.native_handle(), out_.data(), out_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto count = stream_.send(out_.data(), out_.size());
     if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return close();
     const auto sent = count > 0 ? static_cast<std::size_t>(count) : 0;
     moved_s_ = host_.now_s;
@@ -333,14 +332,14 @@ void Connection::pump() {
       continue;
     }
     writing_ = true;
-    asio::async_write(socket_, asio::buffer(out_.data() + sent, out_.size() - sent),
-                      [own = shared_from_this()](const boost::system::error_code& error, std::size_t) {
-                        own->writing_ = false;
-                        if (error) return own->close();
-                        own->moved_s_ = own->host_.now_s;
-                        own->out_.clear();
-                        own->pump();
-                      });
+    stream_.async_write(asio::buffer(out_.data() + sent, out_.size() - sent),
+                        [own = shared_from_this()](const boost::system::error_code& error, std::size_t) {
+                          own->writing_ = false;
+                          if (error) return own->close();
+                          own->moved_s_ = own->host_.now_s;
+                          own->out_.clear();
+                          own->pump();
+                        });
   }
   if (writing_ || ending_) return;
   if (out_.capacity() > 2 * kFlushBytes) out_.shrink_to_fit();
@@ -353,8 +352,7 @@ void Connection::pump() {
 void Connection::finish() {
   ending_ = true;
   moved_s_ = host_.now_s;
-  boost::system::error_code ignored;
-  socket_.shutdown(http::tcp::socket::shutdown_send, ignored);
+  stream_.shutdown_send();
 }
 
 int Connection::take_header(std::int32_t id, std::string_view name, std::string_view value) {
@@ -527,7 +525,7 @@ void Connection::ask(const CallPtr& call) {
   const auto put_off = [this, &call]() -> http::Answer {
     return [own = shared_from_this(), call](Reply given) mutable {
       // The connection goes along: its last owner must be its own thread.
-      const auto executor = own->socket_.get_executor();
+      const auto executor = own->stream_.get_executor();
       asio::post(executor, [own = std::move(own), call = std::move(call), given = std::move(given)]() mutable {
         own->answer(*call, given);
         own->pump();
@@ -600,8 +598,8 @@ ssize_t Connection::copy_out(Call& call, char* to, std::size_t room, std::uint32
 
 }  // namespace
 
-std::shared_ptr<http::Peer> make_connection(http::Socket socket, http::PeerHost& host) {
-  return std::make_shared<Connection>(std::move(socket), host);
+std::shared_ptr<http::Peer> make_connection(http::Stream stream, http::PeerHost& host) {
+  return std::make_shared<Connection>(std::move(stream), host);
 }
 
 }  // namespace lathe::infer::grpc

@@ -12,6 +12,6 @@ namespace lathe::infer::grpc {
 ///
 /// Refuses: a message larger than the limit of a body, alone or with all else that this connection has sent and that is
 /// not answered yet; more than 64 KiB for a method that needs no key; encodings other than gzip and deflate.
-std::shared_ptr<http::Peer> make_connection(http::Socket socket, http::PeerHost& host);
+std::shared_ptr<http::Peer> make_connection(http::Stream stream, http::PeerHost& host);
 
 }  // namespace lathe::infer::grpc

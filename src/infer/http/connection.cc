@@ -1,11 +1,9 @@
 #include "infer/http/connection.h"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <boost/asio/write.hpp>
 #include <cstring>
 #include <limits>
 
@@ -45,6 +43,8 @@ const char* reason(int status) {
       return "Expectation Failed";
     case 424:
       return "Failed Dependency";
+    case 429:
+      return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
     case 500:
@@ -64,16 +64,15 @@ const char* reason(int status) {
 
 }  // namespace
 
-Connection::Connection(Socket socket, PeerHost& host)
+Connection::Connection(Stream stream, PeerHost& host)
     : Peer(host),
-      socket_(std::move(socket)),
+      stream_(std::move(stream)),
       parser_(host.options.limits),
       in_(kFirstRoom),
       deadline_s_(host.now_s + host.options.idle_limit.count()) {}
 
 void Connection::close() {
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  stream_.close();
 }
 
 void Connection::check_time() {
@@ -114,7 +113,7 @@ void Connection::read() {
     deadline_s_ = host_.now_s + limit.count();
   else
     deadline_s_ = std::min(deadline_s_, host_.now_s + limit.count());
-  socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_ - kPadding),
+  stream_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_ - kPadding),
                           [self = shared_from_this()](const boost::system::error_code& error, std::size_t count) {
                             if (error) return self->close();
                             self->end_ += count;
@@ -151,7 +150,7 @@ Connection::Next Connection::take_requests() {
       waiting_ = true;
       return [self = shared_from_this()](Reply reply) mutable {
         // The connection goes along: its last owner must be its own thread.
-        const auto executor = self->socket_.get_executor();
+        const auto executor = self->stream_.get_executor();
         asio::post(executor,
                    [own = std::move(self), given = std::move(reply)]() mutable { own->answer(std::move(given)); });
       };
@@ -206,18 +205,18 @@ void Connection::write_reply(bool keep) {
 
 void Connection::send(Next then) {
   // Nearly always the socket takes it all at once, which spares the operation.
-  const auto count = ::send(socket_.native_handle(), out_.data(), out_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  const auto count = stream_.send(out_.data(), out_.size());
   const auto written = count > 0 ? static_cast<std::size_t>(count) : 0;
   if (written == out_.size()) return sent(then);
   if (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return close();
   writing_ = true;
   deadline_s_ = host_.now_s + host_.options.body_limit.count() + static_cast<std::int64_t>(out_.size() >> 20);
-  asio::async_write(socket_, asio::buffer(out_.data() + written, out_.size() - written),
-                    [self = shared_from_this(), then](const boost::system::error_code& error, std::size_t) {
-                      self->writing_ = false;
-                      if (error) return self->close();
-                      self->sent(then);
-                    });
+  stream_.async_write(asio::buffer(out_.data() + written, out_.size() - written),
+                      [self = shared_from_this(), then](const boost::system::error_code& error, std::size_t) {
+                        self->writing_ = false;
+                        if (error) return self->close();
+                        self->sent(then);
+                      });
 }
 
 void Connection::sent(Next then) {
@@ -230,7 +229,7 @@ void Connection::sent(Next then) {
       return linger();
     default:
       // Posted, so that a client that sends without end does not keep the thread.
-      asio::post(socket_.get_executor(), [self = shared_from_this()] { self->work(); });
+      asio::post(stream_.get_executor(), [self = shared_from_this()] { self->work(); });
   }
 }
 
@@ -239,12 +238,11 @@ void Connection::sent(Next then) {
 void Connection::linger() {
   if (!lingering_) {
     lingering_ = true;
-    boost::system::error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+    stream_.shutdown_send();
     deadline_s_ = host_.now_s + kLingerSeconds;
     begin_ = end_ = 0;
   }
-  socket_.async_read_some(asio::buffer(in_.data(), in_.size()),
+  stream_.async_read_some(asio::buffer(in_.data(), in_.size()),
                           [self = shared_from_this()](const boost::system::error_code& error, std::size_t) {
                             if (error) return self->close();
                             self->linger();

@@ -12,7 +12,7 @@ namespace lathe::infer::http {
 /// A client that speaks HTTP/1.1.
 class Connection : public Peer, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Socket socket, PeerHost& host);
+  Connection(Stream stream, PeerHost& host);
 
   void start() override { read(); }
   void check_time() override;
@@ -34,7 +34,7 @@ class Connection : public Peer, public std::enable_shared_from_this<Connection> 
   void linger();
   void answer(Reply reply);
 
-  Socket socket_;
+  Stream stream_;
   RequestParser parser_;
   std::vector<char> in_;
   std::size_t begin_ = 0;  ///< of the current request in `in_`

@@ -1,18 +1,12 @@
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <cstdint>
 #include <memory>
 
 #include "infer/http/server.h"
+#include "infer/http/stream.h"
 
 namespace lathe::infer::http {
-
-namespace asio = boost::asio;
-using tcp = asio::ip::tcp;
-/// Bound to one io_context by its type, which spares the indirections of a general executor.
-using Socket = asio::basic_stream_socket<tcp, asio::io_context::executor_type>;
 
 class Peer;
 

@@ -26,10 +26,12 @@ std::int64_t seconds_now() {
 /// Accepts the connections of one port on one thread.
 class Listener {
  public:
-  using Make = std::shared_ptr<Peer> (*)(Socket, PeerHost&);
+  using Make = std::shared_ptr<Peer> (*)(Stream, PeerHost&);
+  using Choose = Tls::Context (Tls::*)() const;
 
-  Listener(asio::io_context& context, PeerHost& host, Make make)
-      : context_(context), host_(host), make_(make), acceptor_(context), retry_(context) {}
+  /// `choose`: of the certificate's contexts, the one for these connections.
+  Listener(asio::io_context& context, PeerHost& host, Make make, Choose choose)
+      : context_(context), host_(host), make_(make), choose_(choose), acceptor_(context), retry_(context) {}
 
   error_code listen(const tcp::endpoint& endpoint) {
     error_code error;
@@ -70,7 +72,8 @@ class Listener {
   void take(Socket socket) {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
-    make_(std::move(socket), host_)->start();
+    const auto* const tls = host_.options.tls.get();
+    make_(Stream(std::move(socket), tls != nullptr ? (tls->*choose_)() : nullptr), host_)->start();
   }
 
   /// No descriptors are left, for example: others close soon.
@@ -85,12 +88,13 @@ class Listener {
   asio::io_context& context_;
   PeerHost& host_;
   Make make_;
+  Choose choose_;
   asio::basic_socket_acceptor<tcp, asio::io_context::executor_type> acceptor_;
   asio::steady_timer retry_;
 };
 
-std::shared_ptr<Peer> make_http_connection(Socket socket, PeerHost& host) {
-  return std::make_shared<Connection>(std::move(socket), host);
+std::shared_ptr<Peer> make_http_connection(Stream stream, PeerHost& host) {
+  return std::make_shared<Connection>(std::move(stream), host);
 }
 
 /// One thread with its listening sockets and its connections.
@@ -99,8 +103,8 @@ class Worker {
   Worker(const ServerOptions& options, Handler& handler)
       : host_{options, handler, seconds_now()},
         context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),  // sockets stay on the thread; only `post` comes from others
-        http_(context_, host_, make_http_connection),
-        grpc_(context_, host_, grpc::make_connection),
+        http_(context_, host_, make_http_connection, &Tls::http),
+        grpc_(context_, host_, grpc::make_connection, &Tls::grpc),
         tick_(context_) {}
 
   Listener& http() { return http_; }

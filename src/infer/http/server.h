@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "infer/http/request_parser.h"
+#include "infer/http/tls.h"
 
 namespace lathe::infer::http {
 
@@ -50,6 +51,7 @@ struct ServerOptions {
   std::uint16_t port = 0;       ///< of HTTP/1.1; 0 picks one
   std::uint16_t grpc_port = 0;  ///< the same for gRPC
   int threads = 1;
+  std::shared_ptr<const Tls> tls = {};  ///< null: both ports are plain
   Limits limits = {};
   std::chrono::seconds idle_limit{75};  ///< a connection without a request
   std::chrono::seconds head_limit{15};  ///< from a request's first byte to the end of its head

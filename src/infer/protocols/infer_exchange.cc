@@ -26,6 +26,7 @@ Result<void> write_infer(const http::Request& request, std::string_view model_na
     if (asked.classes[i] > 0) {
       LATHE_TRY(outputs[i], classify(outputs[i], asked.classes[i]));
     }
+  LATHE_CHECK(leave_in_regions(asked, outputs));
   if (request.grpc) {
     append_infer_message(reply.body, model_name, version, asked, outputs);
     return {};

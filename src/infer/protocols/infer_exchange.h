@@ -11,7 +11,7 @@ namespace lathe::infer {
 Result<void> read_infer(const http::Request& request, const Model& model, ondemand::parser& parser, InferRequest& out);
 
 /// Answers `outputs`, which are those that `asked` wants, in the form of the request. Errors: `invalid` — one of them
-/// cannot be classified.
+/// cannot be classified, or does not fit where it is to be left.
 Result<void> write_infer(const http::Request& request, std::string_view model_name, std::string_view version,
                          const InferRequest& asked, std::vector<Tensor>& outputs, http::Reply& reply);
 

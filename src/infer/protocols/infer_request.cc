@@ -60,7 +60,7 @@ Result<WantedOutput*> add_output(std::vector<WantedOutput>& named, std::string_v
   if (model.checks_itself()) {
     if (std::any_of(named.begin(), named.end(), [&](const auto& one) { return one.name == name; }))
       return fail(Code::invalid, "output \"" + std::string(name) + "\" is asked for twice");
-    named.push_back({0, std::nullopt, 0, std::string(name)});
+    named.push_back({0, std::nullopt, 0, std::string(name), {}});
     return &named.back();
   }
   const auto place = index_of(model.outputs(), name);
@@ -69,7 +69,7 @@ Result<WantedOutput*> add_output(std::vector<WantedOutput>& named, std::string_v
                                    names_of(model.outputs()));
   if (std::any_of(named.begin(), named.end(), [&](const auto& one) { return one.index == place; }))
     return fail(Code::invalid, "output \"" + std::string(name) + "\" is asked for twice");
-  named.push_back({place, std::nullopt, 0});
+  named.push_back({place, std::nullopt, 0, {}, {}});
   return &named.back();
 }
 
@@ -77,6 +77,7 @@ void choose_outputs(const std::vector<WantedOutput>& named, const Model& model, 
   out.wanted.clear();
   out.binary.clear();
   out.classes.clear();
+  out.regions.clear();
   if (model.checks_itself()) {
     out.named = named;
     out.all_binary = all_binary;
@@ -86,11 +87,13 @@ void choose_outputs(const std::vector<WantedOutput>& named, const Model& model, 
     out.wanted.push_back(each.index);
     out.binary.push_back(each.binary.value_or(all_binary));
     out.classes.push_back(each.classes);
+    out.regions.push_back(each.region);
   }
   for (std::size_t i = 0; named.empty() && i < model.outputs().size(); ++i) {
     out.wanted.push_back(i);
     out.binary.push_back(all_binary);
     out.classes.push_back(0);
+    out.regions.emplace_back();
   }
 }
 
@@ -98,6 +101,7 @@ Result<void> keep_wanted(InferRequest& request, std::vector<Tensor>& outputs) {
   if (request.named.empty()) {
     request.binary.assign(outputs.size(), request.all_binary);
     request.classes.assign(outputs.size(), 0);
+    request.regions.assign(outputs.size(), std::nullopt);
     return {};
   }
   std::vector<Tensor> kept;
@@ -113,6 +117,7 @@ Result<void> keep_wanted(InferRequest& request, std::vector<Tensor>& outputs) {
     kept.push_back(std::move(*found));
     request.binary.push_back(each.binary.value_or(request.all_binary));
     request.classes.push_back(each.classes);
+    request.regions.push_back(each.region);
   }
   outputs = std::move(kept);
   return {};
@@ -181,6 +186,48 @@ Result<void> take_bytes(Tensor& tensor, std::string_view bytes, const std::strin
   tensor.data.assign(bytes.begin(), bytes.end());
   if (tensor.type == DataType::boolean)
     for (auto& truth : tensor.data) truth = truth != 0 ? 1 : 0;
+  return {};
+}
+
+Result<void> take_region(Tensor& tensor, const RegionPlace& place, const std::string& where) {
+  const auto region = shared_regions().find(place.region);
+  // What does not fit is said by `read`; until then no memory is taken for it.
+  const auto size = region && place.size <= region->size ? place.size : 0;
+  if (tensor.type == DataType::bytes) {
+    std::string bytes(size, '\0');
+    if (const auto read = shared_regions().read(place, bytes.data()); !read)
+      return fail(Code::invalid, where + read.error().message);
+    return take_bytes(tensor, bytes, where);
+  }
+  LATHE_TRY(const auto count, element_count(tensor.shape, std::max<std::size_t>(place.size, 1)));
+  if (count * size_of(tensor.type) != place.size)
+    return fail(Code::invalid, where + "expected " + std::to_string(count * size_of(tensor.type)) +
+                                   " bytes for shape " + print(tensor.shape) + " of " +
+                                   std::string(name_of(tensor.type)) + ", but shared_memory_byte_size is " +
+                                   std::to_string(place.size));
+  tensor.texts.clear();
+  tensor.data.resize(size);
+  if (const auto read = shared_regions().read(place, tensor.data.data()); !read)
+    return fail(Code::invalid, where + read.error().message);
+  if (tensor.type == DataType::boolean)
+    for (auto& truth : tensor.data) truth = truth != 0 ? 1 : 0;
+  return {};
+}
+
+Result<void> leave_in_regions(const InferRequest& request, const std::vector<Tensor>& outputs) {
+  for (std::size_t i = 0; i < request.regions.size(); ++i) {
+    if (!request.regions[i]) continue;
+    const auto& place = *request.regions[i];
+    const auto& tensor = outputs[i];
+    const auto where = "output \"" + printable(tensor.name) + "\": ";
+    const auto size = bytes_of(tensor);
+    std::string texts;
+    if (tensor.type == DataType::bytes) append_bytes(texts, tensor);
+    const auto bytes =
+        tensor.type == DataType::bytes ? std::string_view(texts) : std::string_view(tensor.data.data(), size);
+    if (const auto left = shared_regions().write(place, bytes); !left)
+      return fail(Code::invalid, where + left.error().message);
+  }
   return {};
 }
 

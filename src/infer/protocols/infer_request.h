@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "infer/runtimes/runtime.h"
+#include "infer/shared_regions.h"
 
 /// A request of the Open Inference Protocol v2, whether it came as JSON or by gRPC.
 namespace lathe::infer {
@@ -17,7 +18,8 @@ struct WantedOutput {
   std::size_t index = 0;  ///< of the model's outputs
   std::optional<bool> binary;
   std::size_t classes = 0;
-  std::string name = {};  ///< in place of the index, of a model that checks itself
+  std::string name = {};                   ///< in place of the index, of a model that checks itself
+  std::optional<RegionPlace> region = {};  ///< where its bytes are left, in place of the answer
 };
 
 struct InferRequest {
@@ -29,6 +31,7 @@ struct InferRequest {
   std::chrono::microseconds timeout{};  ///< refused when it waited longer; 0: as the deployment says
   std::uint64_t priority = 0;           ///< 1 is served first; 0: as the deployment says
   std::vector<std::size_t> classes;  ///< for each wanted output: so many of its greatest values; 0: the output itself
+  std::vector<std::optional<RegionPlace>> regions;  ///< for each wanted output: where its bytes go, if not back
 
   // Of a model that checks itself: `wanted`, `binary` and `classes` follow when it has answered.
   std::vector<WantedOutput> named;
@@ -62,7 +65,11 @@ std::chrono::microseconds to_timeout(std::uint64_t microseconds);
 /// Fills a tensor whose type and shape are set from its elements' bytes; texts come each after its length in four
 /// bytes, little-endian. `where` begins the sentence of an error. Errors: `invalid`.
 Result<void> take_bytes(Tensor& tensor, std::string_view bytes, const std::string& where);
-/// The same form.
+/// Fills it from a region of shared memory. Errors: `invalid`.
+Result<void> take_region(Tensor& tensor, const RegionPlace& place, const std::string& where);
+/// Leaves the outputs there that are wanted there. Errors: `invalid`.
+Result<void> leave_in_regions(const InferRequest& request, const std::vector<Tensor>& outputs);
+/// Bytes in the form that take_bytes reads.
 void append_bytes(std::string& out, const Tensor& tensor);
 std::size_t bytes_of(const Tensor& tensor);
 

@@ -9,9 +9,6 @@ namespace {
 
 using simdjson::SUCCESS;
 
-constexpr std::string_view kNoSharedMemory =
-    "shared memory is not served here; send and take the tensor's bytes with the request";
-
 constexpr std::size_t kMostInputs = 4096;  ///< of a model that checks them itself
 
 /// Hands out the bytes after the JSON.
@@ -69,6 +66,19 @@ Result<std::optional<T>> parameter_of(ondemand::object& object, std::string_view
   return parameters ? parameter<T>(*parameters, key, where) : std::optional<T>{};
 }
 
+/// Where a tensor's bytes are, of the "parameters" member of an input or output; nothing: not in shared memory.
+Result<std::optional<RegionPlace>> region_of(ondemand::object& object, const std::string& where) {
+  LATHE_TRY(const auto region, parameter_of<std::string_view>(object, "shared_memory_region", where));
+  if (!region) return std::optional<RegionPlace>{};
+  RegionPlace place{std::string(*region), 0, 0};
+  LATHE_TRY(const auto size, parameter_of<std::uint64_t>(object, "shared_memory_byte_size", where));
+  if (!size) return fail(Code::invalid, where + "\"parameters.shared_memory_byte_size\" is missing");
+  place.size = *size;
+  LATHE_TRY(const auto offset, parameter_of<std::uint64_t>(object, "shared_memory_offset", where));
+  place.offset = offset.value_or(0);
+  return std::optional(std::move(place));
+}
+
 Result<void> read_shape(ondemand::object& input, Tensor& tensor, const std::string& where) {
   LATHE_TRY(auto found, member(input, "shape"));
   if (!found) return fail(Code::invalid, where + "\"shape\" is missing");
@@ -108,8 +118,8 @@ Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinaryS
   }
   LATHE_TRY(const auto data, member(input, "data"));
   if (!data) {
-    LATHE_TRY(const auto region, parameter_of<std::string_view>(input, "shared_memory_region", where));
-    if (region) return fail(Code::invalid, where + std::string(kNoSharedMemory));
+    LATHE_TRY(const auto region, region_of(input, where));
+    if (region) return take_region(tensor, *region, where);
   }
   if (!data) return fail(Code::invalid, where + "\"data\" is missing");
   return read_elements(*data, tensor, body_bytes);
@@ -129,8 +139,7 @@ Result<std::vector<WantedOutput>> read_outputs(ondemand::value value, const Mode
     LATHE_TRY(added->binary, parameter_of<bool>(output, "binary_data", where));
     LATHE_TRY(const auto classes, parameter_of<std::uint64_t>(output, "classification", where));
     added->classes = classes.value_or(0);
-    LATHE_TRY(const auto region, parameter_of<std::string_view>(output, "shared_memory_region", where));
-    if (region) return fail(Code::invalid, where + std::string(kNoSharedMemory));
+    LATHE_TRY(added->region, region_of(output, where));
   }
   return wanted;
 }
@@ -308,7 +317,17 @@ std::optional<std::size_t> append_infer_response(std::string& out, std::string_v
     out += name_of(outputs[i].type);
     out += "\",\"shape\":";
     append_shape(out, outputs[i].shape);
-    if (request.binary[i]) {
+    if (const auto& region = request.regions[i]) {
+      out += ",\"parameters\":{\"shared_memory_region\":";
+      append_text(out, region->region);
+      if (region->offset > 0) {
+        out += ",\"shared_memory_offset\":";
+        append_number(out, static_cast<std::int64_t>(region->offset));
+      }
+      out += ",\"shared_memory_byte_size\":";
+      append_number(out, static_cast<std::int64_t>(bytes_of(outputs[i])));
+      out += "}}";
+    } else if (request.binary[i]) {
       any_binary = true;
       out += ",\"parameters\":{\"binary_data_size\":";
       append_number(out, static_cast<std::int64_t>(bytes_of(outputs[i])));
@@ -323,7 +342,7 @@ std::optional<std::size_t> append_infer_response(std::string& out, std::string_v
   if (!any_binary) return std::nullopt;
   const auto json_bytes = out.size() - begin;
   for (std::size_t i = 0; i < outputs.size(); ++i)
-    if (request.binary[i]) append_bytes(out, outputs[i]);
+    if (request.binary[i] && !request.regions[i]) append_bytes(out, outputs[i]);
   return json_bytes;
 }
 

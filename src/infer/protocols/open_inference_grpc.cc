@@ -144,12 +144,35 @@ Result<Parameter> read_parameter(std::string_view entry) {
   return out;
 }
 
-Result<void> refuse_shared_memory(const Parameter& parameter, const std::string& where) {
-  if (parameter.name.starts_with("shared_memory_"))
-    return fail(Code::invalid,
-                where + "shared memory is not served here; send and take the tensor's bytes with the request");
-  return {};
-}
+/// What parameters say of shared memory.
+struct RegionParameters {
+  std::optional<std::string> region;
+  std::optional<std::uint64_t> size;
+  std::uint64_t offset = 0;
+
+  Result<void> take(const Parameter& parameter, const std::string& where) {
+    const auto& value = parameter.value;
+    const bool is_number = (value.number == 2 || value.number == 5) && value.integer() >= 0;
+    if (parameter.name == "shared_memory_region") {
+      if (value.number != 3) return fail(Code::invalid, where + "the parameter shared_memory_region must be a text");
+      region = value.bytes;
+    } else if (parameter.name == "shared_memory_byte_size" || parameter.name == "shared_memory_offset") {
+      if (!is_number)
+        return fail(Code::invalid, where + "the parameter " + std::string(parameter.name) + " must be a whole number");
+      if (parameter.name == "shared_memory_offset")
+        offset = value.value;
+      else
+        size = value.value;
+    }
+    return {};
+  }
+
+  Result<std::optional<RegionPlace>> place(const std::string& where) const {
+    if (!region) return std::optional<RegionPlace>{};
+    if (!size) return fail(Code::invalid, where + "the parameter shared_memory_byte_size is missing");
+    return std::optional(RegionPlace{*region, offset, *size});
+  }
+};
 
 Result<void> add_sizes(const Field& field, Shape& shape, const std::string& where) {
   const auto add = [&](std::uint64_t size) -> Result<void> {
@@ -168,10 +191,18 @@ Result<void> add_sizes(const Field& field, Shape& shape, const std::string& wher
   return {};
 }
 
-/// One input. `raw`: its elements, when they come apart.
-Result<void> read_input(std::string_view message, const std::string_view* raw, Tensor& tensor) {
+/// What stands apart from the inputs.
+struct RawInputs {
+  std::vector<std::string_view> bytes;  ///< of each input that is not in shared memory, or of none
+  std::size_t next = 0;
+  bool any_shared = false;  ///< an input is in shared memory
+};
+
+/// One input, which takes the next of `raw` where that is its own.
+Result<void> read_input(std::string_view message, RawInputs& raw, Tensor& tensor) {
   tensor.name.clear();
   tensor.shape.clear();
+  RegionParameters parameters;
   std::string_view type_name;
   std::optional<std::string_view> contents;
   Reader reader(message);
@@ -186,7 +217,7 @@ Result<void> read_input(std::string_view message, const std::string_view* raw, T
       LATHE_CHECK(add_sizes(field, tensor.shape, where()));
     } else if (field.number == 4) {
       LATHE_TRY(const auto parameter, read_parameter(field.bytes));
-      LATHE_CHECK(refuse_shared_memory(parameter, where()));
+      LATHE_CHECK(parameters.take(parameter, where()));
     } else if (field.number == 5) {
       contents = field.bytes;
     }
@@ -198,12 +229,22 @@ Result<void> read_input(std::string_view message, const std::string_view* raw, T
     return fail(Code::invalid, where + "expected a datatype of the protocol (FP32, INT64, BYTES, ...), got \"" +
                                    printable(type_name) + "\"");
   tensor.type = *type;
-  if (raw == nullptr) return read_contents(contents.value_or(std::string_view{}), tensor, where);
+  LATHE_TRY(const auto place, parameters.place(where));
+  if (place) {
+    if (contents && !contents->empty())
+      return fail(Code::invalid, where + "\"contents\" must be empty when its bytes are in shared memory");
+    raw.any_shared = true;
+    return take_region(tensor, *place, where);
+  }
+  if (raw.bytes.empty()) return read_contents(contents.value_or(std::string_view{}), tensor, where);
+  if (raw.next == raw.bytes.size())
+    return fail(Code::invalid, "raw_input_contents: expected one for each input that is not in shared memory, got " +
+                                   std::to_string(raw.bytes.size()));
   if (contents && !contents->empty())
     return fail(Code::invalid, where + "\"contents\" must be empty when the request has raw_input_contents");
   tensor.data.clear();
   tensor.texts.clear();
-  return take_bytes(tensor, *raw, where);
+  return take_bytes(tensor, raw.bytes[raw.next++], where);
 }
 
 Result<void> read_output(std::string_view message, const Model& model, std::vector<WantedOutput>& named) {
@@ -219,14 +260,16 @@ Result<void> read_output(std::string_view message, const Model& model, std::vect
   }
   if (!reader.good()) return malformed("a requested output");
   LATHE_TRY(auto* const added, add_output(named, printable(name), model));
+  RegionParameters region;
   for (const auto& parameter : parameters) {
     const auto where = "output \"" + std::string(name) + "\": ";
-    LATHE_CHECK(refuse_shared_memory(parameter, where));
+    LATHE_CHECK(region.take(parameter, where));
     if (parameter.name != "classification") continue;
     if ((parameter.value.number != 2 && parameter.value.number != 5) || parameter.value.integer() < 0)
       return fail(Code::invalid, where + "the parameter classification must be a whole number");
     added->classes = parameter.value.value;
   }
+  LATHE_TRY(added->region, region.place("output \"" + printable(name) + "\": "));
   return {};
 }
 
@@ -250,6 +293,28 @@ void put_contents(std::string& out, const Tensor& tensor) {
     wire::put_bytes(contents, field, values);
   }
   wire::put_bytes(out, 5, contents);
+}
+
+/// The parameters of an output that was left in shared memory.
+void put_region(std::string& out, const RegionPlace& place, std::size_t size) {
+  const auto put = [&out](std::string_view name, std::uint32_t field, const auto& add) {
+    std::string value;
+    add(value, field);
+    std::string entry;
+    wire::put_text(entry, 1, name);
+    wire::put_bytes(entry, 2, value);
+    wire::put_bytes(out, 4, entry);
+  };
+  const auto number = [](std::uint64_t value) {
+    return [value](std::string& to, std::uint32_t field) {
+      wire::put_tag(to, field, Type::varint);
+      wire::put_varint(to, value);
+    };
+  };
+  put("shared_memory_region", 3,
+      [&](std::string& to, std::uint32_t field) { wire::put_text(to, field, place.region); });
+  if (place.offset > 0) put("shared_memory_offset", 2, number(place.offset));
+  put("shared_memory_byte_size", 2, number(size));
 }
 
 void put_infos(std::string& out, std::uint32_t number, const std::vector<TensorInfo>& infos) {
@@ -282,7 +347,7 @@ Result<void> read_infer_message(std::string_view message, const Model& model, In
   out.timeout = {};
   out.priority = 0;
   std::vector<std::string_view> inputs;
-  std::vector<std::string_view> raw;
+  RawInputs raw;
   std::vector<WantedOutput> outputs;
   Reader reader(message);
   Field field;
@@ -307,20 +372,19 @@ Result<void> read_infer_message(std::string_view message, const Model& model, In
     } else if (field.number == 6) {
       LATHE_CHECK(read_output(field.bytes, model, outputs));
     } else if (field.number == 7) {
-      raw.push_back(field.bytes);
+      raw.bytes.push_back(field.bytes);
     }
   }
   if (!reader.good()) return malformed("the request");
-  if (!raw.empty() && raw.size() != inputs.size())
-    return fail(Code::invalid, "raw_input_contents: expected one for each of the " + std::to_string(inputs.size()) +
-                                   " inputs, got " + std::to_string(raw.size()));
   if (!model.checks_itself() && inputs.size() > model.inputs().size())
     return fail(Code::invalid, "expected " + std::to_string(model.inputs().size()) + " inputs (" +
                                    names_of(model.inputs()) + "), got " + std::to_string(inputs.size()));
   out.inputs.resize(inputs.size());
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    LATHE_CHECK(read_input(inputs[i], raw.empty() ? nullptr : &raw[i], out.inputs[i]));
-  choose_outputs(outputs, model, !raw.empty(), out);
+  for (std::size_t i = 0; i < inputs.size(); ++i) LATHE_CHECK(read_input(inputs[i], raw, out.inputs[i]));
+  if (raw.next != raw.bytes.size())
+    return fail(Code::invalid, "raw_input_contents: expected one for each of the " + std::to_string(inputs.size()) +
+                                   " inputs that is not in shared memory, got " + std::to_string(raw.bytes.size()));
+  choose_outputs(outputs, model, !raw.bytes.empty() || raw.any_shared, out);
   return match_inputs(model, out.inputs);
 }
 
@@ -329,25 +393,31 @@ void append_infer_message(std::string& out, std::string_view model_name, std::st
   // All in one form: what has no contents of its own makes all of them raw.
   const bool raw =
       (!request.binary.empty() && request.binary.front()) ||
+      std::any_of(request.regions.begin(), request.regions.end(), [](const auto& each) { return each.has_value(); }) ||
       std::any_of(outputs.begin(), outputs.end(), [](const Tensor& each) { return contents_field(each.type) == 0; });
   wire::put_text(out, 1, model_name);
   wire::put_text(out, 2, model_version);
   if (request.id) wire::put_text(out, 3, *request.id);
   out += request.parameters;
   std::string one;
-  for (const auto& tensor : outputs) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const auto& tensor = outputs[i];
     one.clear();
     wire::put_text(one, 1, tensor.name);
     wire::put_text(one, 2, name_of(tensor.type));
     wire::put_list(one, 3, tensor.shape);
+    if (const auto& region = request.regions[i]) put_region(one, *region, bytes_of(tensor));
     if (!raw) put_contents(one, tensor);
     wire::put_bytes(out, 5, one);
   }
-  for (const auto& tensor : outputs) {
-    if (!raw) break;
+  for (std::size_t i = 0; raw && i < outputs.size(); ++i) {
+    if (request.regions[i]) {
+      wire::put_bytes(out, 6, {});  // an empty one, as Triton has it
+      continue;
+    }
     wire::put_tag(out, 6, Type::bytes);
-    wire::put_varint(out, bytes_of(tensor));
-    append_bytes(out, tensor);
+    wire::put_varint(out, bytes_of(outputs[i]));
+    append_bytes(out, outputs[i]);
   }
 }
 

@@ -14,8 +14,9 @@
 namespace lathe::infer {
 namespace {
 
-constexpr std::array<std::string_view, 6> kExtensions{"binary_tensor_data", "classification",  "model_configuration",
-                                                      "model_repository",   "schedule_policy", "statistics"};
+constexpr std::array<std::string_view, 8> kExtensions{"binary_tensor_data",  "classification",      "logging",
+                                                      "model_configuration", "model_repository",    "schedule_policy",
+                                                      "statistics",          "system_shared_memory"};
 
 std::string full_name(const Deployment& deployment) {
   return deployment.endpoint + "." + deployment.name;
@@ -413,6 +414,14 @@ std::string metrics_text(const Catalog& catalog) {
       "# HELP lathe_infer_phase_duration_seconds Where the time of predictions goes.\n"
       "# TYPE lathe_infer_phase_duration_seconds histogram\n";
   for (const auto& row : rows) row.stats->append_phases(out, row.labels);
+
+  out +=
+      "# HELP lathe_infer_rate_limited_total Predictions refused since their key asked too often.\n"
+      "# TYPE lathe_infer_rate_limited_total counter\n";
+  for (const auto& [name, endpoint] : catalog.endpoints)
+    if (endpoint.rate_limit)
+      fmt::format_to(std::back_inserter(out), "lathe_infer_rate_limited_total{{endpoint=\"{}\"}} {}\n", name,
+                     endpoint.rate_limit->refused());
 
   struct Family {
     const char* name;
