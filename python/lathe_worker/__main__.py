@@ -31,9 +31,10 @@ def main():
         sys.stdout.flush()
         channel.send(FAILED, explain(error).encode())
         os._exit(1)
+    channel.send(READY, json.dumps(model.description).encode(), model.native)
+    model.native = None
     gc.collect()
     gc.freeze()  # what was loaded stays: it need not be looked through again and again
-    channel.send(READY, json.dumps(model.description).encode())
     while True:
         frame = channel.receive()
         if frame is None:

@@ -9,6 +9,7 @@ import time
 
 from lathe_worker import tensors
 from lathe_worker.channel import INFER, INVOCATIONS
+from lathe_worker.native import native_form
 from lathe_worker.printed import print_json
 from lathe_worker.signature import Signature
 from lathe_worker.trouble import BadInput, CannotLoad, print_trouble
@@ -32,6 +33,7 @@ class PyFunc:
         self._signature = Signature(getattr(self._model.metadata, "signature", None))
         self.description = self._signature.describe()
         self._warm(mlflow)
+        self.native = native_form(self._model)
 
     def _warm(self, mlflow):
         """Predicts the example that was kept with the model: one that fails on it never gets a request."""

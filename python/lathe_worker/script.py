@@ -14,6 +14,8 @@ _JSON = "Content-Type: application/json\r\n"
 
 
 class Script:
+    native = b""
+
     def __init__(self, path):
         name = os.path.basename(path)
         sys.path.insert(0, os.path.dirname(path))

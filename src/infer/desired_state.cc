@@ -174,7 +174,8 @@ std::string print(const Reported& reported) {
                                        {"error", text(each.error)},
                                        {"model", text(each.model)},
                                        {"version", text(each.version)},
-                                       {"generation", each.generation}});
+                                       {"generation", each.generation},
+                                       {"runtime", text(each.runtime)}});
   return json::print(json::Object{{"generation", reported.generation},
                                   {"shown", reported.shown},
                                   {"pid", ::getpid()},

@@ -104,6 +104,7 @@ struct ReportedDeployment {
   std::string model;
   std::string version;
   std::int64_t generation = 0;  ///< the newest desired state that it is ready for, or has failed at
+  std::string runtime;          ///< the platform of the model that answers; empty: none does
 };
 
 struct Reported {

@@ -11,6 +11,7 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "infer/converted.h"
 #include "infer/load_model.h"
 #include "infer/workers/python_model.h"
 
@@ -18,6 +19,7 @@ namespace lathe::infer {
 namespace {
 
 constexpr int kRereadMs = 2000;  ///< for file systems that do not tell about changes
+constexpr auto kConverted = "converted";
 
 std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const Endpoint& endpoint,
                                          const Catalog* before) {
@@ -185,6 +187,7 @@ void Reconciler::forget_removed() {
   };
   std::erase_if(current_, [&](const auto& item) { return !is_wanted(item.first); });
   std::erase_if(stats_, [&](const auto& item) { return !is_wanted(item.first); });
+  forget_converted(folder_ / kConverted, desired_);
 }
 
 bool Reconciler::load_missing() {
@@ -207,8 +210,10 @@ void Reconciler::load(const DesiredEndpoint& endpoint, const DesiredDeployment& 
   current.tried = wanted.model;
   current.error.clear();
   current.starting = {};
-  if (wanted.model.python) return start_workers(endpoint, wanted, current);
   const Name name{endpoint.name, wanted.name};
+  if (auto converted = load_converted(folder_ / kConverted, wanted.model))
+    return serve(name, wanted, std::move(converted->model), converted->warm_run, current);
+  if (wanted.model.python) return start_workers(endpoint, wanted, current);
   auto loaded = load_model(wanted.model);
   if (!loaded) return failed(name, current, loaded.error().message);
   serve(name, wanted, std::move(loaded->model), loaded->warm_run, current);
@@ -244,6 +249,9 @@ void Reconciler::take_workers(const DesiredEndpoint& endpoint, const DesiredDepl
   if (state.stage == WorkerState::Stage::failed) return failed(name, current, std::move(state.error));
   auto ready = wanted;
   ready.model = current.tried;
+  if (const auto form = pool->take_native_form(); !form.empty())
+    if (auto converted = convert(folder_ / kConverted, ready.model, form))
+      return serve(name, ready, std::move(converted->model), converted->warm_run, current);
   serve(name, ready, std::make_shared<PythonModel>(ready.model.format, std::move(pool), state.description), {},
         current);
 }
@@ -306,7 +314,10 @@ void Reconciler::report(const Name* loading) {
                                       : error.empty() ? "ready"
                                                       : "failed",
                                       error, wanted.model.name, wanted.model.version,
-                                      found != current_.end() ? found->second.generation : 0});
+                                      found != current_.end() ? found->second.generation : 0,
+                                      found != current_.end() && found->second.serving
+                                          ? std::string(found->second.serving->model->platform())
+                                          : ""});
     }
   if (const auto written = write_file(folder_ / "reported.json", print(reported)); !written)
     log::error("the state cannot be reported error=\"{}\"", written.error().message);

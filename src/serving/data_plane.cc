@@ -119,7 +119,7 @@ Result<Reported> parse_reported(std::string_view text) {
     };
     LATHE_TRY(const auto own_generation, json::get_int(item.get_object(), "generation"));
     out.deployments.push_back({text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"),
-                               text_of("model"), text_of("version"), own_generation.value_or(out.generation)});
+                               text_of("model"), text_of("version"), own_generation.value_or(out.generation), text_of("runtime")});
   }
   return out;
 }

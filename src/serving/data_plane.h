@@ -28,6 +28,7 @@ struct ReportedDeployment {
   std::string model;
   std::string version;
   std::int64_t generation = 0;  ///< of the desired state that it is ready for, or has failed at
+  std::string runtime;          ///< what computes; empty: nothing does
 };
 
 /// What the data plane says of itself: DATA/infer/reported.json.

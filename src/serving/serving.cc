@@ -237,6 +237,7 @@ DeploymentView Serving::view(const Deployment& deployment) const {
   if (!deployment.error.empty()) out.error = deployment.error;
   const auto reported = plane_.reported();
   const auto* found = reported.find(deployment.endpoint, deployment.name);
+  if (found != nullptr && !found->runtime.empty()) out.runtime = found->runtime;
   if (!deployment.served)
     out.serving_state = deployment.error.empty() ? "unloaded" : "failed";
   else

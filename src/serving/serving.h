@@ -85,6 +85,7 @@ struct DeploymentView {
   std::string type = "managed";
   std::string model;
   std::string format;
+  std::optional<std::string> runtime;  ///< what answers, as the data plane says
   std::optional<std::string> scoring_script;
   std::optional<std::string> environment;
   std::int64_t instance_count = 1;
@@ -324,6 +325,8 @@ struct Fields<serving::DeploymentView> {
       field("type", &serving::DeploymentView::type),
       field("model", &serving::DeploymentView::model, "azureml:NAME:VERSION"),
       field("format", &serving::DeploymentView::format, "xgboost, onnx, native, pyfunc or script"),
+      field("runtime", &serving::DeploymentView::runtime,
+            "what answers: xgboost, onnxruntime_onnx, lathe_native (also where Python was converted), python_pyfunc or python_script"),
       field("scoring_script", &serving::DeploymentView::scoring_script, "of the format script"),
       field("environment", &serving::DeploymentView::environment, "what workers run in, in words; where the model is Python"),
       field("instance_count", &serving::DeploymentView::instance_count),

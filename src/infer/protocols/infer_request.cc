@@ -129,9 +129,40 @@ std::string names_of(const std::vector<TensorInfo>& infos) {
   return out;
 }
 
+namespace {
+
+/// Inputs that are the columns of a table, each of shape [n] or [n, 1], as the one matrix that the model takes.
+Result<void> join_columns(const Model& model, std::vector<Tensor>& inputs) {
+  const auto& names = model.columns();
+  for (const auto& input : inputs)
+    if (std::find(names.begin(), names.end(), input.name) == names.end())
+      return fail(Code::invalid, "input \"" + input.name + "\": the model has no such column; expected one input (" +
+                                     names_of(model.inputs()) + "), or one for each of its columns");
+  const auto rows = inputs[0].shape.empty() ? 0 : inputs[0].shape[0];
+  const auto width = static_cast<std::int64_t>(names.size());
+  Tensor matrix{model.inputs()[0].name, DataType::fp64, {rows, width}, {}, {}};
+  matrix.data.resize(static_cast<std::size_t>(rows * width) * sizeof(double));
+  for (std::int64_t i = 0; i < width; ++i) {
+    const auto& name = names[static_cast<std::size_t>(i)];
+    const auto found = std::find_if(inputs.begin(), inputs.end(), [&](const Tensor& one) { return one.name == name; });
+    if (found == inputs.end())
+      return fail(Code::invalid, "input \"" + name + "\" is missing: the model has it as a column");
+    if (found->shape.size() == 2 && found->shape[1] == 1) found->shape.pop_back();
+    LATHE_CHECK(fit(*found, {name, DataType::fp64, {rows}}, true));
+    for (std::int64_t row = 0; row < rows; ++row) matrix.as<double>()[row * width + i] = found->as<double>()[row];
+  }
+  inputs.clear();
+  inputs.push_back(std::move(matrix));
+  return {};
+}
+
+}  // namespace
+
 Result<void> match_inputs(const Model& model, std::vector<Tensor>& inputs) {
   if (model.checks_itself()) return {};
   const auto& wanted = model.inputs();
+  if (inputs.size() > 1 && wanted.size() == 1 && inputs.size() == model.columns().size())
+    LATHE_CHECK(join_columns(model, inputs));
   if (inputs.size() != wanted.size())
     return fail(Code::invalid, "expected " + std::to_string(wanted.size()) + " inputs (" + names_of(wanted) +
                                    "), got " + std::to_string(inputs.size()));

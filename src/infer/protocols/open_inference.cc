@@ -228,7 +228,7 @@ Result<void> read_inputs(ondemand::value value, std::size_t body_bytes, BinarySe
     if (const auto error = item.get_object().get(input))
       return fail(Code::invalid,
                   error == simdjson::INCORRECT_TYPE ? "\"inputs\" must hold objects" : json_trouble(error));
-    if (count == (model.checks_itself() ? kMostInputs : model.inputs().size()))
+    if (count == (model.checks_itself() ? kMostInputs : std::max(model.inputs().size(), model.columns().size())))
       return fail(Code::invalid,
                   "expected " + std::to_string(count) + " inputs (" + names_of(model.inputs()) + "), got more");
     if (inputs.size() == count) inputs.emplace_back();

@@ -92,6 +92,11 @@ WorkerState WorkerPool::state() const {
   return state_;
 }
 
+std::string WorkerPool::take_native_form() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(native_form_, {});
+}
+
 void WorkerPool::set_state(WorkerState::Stage stage, std::string error) {
   if (state_.stage == stage) return;
   state_.stage = stage;
@@ -211,6 +216,7 @@ void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
   }
   if (frame.kind == kReady && worker.stage == Worker::Stage::starting) {
     state_.description = std::move(frame.head);
+    if (state_.stage == WorkerState::Stage::starting) native_form_ = std::move(frame.body);
     give_next(worker);
     const auto is_ready = [](const auto& each) {
       return each->stage == Worker::Stage::idle || each->stage == Worker::Stage::busy;

@@ -60,6 +60,8 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   ~WorkerPool();
 
   WorkerState state() const;
+  /// The model's native form, if a worker wrote one (converted.h): gives it away, and is empty from then on.
+  std::string take_native_form();
 
   /// Calls `done` exactly once, perhaps at once, on any thread. Errors: `exhausted` — the queue is full, or no worker
   /// became free in time; `unavailable` — no worker runs, or the one that computed it ended; `timeout` — it took longer
@@ -117,6 +119,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
 
   mutable std::mutex mutex_;
   WorkerState state_;
+  std::string native_form_;  ///< of the worker that was ready first or, while others start, after it
   bool sandboxed_ = false;
   bool stopping_ = false;
   bool ticking_ = false;
