@@ -95,15 +95,16 @@ class App {
     LATHE_TRY(artifacts_, open_artifacts(config_, data, false));
     models_ = std::make_unique<assets::Models>(*assets_, *artifacts_, job_origin);
     LATHE_CHECK(open_compute());
-    serving_ = std::make_unique<serving::Serving>(*db_, *models_, *compute_, data_plane_options());
-    LATHE_CHECK(serving_->begin());
     http::ServerOptions options;
     options.host = config_.text("host");
     options.port = config_.port("port");
+    LATHE_CHECK(choose_tls(config_, options));
+    serving_ = std::make_unique<serving::Serving>(*db_, *models_, *compute_, data_plane_options(options));
+    LATHE_CHECK(serving_->begin());
     options.allowed_hosts = config_.list("allowed_hosts");
+    options.preflight_route = serving::kPassOnRoute;
     options.interrupt = [this] { artifacts_->interrupt(); };
     options.authenticate = [this](const std::optional<http::Credentials>& who) { return auth_->authenticate(who); };
-    LATHE_CHECK(choose_tls(config_, options));
 
     const std::string certificate = options.certificate_file;
     LATHE_TRY(auto launcher_options, choose_isolation(data, certificate));
@@ -133,7 +134,7 @@ class App {
     jobs::add_remote_routes(router_, remote);
 
     rebuilds_ = std::make_unique<rebuild::Rebuilds>(*models_, *jobs_, job_resolvers(*assets_, *models_, *environments_),
-                                                    data_plane_options().program);
+                                                    data_plane_options(options).program);
     remover_ = std::make_unique<removal::Remover>(*db_, *artifacts_, removal_options());
 
     add_own_routes();
@@ -180,14 +181,14 @@ class App {
   }
 
  private:
-  /// The data plane speaks plain HTTP: beyond loopback only behind a proxy that adds TLS.
-  serving::DataPlaneOptions data_plane_options() const {
+  /// The data plane shows the server's certificate; without one it is open beyond loopback only behind a proxy that adds TLS.
+  serving::DataPlaneOptions data_plane_options(const http::ServerOptions& own_port) const {
     const auto& host = config_.text("host");
-    const bool open = is_loopback(host) || config_.flag("behind_proxy");
+    const bool open = is_loopback(host) || config_.flag("behind_proxy") || !own_port.certificate_file.empty();
     std::error_code ignored;
     const auto own = std::filesystem::read_symlink("/proc/self/exe", ignored);
     return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port"),
-            config_.port("grpc_port")};
+            config_.port("grpc_port"), own_port.certificate_file, own_port.key_file};
   }
 
   /// Which jobs run in a sandbox, and whether there may be several users.

@@ -349,6 +349,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
     Call call;
     const auto& request = parser.get();
     known_method_ = true;
+    asks_about_ = false;
     switch (request.method()) {
       case beast::http::verb::get: call.method = Method::get; break;
       case beast::http::verb::head: call.method = Method::head; break;
@@ -356,6 +357,13 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
       case beast::http::verb::put: call.method = Method::put; break;
       case beast::http::verb::patch: call.method = Method::patch; break;
       case beast::http::verb::delete_: call.method = Method::del; break;
+      case beast::http::verb::options: {
+        const auto about = request["Access-Control-Request-Method"];
+        asks_about_ = true;
+        known_method_ = about == "GET" || about == "POST";
+        call.method = about == "GET" ? Method::get : Method::post;
+        break;
+      }
       default: known_method_ = false;
     }
     std::string_view target(request.target().data(), request.target().size());
@@ -388,7 +396,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
     entry_ = nullptr;
     if (!known_method_) return error_response({Code::invalid, "this method is not known here", "BAD_REQUEST"}, shape, 405);
     auto match = shared_->router->match(call.method, call.path);
-    if (match.entry == nullptr) return not_routed(match, call);
+    if (match.entry == nullptr || (asks_about_ && match.entry->route.id != shared_->options.preflight_route)) return not_routed(match, call);
     const auto& route = match.entry->route;
     const auto host = call.header("host").value_or("");
     if (route.right != Right::open) {
@@ -636,6 +644,7 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
   std::optional<ActiveRequest> active_;  ///< while a request is answered
   bool keep_alive_ = true;
   bool known_method_ = true;
+  bool asks_about_ = false;  ///< a browser's question: `method` is the one that it asks about
   int body_status_ = 413;
   std::string body_error_;
 };

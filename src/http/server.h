@@ -21,6 +21,8 @@ struct Credentials {
 struct ServerOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8080;  ///< 0 picks one
+  /// The id of the routes that are asked themselves whether pages of other sites may use them (OPTIONS).
+  std::string preflight_route = {};
   std::string certificate_file;  ///< PEM; with key_file: TLS
   std::string key_file;
   int workers = 4;  ///< threads for handlers that block

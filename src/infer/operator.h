@@ -6,8 +6,8 @@
 #include "infer/desired_state.h"
 #include "infer/http/server.h"
 
-/// What needs more than an endpoint's key: the operator's key, which lies in the data plane's folder for the server's
-/// account alone.
+/// What needs an administrator's right. `lathe serve` checks it, and asks with the operator's key, which lies in the
+/// data plane's folder for the server's account alone.
 namespace lathe::infer {
 
 /// The digest of the key in FOLDER/operator.key, which is made when it is not there. Errors: as write_file's.

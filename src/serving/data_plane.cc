@@ -22,6 +22,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kFirstReport{60};
 constexpr std::chrono::seconds kStopGrace{25};
+constexpr std::chrono::seconds kKillGrace{10};
+constexpr std::chrono::milliseconds kLook{20};
+constexpr const char* kCertificate = "certificate.pem";
+constexpr const char* kKey = "key.pem";
 constexpr int kRestartPauseMs = 3000;
 constexpr int kTakeAgainMs = 500;
 constexpr int kRestartsPerMinute = 10;
@@ -109,6 +113,8 @@ Result<Reported> parse_reported(std::string_view text) {
   out.rest = rest.value_or("");
   LATHE_TRY(const auto grpc, json::get_string(document, "grpc"));
   out.grpc = grpc.value_or("");
+  LATHE_TRY(const auto certificate, json::get_string(document, "certificate_sha256"));
+  out.certificate = certificate.value_or("");
   LATHE_TRY(const auto* deployments, json::get_array(document, "deployments"));
   if (deployments == nullptr) return out;
   for (const auto& item : *deployments) {
@@ -145,10 +151,18 @@ Result<void> DataPlane::begin() {
   event_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!inotify_ || !event_ || ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO) < 0)
     return fail(errno_error("cannot watch " + folder_.string()));
+  LATHE_CHECK(link_certificate());
   const auto run = current_run(folder_);
   if (run && is_running(*run)) {
-    run_ = *run;
-    return {};
+    const auto text = read_file(folder_ / "reported.json");
+    const auto reported = text ? parse_reported(*text) : Result<Reported>(Reported{});
+    const bool as_wanted = !reported || reported->rest.empty() || reported->rest.starts_with("https:") == !options_.certificate.empty();
+    if (as_wanted) {
+      run_ = *run;
+      return {};
+    }
+    log::info("the data plane is started again {} TLS", options_.certificate.empty() ? "without" : "with");
+    LATHE_CHECK(stop_running(*run));
   }
   LATHE_TRY(run_, launch());
   begun_here_ = true;
@@ -168,6 +182,31 @@ Result<void> DataPlane::start() {
     log::warn("the data plane that was running keeps its port url={}; 'lathe stop --all' ends it", url());
   begun_here_ = false;
   thread_ = std::thread([this] { follow(); });
+  return {};
+}
+
+Result<void> DataPlane::link_certificate() const {
+  if (options_.certificate.empty()) return {};
+  for (const auto& [name, target] : {std::pair(kCertificate, options_.certificate), std::pair(kKey, options_.key)}) {
+    std::error_code error;
+    const auto path = fs::absolute(target, error);
+    const auto draft = folder_ / (std::string(name) + ".new");
+    fs::remove(draft, error);
+    fs::create_symlink(path, draft, error);
+    if (!error) fs::rename(draft, folder_ / name, error);
+    if (error) return fail(Code::internal, "cannot make " + (folder_ / name).string() + ": " + error.message());
+  }
+  return {};
+}
+
+Result<void> DataPlane::stop_running(const fs::path& run) const {
+  LATHE_CHECK(process::request_stop(run));
+  const auto deadline = Clock::now() + kStopGrace + kKillGrace;
+  while (is_running(run)) {
+    if (Clock::now() >= deadline)
+      return fail(Code::timeout, "the data plane that runs does not end: end it with 'lathe stop --all', then start again");
+    std::this_thread::sleep_for(kLook);
+  }
   return {};
 }
 
@@ -208,6 +247,8 @@ Result<fs::path> DataPlane::launch() {
   process::Spec spec;
   spec.argv = {options_.program.string(),  "--folder",    folder_.string(),          "--host", options_.host, "--port",
                std::to_string(rest_.port), "--grpc-port", std::to_string(grpc_.port)};
+  if (!options_.certificate.empty())
+    spec.argv.insert(spec.argv.end(), {"--tls-certificate", (folder_ / kCertificate).string(), "--tls-key", (folder_ / kKey).string()});
   spec.env = environment();
   spec.log_bytes = kLogBytes;
   spec.grace = kStopGrace;

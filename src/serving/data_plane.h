@@ -37,6 +37,7 @@ struct Reported {
   std::int64_t shown = 0;       ///< of the one whose keys and traffic hold
   std::string rest;             ///< its URL; empty before it runs
   std::string grpc;             ///< HOST:PORT of the same by gRPC
+  std::string certificate;      ///< the SHA-256 of the one that both show; empty: they are plain
   std::vector<ReportedDeployment> deployments;
 
   const ReportedDeployment* find(std::string_view endpoint, std::string_view deployment) const;
@@ -50,6 +51,8 @@ struct DataPlaneOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 0;       ///< 0: the one it had before, else any
   std::uint16_t grpc_port = 0;  ///< the same
+  std::string certificate = {};  ///< PEM, with `key`: TLS on both ports
+  std::string key = {};
 };
 
 /// A port that lathe-infer is to listen on, kept from all others until it does. 0: none.
@@ -85,6 +88,8 @@ class DataPlane {
   }
   /// "http://127.0.0.1:8081"; empty before `start`.
   std::string url() const;
+  /// The key of who may do more than predict. Errors: as read_file's.
+  Result<std::string> operator_key() const { return read_file(folder_ / "operator.key", 4096); }
   /// "127.0.0.1:8082"
   std::string grpc() const;
 
@@ -95,6 +100,10 @@ class DataPlane {
  private:
   /// Starts the program under a shim; the folder of that run.
   Result<std::filesystem::path> launch();
+  /// Points at the certificate and its key, which may be others than before, where lathe-infer looks for them.
+  Result<void> link_certificate() const;
+  /// Ends the one that runs. Blocks until it has ended.
+  Result<void> stop_running(const std::filesystem::path& run) const;
   /// `wanted`: what the configuration says, by `flag`; `before`: where the last one answered.
   Result<HeldPort> choose_port(std::uint16_t wanted, const std::string& before, const char* flag) const;
   Result<void> await_first_report(const std::filesystem::path& run);

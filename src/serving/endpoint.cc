@@ -66,12 +66,19 @@ std::string text_of(const T& value) {
 }  // namespace
 
 Result<std::vector<Endpoint>> endpoints(db::Connection& c) {
-  return db::all(c, "SELECT " LATHE_ENDPOINT_COLUMNS " FROM endpoint ORDER BY name", read_endpoint);
+  LATHE_TRY(auto all, db::all(c, "SELECT " LATHE_ENDPOINT_COLUMNS " FROM endpoint ORDER BY name", read_endpoint));
+  for (auto& each : all) {
+    LATHE_TRY(each.access, find_access(c, each.name));
+  }
+  return all;
 }
 
 Result<Endpoint> find_endpoint(db::Connection& c, const std::string& name) {
   LATHE_TRY(auto found, db::first(c, "SELECT " LATHE_ENDPOINT_COLUMNS " FROM endpoint WHERE name = $1", read_endpoint, name));
-  if (found) return std::move(*found);
+  if (found) {
+    LATHE_TRY(found->access, find_access(c, name));
+    return std::move(*found);
+  }
   LATHE_TRY(const auto existing, endpoints(c));
   std::vector<std::string> names;
   for (const auto& each : existing) names.push_back(each.name);
@@ -89,7 +96,7 @@ Result<void> insert_endpoint(db::Connection& c, const Endpoint& endpoint) {
   if (!made && made.error().code == Code::conflict)
     return fail(Code::conflict, "name: there is an endpoint \"" + endpoint.name + "\" already: update it, or take another name");
   if (!made) return fail(made.error());
-  return {};
+  return put_access(c, endpoint.name, endpoint.access);
 }
 
 Result<void> update_endpoint(db::Connection& c, const Endpoint& endpoint) {
@@ -102,11 +109,12 @@ Result<void> update_endpoint(db::Connection& c, const Endpoint& endpoint) {
                       text_of(endpoint.mirror_traffic), endpoint.rollback ? text_of(*endpoint.rollback) : std::string{},
                       endpoint.shift ? text_of(*endpoint.shift) : std::string{}, endpoint.primary_key, endpoint.secondary_key,
                       endpoint.updated_us));
-  return {};
+  return put_access(c, endpoint.name, endpoint.access);
 }
 
 Result<void> delete_endpoint(db::Connection& c, const std::string& name) {
   LATHE_CHECK(db::run(c, "DELETE FROM deployment WHERE endpoint = $1", name));
+  LATHE_CHECK(db::run(c, "DELETE FROM endpoint_access WHERE endpoint = $1", name));
   LATHE_CHECK(db::run(c, "DELETE FROM endpoint WHERE name = $1", name));
   return {};
 }
@@ -247,6 +255,7 @@ Result<json::Value> desired_state(db::Connection& c) {
                      {"traffic", json::to_json(endpoint.traffic)},
                      {"deployments", std::move(list)}};
     if (!endpoint.mirror_traffic.empty()) one["mirror"] = json::to_json(endpoint.mirror_traffic);
+    add_access(endpoint.access, one);
     out.push_back(std::move(one));
   }
   return json::Value(json::Object{{"generation", generation}, {"endpoints", std::move(out)}});

@@ -8,6 +8,7 @@
 #include "assets/asset.h"
 #include "db/db.h"
 #include "model_config/model_config.h"
+#include "serving/access.h"
 #include "serving/guard.h"
 #include "serving/python.h"
 #include "serving/traffic.h"
@@ -51,6 +52,7 @@ struct Endpoint {
   std::string created_by;
   std::int64_t created_us = 0;
   std::int64_t updated_us = 0;
+  Access access = {};
 };
 
 struct ServedFile {

@@ -68,7 +68,7 @@ class Held : public http::Sink {
 
 http::Route route_of(Method method, const std::string& path) {
   http::Route route;
-  route.id = "pass_on";
+  route.id = kPassOnRoute;
   route.method = method;
   route.path = path;
   route.right = http::Right::open;  // the data plane asks for the endpoint's key
@@ -87,7 +87,8 @@ bool PassOn::hold(std::size_t bytes) {
 }
 
 Result<Response> PassOn::pass(const Call& call, std::string_view body) {
-  const auto url = plane_.url();
+  const auto to = plane_.reported();
+  const auto& url = to.rest;
   if (url.empty()) return fail(Code::unavailable, "the data plane does not run: the server's log says why");
   struct UnderWay {
     std::atomic<int>& count;
@@ -99,11 +100,11 @@ Result<Response> PassOn::pass(const Call& call, std::string_view body) {
   http::Client::Headers headers;
   for (const auto& [name, value] : call.headers)
     if (name == "content-type" || !is_own(name)) headers.emplace_back(name, value);
-  auto client = take(url);
+  auto client = take(to);
   LATHE_TRY(auto answer,
-            client.request(http::method_name(call.method),
+            client.request(call.header("access-control-request-method") ? "OPTIONS" : http::method_name(call.method),
                            call.path + (call.raw_query.empty() ? "" : "?" + call.raw_query), body, headers));
-  put_back(url, std::move(client));
+  put_back(to, std::move(client));
   Response response;
   response.status = answer.status;
   response.type = std::move(answer.type);
@@ -113,22 +114,54 @@ Result<Response> PassOn::pass(const Call& call, std::string_view body) {
   return response;
 }
 
-http::Client PassOn::take(const std::string& url) {
+Result<Response> PassOn::pass_as_operator(Call call) {
+  LATHE_TRY(const auto key, plane_.operator_key());
+  std::erase_if(call.headers, [](const auto& header) { return header.first == "authorization"; });
+  call.headers.emplace_back("authorization", "Bearer " + key);
+  return pass(call, call.body);
+}
+
+http::Client PassOn::take(const Reported& to) {
   const std::lock_guard lock(mutex_);
-  if (url_ != url) idle_.clear();
-  url_ = url;
-  if (idle_.empty()) return http::Client({.url = url, .timeout = kLimit});
+  const auto place = to.rest + to.certificate;
+  if (place_ != place) idle_.clear();
+  place_ = place;
+  if (idle_.empty()) return http::Client({.url = to.rest, .certificate_sha256 = to.certificate, .timeout = kLimit});
   auto client = std::move(idle_.back());
   idle_.pop_back();
   return client;
 }
 
-void PassOn::put_back(const std::string& url, http::Client client) {
+void PassOn::put_back(const Reported& to, http::Client client) {
   const std::lock_guard lock(mutex_);
-  if (url_ == url) idle_.push_back(std::move(client));
+  if (place_ == to.rest + to.certificate) idle_.push_back(std::move(client));
 }
 
+namespace {
+
+/// Triton's shared memory and settings of the log: what reads memory or changes the server needs an administrator's right.
+void add_operator_routes(http::Router& router, const std::shared_ptr<PassOn>& pass_on) {
+  const auto add = [&](Method method, const std::string& path) {
+    auto route = route_of(method, path);
+    route.id = "triton_operate";
+    route.right = http::Right::administer;
+    router.add(std::move(route), [pass_on](Call& call) { return pass_on->pass_as_operator(call); });
+  };
+  add(Method::get, "/v2/logging");
+  add(Method::post, "/v2/logging");
+  for (const std::string kind : {"/v2/systemsharedmemory", "/v2/cudasharedmemory"}) {
+    add(Method::get, kind + "/status");
+    add(Method::get, kind + "/region/{region}/status");
+    add(Method::post, kind + "/region/{region}/register");
+    add(Method::post, kind + "/region/{region}/unregister");
+    add(Method::post, kind + "/unregister");
+  }
+}
+
+}  // namespace
+
 void add_routes(http::Router& router, std::shared_ptr<PassOn> pass_on) {
+  add_operator_routes(router, pass_on);
   for (const char* path : {"/v2", "/v2/{path*}", "/endpoints/{path*}", "/ping"})
     router.add(route_of(Method::get, path), [pass_on](Call& call) { return pass_on->pass(call, {}); });
   for (const char* path : {"/v2/{path*}", "/endpoints/{path*}", "/invocations", "/score"})

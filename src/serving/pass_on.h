@@ -23,6 +23,8 @@ class PassOn {
   /// Blocks until the data plane has answered. Errors: `unavailable` — it does not run, or too many requests are under
   /// way; `timeout`.
   Result<http::Response> pass(const http::Call& call, std::string_view body);
+  /// The same with the operator's key, for who has shown an administrator's right.
+  Result<http::Response> pass_as_operator(http::Call call);
 
   /// Takes part of a body into memory. False: strangers may not fill more of it.
   bool hold(std::size_t bytes);
@@ -30,17 +32,19 @@ class PassOn {
 
  private:
   /// A connection that no other request uses.
-  http::Client take(const std::string& url);
-  void put_back(const std::string& url, http::Client client);
+  http::Client take(const Reported& to);
+  void put_back(const Reported& to, http::Client client);
 
   const DataPlane& plane_;
   std::atomic<std::size_t> held_{0};
   std::atomic<int> under_way_{0};
   std::mutex mutex_;
-  std::string url_;  ///< where `idle_` are connected
+  std::string place_;  ///< where `idle_` are connected: the URL, and the certificate seen there
   std::vector<http::Client> idle_;
 };
 
+/// The id of all routes that are passed on, and so are what browsers ask about them (OPTIONS).
+constexpr const char* kPassOnRoute = "pass_on";
 /// /v2/..., /endpoints/NAME/..., /invocations, /score, /ping
 void add_routes(http::Router& router, std::shared_ptr<PassOn> pass_on);
 

@@ -35,7 +35,8 @@ std::vector<std::string> names_of(const std::vector<Deployment>& deployments) {
 /// `guarded`: percents of the traffic may be missing.
 Result<void> read_endpoint_fields(const json::Object& document, const std::vector<std::string>& deployments, bool guarded,
                                   Endpoint& endpoint, json::Report& report) {
-  LATHE_CHECK(assets::check_fields(document, {"name", "auth_mode", "traffic", "mirror_traffic", "description", "tags", "kind", "location"},
+  LATHE_CHECK(assets::check_fields(document, {"name", "auth_mode", "traffic", "mirror_traffic", "description", "tags", "kind", "location", "cors",
+                                              "rate_limit"},
                                    {{"identity", "the data plane runs as the server's account"},
                                     {"compute", "predictions are answered on the server's machine"},
                                     {"public_network_access", "--host decides who reaches it"},
@@ -51,6 +52,7 @@ Result<void> read_endpoint_fields(const json::Object& document, const std::vecto
   if (document.contains("tags")) {
     LATHE_TRY(endpoint.tags, assets::read_tags(document));
   }
+  LATHE_CHECK(read_access(document, endpoint.access));
   LATHE_TRY(const auto* traffic, json::get_object(document, "traffic"));
   if (traffic != nullptr) {
     LATHE_TRY(endpoint.traffic, read_traffic(*traffic, deployments, guarded ? endpoint.traffic : Traffic{}));
@@ -198,6 +200,8 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   out.tags = endpoint.tags;
   out.traffic = endpoint.traffic;
   out.mirror_traffic = endpoint.mirror_traffic;
+  out.cors = endpoint.access.cors;
+  out.rate_limit = endpoint.access.rate_limit;
   const auto url = plane_.url();
   const bool python = std::any_of(deployments.begin(), deployments.end(), [](const auto& each) { return each.spec.python.has_value(); });
   out.scoring_uri = url + (python ? "/endpoints/" + endpoint.name + "/score" : "/v2/models/" + endpoint.name + "/infer");

@@ -45,6 +45,8 @@ struct EndpointView {
   std::string grpc_uri;
   std::string provisioning_state = "Succeeded";
   std::vector<std::string> deployments;
+  std::optional<Cors> cors;
+  std::optional<RateLimit> rate_limit;
   std::optional<std::string> rollback;  ///< the one that goes on, in words
   std::optional<ShiftView> shift;       ///< the last guarded one
   assets::CreationContext creation_context;
@@ -275,6 +277,8 @@ struct Fields<serving::EndpointView> {
       field("grpc_uri", &serving::EndpointView::grpc_uri, "HOST:PORT of the Open Inference Protocol v2 by gRPC"),
       field("provisioning_state", &serving::EndpointView::provisioning_state),
       field("deployments", &serving::EndpointView::deployments, "their names"),
+      field("cors", &serving::EndpointView::cors, "whose pages may ask"),
+      field("rate_limit", &serving::EndpointView::rate_limit, "how often each key may ask"),
       field("rollback", &serving::EndpointView::rollback, "a rollback that goes on, and what it waits for"),
       field("shift", &serving::EndpointView::shift, "the last change of traffic with a guard"),
       field("creation_context", &serving::EndpointView::creation_context),

@@ -116,7 +116,7 @@ def test_memory_that_is_made_smaller_harms_nobody(plane, operator, memory):
 def test_it_needs_the_operators_key(plane, operator, memory):
     for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": ""}, None):  # None: the endpoint's key
         got = register(plane, headers, "in", memory.key, 100)
-        assert got.status_code == 403 and "operator" in got.json()["error"]
+        assert got.status_code == 403 and "administrator" in got.json()["error"]
         assert plane.get("/v2/systemsharedmemory/status", headers=headers).status_code == 403
     assert (plane.folder / "operator.key").stat().st_mode & 0o777 == 0o600
 
