@@ -53,13 +53,14 @@ class Script:
 
                 data = AMLRequest._of(json.loads(head), body)
             else:
-                data = body.decode()
+                try:
+                    data = body.decode()
+                except UnicodeDecodeError:
+                    return 400, _JSON.encode(), b'{"message": "the body is not UTF-8"}', 0
             began = time.perf_counter_ns()
             result = self._run(data)
             took = time.perf_counter_ns() - began
             status, headers, content = _content(result)
-        except UnicodeDecodeError:
-            return 400, _JSON.encode(), b'{"message": "the body is not UTF-8"}', 0
         except Exception as error:
             print_trouble(error)
             return self._failed(500, "x-ms-run-function-failed: True\r\n" + _JSON, _FAILED,

@@ -111,6 +111,17 @@ def test_an_error_in_run_is_answered_as_azure_does_and_told_in_the_log(plane):
     wait_for(lambda: "ValueError: the secret reason" in log_of(plane), 60, "the error in the log")
 
 
+def test_a_body_that_is_no_text_is_told_from_a_script_that_reads_no_text(plane):
+    deployed = scoring_script(plane, """
+        def run(data):
+            return bytes([0xff]).decode()
+    """)
+    assert plane.desire(endpoint("e", [deployed]))["e.blue"]["state"] == "ready"
+    refused = plane.post("/endpoints/e/score", data=b'"\xff"', headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.json()) == (400, {"message": "the body is not UTF-8"})
+    assert score(plane, {}).status_code == 424
+
+
 def test_what_json_cannot_say_is_null(plane):
     deployed = scoring_script(plane, """
         def run(data):
