@@ -51,6 +51,15 @@ void add_names(X509* certificate, const std::string& host) {
   }
 }
 
+Result<X509Ptr> read_certificate(const std::filesystem::path& file) {
+  const auto text = read_file(file);
+  if (!text) return fail(Code::invalid, text.error().message);
+  const Bio bio(BIO_new_mem_buf(text->data(), static_cast<int>(text->size())));
+  X509Ptr parsed(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+  if (!parsed) return fail(Code::invalid, file.string() + " is not a PEM certificate");
+  return parsed;
+}
+
 }  // namespace
 
 Result<Certificate> own_certificate(const std::filesystem::path& data, const std::string& host) {
@@ -82,11 +91,20 @@ Result<Certificate> own_certificate(const std::filesystem::path& data, const std
   return files;
 }
 
+Result<void> check_pair(const Certificate& pair) {
+  LATHE_TRY(const auto certificate, read_certificate(pair.certificate));
+  const auto text = read_file(pair.key);
+  if (!text) return fail(Code::invalid, text.error().message);
+  const Bio bio(BIO_new_mem_buf(text->data(), static_cast<int>(text->size())));
+  const auto no_password = [](char*, int, int, void*) { return 0; };
+  const Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr));
+  if (!key) return fail(Code::invalid, pair.key.string() + " is not a PEM private key without a password");
+  if (X509_check_private_key(certificate.get(), key.get()) == 1) return {};
+  return fail(Code::invalid, pair.key.string() + " is not the key of the certificate " + pair.certificate.string());
+}
+
 Result<std::string> fingerprint(const std::filesystem::path& certificate) {
-  LATHE_TRY(const auto text, read_file(certificate));
-  const Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-  const X509Ptr parsed(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-  if (!parsed) return fail(Code::invalid, certificate.string() + " is not a PEM certificate");
+  LATHE_TRY(const auto parsed, read_certificate(certificate));
   unsigned char* der = nullptr;
   const int size = i2d_X509(parsed.get(), &der);
   if (size < 0) return fail(Code::internal, "OpenSSL cannot write the certificate");

@@ -15,6 +15,9 @@ struct Certificate {
 };
 Result<Certificate> own_certificate(const std::filesystem::path& data, const std::string& host);
 
+/// Whether both can be read and belong together. Errors: `invalid`, naming the file.
+Result<void> check_pair(const Certificate& pair);
+
 /// The SHA-256 of a PEM certificate's DER form.
 Result<std::string> fingerprint(const std::filesystem::path& certificate);
 

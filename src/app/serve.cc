@@ -61,6 +61,7 @@ Result<void> choose_tls(const Config& config, http::ServerOptions& options) {
   const auto& key = config.text("tls_key");
   if (certificate.empty() != key.empty()) return fail(Code::invalid, "tls_certificate and tls_key go together: give both or neither");
   if (!certificate.empty()) {
+    LATHE_CHECK(check_pair({certificate, key}));  // before what runs is started again for it
     options.certificate_file = certificate;
     options.key_file = key;
   } else if (!is_loopback(options.host) && !config.flag("behind_proxy")) {

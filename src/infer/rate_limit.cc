@@ -6,13 +6,16 @@ namespace lathe::infer {
 namespace {
 
 constexpr double kSecondNs = 1e9;
+// What the server lets through; beyond it the sums below would not hold what they count.
+constexpr double kLongestStepNs = 1e12;
+constexpr std::int64_t kMostBurst = 1'000'000;
 
 }  // namespace
 
 RateLimit::RateLimit(const DesiredRateLimit& limit, const std::vector<KeyDigest>& keys)
     : limit_(limit),
-      step_ns_(std::max<std::int64_t>(1, static_cast<std::int64_t>(kSecondNs / limit.requests_per_second))),
-      room_ns_(step_ns_ * limit.burst),
+      step_ns_(static_cast<std::int64_t>(std::clamp(kSecondNs / limit.requests_per_second, 1.0, kLongestStepNs))),
+      room_ns_(step_ns_ * std::clamp<std::int64_t>(limit.burst, 1, kMostBurst)),
       keys_(keys) {
   for (std::size_t i = 0; i < keys.size(); ++i) full_at_ns_.push_back(std::make_shared<std::atomic<std::int64_t>>(0));
 }

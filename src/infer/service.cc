@@ -463,9 +463,14 @@ Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request
   const auto& endpoint = *call.endpoint;
   if (!call.deployment.empty()) {
     const auto* const found = endpoint.find(call.deployment);
-    if (found == nullptr)
-      return fail(Code::not_found, "endpoint " + in_quotes(endpoint.name) + " has no deployment " +
-                                       in_quotes(printable(call.deployment)) + " that is ready");
+    if (found == nullptr) {
+      const bool loads = std::any_of(endpoint.others.begin(), endpoint.others.end(), [&](const Unready& each) {
+        return each.name == call.deployment && each.error.empty();
+      });
+      return fail(loads ? Code::unavailable : Code::not_found,
+                  "endpoint " + in_quotes(endpoint.name) + " has no deployment " +
+                      in_quotes(printable(call.deployment)) + (loads ? " that is ready yet: it loads" : " that is ready"));
+    }
     return found;
   }
   if (endpoint.split->empty())

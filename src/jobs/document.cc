@@ -19,14 +19,6 @@ using json::Value;
 
 std::string_view view_of(boost::json::string_view text) { return {text.data(), text.size()}; }
 
-/// A scalar as a command line shows it: Azure writes booleans as Python does.
-Result<std::string> scalar_text(const Value& value, const std::string& path) {
-  if (value.is_string()) return std::string(json::view(value.get_string()));
-  if (value.is_bool()) return std::string(value.get_bool() ? "True" : "False");
-  if (value.is_number()) return json::print(value);
-  return fail(Code::invalid, fmt::format("{}: must be one value, not {}", path, json::kind_name(value)));
-}
-
 Result<void> take_string(const Object& object, const std::string& key, std::string& into) {
   const auto* value = json::find(object, key);
   if (value == nullptr) return {};
@@ -48,7 +40,7 @@ Result<std::map<std::string, std::string>> take_map(const Object& object, const 
   if (map == nullptr) return out;
   for (const auto& member : *map) {
     const std::string name(view_of(member.key()));
-    LATHE_TRY(out[name], scalar_text(member.value(), key + "." + name));
+    LATHE_TRY(out[name], process::word_of(member.value(), key + "." + name));
   }
   return out;
 }
@@ -93,7 +85,7 @@ Result<Input> read_input(const std::string& name, const Value& value, Report& re
   Input input;
   input.name = name;
   if (!value.is_object()) {
-    LATHE_TRY(input.literal, scalar_text(value, path));
+    LATHE_TRY(input.literal, process::word_of(value, path));
     return input;
   }
   static const std::vector<std::string> kFields = {"type", "path", "mode", "value", "description", "default", "optional"};
@@ -103,13 +95,13 @@ Result<Input> read_input(const std::string& name, const Value& value, Report& re
   LATHE_CHECK(check_fields(object, path + ".", kFields));
   input.type = "uri_folder";
   if (const auto* type = json::find(object, "type")) {
-    LATHE_TRY(input.type, scalar_text(*type, path + ".type"));
+    LATHE_TRY(input.type, process::word_of(*type, path + ".type"));
   }
   if (std::find(kLiterals.begin(), kLiterals.end(), input.type) != kLiterals.end()) {
     const auto* literal = json::find(object, "value");
     if (literal == nullptr) literal = json::find(object, "default");
     if (literal == nullptr) return fail(Code::invalid, fmt::format("{}: has neither value nor default", path));
-    LATHE_TRY(input.literal, scalar_text(*literal, path));
+    LATHE_TRY(input.literal, process::word_of(*literal, path));
     input.type.clear();
     return input;
   }
@@ -121,7 +113,7 @@ Result<Input> read_input(const std::string& name, const Value& value, Report& re
     return fail(Code::invalid, fmt::format("{}.path: must be a string, not {}", path, json::kind_name(*reference)));
   input.reference = *reference;
   if (const auto* mode = json::find(object, "mode")) {
-    LATHE_TRY(const auto text, scalar_text(*mode, path + ".mode"));
+    LATHE_TRY(const auto text, process::word_of(*mode, path + ".mode"));
     if (text == "rw_mount")
       report.push_back({path + ".mode", "substituted", "inputs are read-only: write to an output"});
     else if (text != "ro_mount" && text != "download" && text != "direct" && text != "eval_mount" && text != "eval_download")
@@ -142,19 +134,19 @@ Result<Output> read_output(const std::string& name, const Value& value, Report& 
   static const std::vector<std::string> kTypes = {"uri_folder", "uri_file", "mltable", "mlflow_model", "custom_model"};
   LATHE_CHECK(check_fields(object, path + ".", kFields));
   if (const auto* type = json::find(object, "type")) {
-    LATHE_TRY(output.type, scalar_text(*type, path + ".type"));
+    LATHE_TRY(output.type, process::word_of(*type, path + ".type"));
     if (std::find(kTypes.begin(), kTypes.end(), output.type) == kTypes.end())
       return fail(Code::invalid, fmt::format("{}.type: {}", path, unknown_name("output type", output.type, kTypes)));
   }
   if (json::find(object, "path") != nullptr)
     report.push_back({path + ".path", "substituted", "outputs are kept with the job: `lathe job download` fetches them"});
   if (const auto* asset = json::find(object, "name")) {
-    LATHE_TRY(output.asset_name, scalar_text(*asset, path + ".name"));
+    LATHE_TRY(output.asset_name, process::word_of(*asset, path + ".name"));
     if (!good_asset_name(*output.asset_name))
       return fail(Code::invalid, fmt::format("{}.name: must be letters, digits, _, - and ., not \"{}\"", path, printable(*output.asset_name)));
   }
   if (const auto* version = json::find(object, "version")) {
-    LATHE_TRY(output.asset_version, scalar_text(*version, path + ".version"));
+    LATHE_TRY(output.asset_version, process::word_of(*version, path + ".version"));
     if (!output.asset_name) return fail(Code::invalid, path + ".version: needs a name beside it");
     if (!good_asset_name(*output.asset_version))
       return fail(Code::invalid, fmt::format("{}.version: must be letters, digits, _, - and ., not \"{}\"", path, printable(*output.asset_version)));
@@ -181,7 +173,7 @@ Result<void> read_queue_settings(const Object& document, Asked& asked) {
   const auto take = [&](const char* key, const std::vector<std::string>& known, std::string& into) -> Result<void> {
     const auto* value = json::find(*settings, key);
     if (value == nullptr || value->is_null()) return {};
-    LATHE_TRY(const auto text, scalar_text(*value, fmt::format("queue_settings.{}", key)));
+    LATHE_TRY(const auto text, process::word_of(*value, fmt::format("queue_settings.{}", key)));
     into = to_lower(text);
     if (std::find(known.begin(), known.end(), into) != known.end()) return {};
     return fail(Code::invalid, fmt::format("queue_settings.{}: must be {}, not \"{}\"", key, fmt::join(known, ", "), printable(text)));

@@ -10,6 +10,7 @@ namespace lathe::serving {
 namespace {
 
 constexpr std::size_t kMostOrigins = 100;
+constexpr double kLeastPerSecond = 0.001;
 constexpr double kMostPerSecond = 1e6;
 constexpr std::int64_t kMostBurst = 1'000'000;
 
@@ -62,8 +63,9 @@ Result<std::optional<RateLimit>> read_rate_limit(const json::Object& document) {
                   "rate_limit." + printable(key) + ": " + unknown_name("field", key, {"requests_per_second", "burst"}));
   }
   LATHE_TRY(const auto rate, json::get_double(*limit, "requests_per_second"));
-  if (!rate || !(*rate >= 0 && *rate <= kMostPerSecond))
-    return fail(Code::invalid, "rate_limit.requests_per_second: must be a number from 0 (no limit) to 1000000");
+  if (!rate) return fail(Code::invalid, "rate_limit.requests_per_second: is missing");
+  if (!(*rate == 0 || (*rate >= kLeastPerSecond && *rate <= kMostPerSecond)))
+    return fail(Code::invalid, "rate_limit.requests_per_second: must be 0 (no limit), or a number from 0.001 to 1000000");
   if (*rate == 0) return std::nullopt;
   LATHE_TRY(const auto burst, json::get_int(*limit, "burst"));
   if (burst && (*burst < 1 || *burst > kMostBurst))

@@ -15,8 +15,7 @@ Result<void> read_variables(const json::Object& document, PythonSpec& python) {
   python.variables.clear();
   for (const auto& member : *variables) {
     const std::string name(member.key().data(), member.key().size());
-    const auto& value = member.value();
-    auto text = value.is_string() ? std::string(json::view(value.get_string())) : json::print(value);
+    LATHE_TRY(auto text, process::word_of(member.value(), "environment_variables." + printable(name)));
     LATHE_CHECK(process::check_variable(name, text));
     python.variables[name] = std::move(text);
   }

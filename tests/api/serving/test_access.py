@@ -54,6 +54,15 @@ def test_a_limit_can_be_set_and_taken_away(server, served):
     assert "Access-Control-Allow-Origin" not in ask().headers
 
 
+def test_the_slowest_limit_with_the_largest_burst_holds_nobody_up(server, served):
+    got = server.patch(f"{ENDPOINTS}/open", json={"rate_limit": {"requests_per_second": 0.001, "burst": 1_000_000}})
+    assert got.status_code == 200, got.text
+    for _ in range(3):
+        got = requests.post(f"{server.infer}/endpoints/open/invocations", json={"inputs": ROWS[:1].tolist()}, headers=served, timeout=60)
+        assert got.status_code == 200, got.text
+    server.patch(f"{ENDPOINTS}/open", json={"rate_limit": None}).raise_for_status()
+
+
 @pytest.mark.parametrize("field, value, words", [
     ("cors", {"allowed_origins": ["example.com"]}, "cors.allowed_origins"),
     ("cors", {"allowed_origins": ["https://a.example/path"]}, "cors.allowed_origins"),
@@ -61,7 +70,8 @@ def test_a_limit_can_be_set_and_taken_away(server, served):
     ("cors", {"allowed_origins": "*"}, "allowed_origins"), ("cors", {"origins": []}, "allowed_origins"),
     ("cors", 3, "cors"), ("rate_limit", {"requests_per_second": -1}, "requests_per_second"),
     ("rate_limit", {"burst": 1}, "requests_per_second"), ("rate_limit", {"requests_per_second": 1, "burst": 0}, "burst"),
-    ("rate_limit", {"requests_per_second": 1e9}, "requests_per_second"), ("rate_limit", {"per_second": 1}, "per_second"),
+    ("rate_limit", {"requests_per_second": 1e9}, "requests_per_second"), ("rate_limit", {"requests_per_second": 1e-4}, "requests_per_second"),
+    ("rate_limit", {"requests_per_second": 5e-324}, "requests_per_second"), ("rate_limit", {"per_second": 1}, "per_second"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused(server, served, field, value, words):
     got = server.patch(f"{ENDPOINTS}/open", json={field: value})

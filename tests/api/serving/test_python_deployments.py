@@ -21,7 +21,7 @@ def init():
     global factor
     with open(os.path.join(os.environ["AZUREML_MODEL_DIR"], "model", "factor.txt")) as file:
         factor = float(file.read()) * float(os.environ.get("SCALE", "1"))
-    print("factor is", factor)
+    print("factor is", factor, os.environ.get("FLAG"))
 
 def run(raw_data):
     rows = json.loads(raw_data)["data"]
@@ -46,7 +46,7 @@ def project(tmp_path):
         "name": "blue", "endpoint_name": "scripted", "model": "azureml:factor:1",
         "code_configuration": {"code": "./onlinescoring", "scoring_script": "score.py"},
         "environment": {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04:latest"},
-        "environment_variables": {"SCALE": "10"},
+        "environment_variables": {"SCALE": 10, "FLAG": True},
         "instance_type": "Standard_DS3_v2", "instance_count": 1,
         "request_settings": {"request_timeout_ms": 60000, "max_concurrent_requests_per_instance": 2,
                              "max_queue_wait_ms": 30000},
@@ -77,7 +77,7 @@ def test_azures_yaml_with_a_scoring_script_works_as_it_is(server, project):
     invoked = server.cli("online-endpoint", "invoke", "-n", "scripted", "-r", str(project / "request.json"))
     assert invoked.json() == [20.0], invoked
     logs = server.cli("online-deployment", "get-logs", "-n", "blue", "-e", "scripted")
-    assert logs.returncode == 0 and logs.stdout.count("factor is 20.0") == 2, logs
+    assert logs.returncode == 0 and logs.stdout.count("factor is 20.0 True") == 2, logs
     assert len(server.cli("online-deployment", "get-logs", "-n", "blue", "-e", "scripted", "-l", "1").stdout.splitlines()) == 1
 
     changed = server.patch(f"{ENDPOINTS}/scripted/deployments/blue", json={"environment_variables": {"SCALE": "1"}})

@@ -1,5 +1,7 @@
 """TLS on the data plane with the server's certificate: by both ports, over restarts, and when the server no longer has one."""
 
+import subprocess
+
 import numpy
 import pytest
 import requests
@@ -73,6 +75,20 @@ def test_predictions_go_by_tls_everywhere(secured):
     plain = f"http://127.0.0.1:{ports[1]}"
     wait_for(lambda: ask(plain).status_code == 200, 120, "a prediction by the data plane that was started again")
     assert ask(plain).json() == direct.json()
+
+
+def test_a_certificate_with_anothers_key_is_refused_before_anything_is_touched(tmp_path):
+    for name in ("one", "two"):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
+                        "-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"], check=True, capture_output=True)  # fmt: skip
+    with Server() as server:
+        server.terminate()
+        alive = requests.get(server.infer + "/ping", timeout=60).status_code
+        server.flags = ["--tls-certificate", str(tmp_path / "one.pem"), "--tls-key", str(tmp_path / "two.key"), *server.flags]
+        with pytest.raises(AssertionError):
+            server.start(0, 0, 0)
+        assert "is not the key of the certificate" in server.log.read_text()
+        assert requests.get(server.infer + "/ping", timeout=60).status_code == alive == 200
 
 
 def test_shared_memory_needs_an_administrator_by_the_servers_port(secured):
