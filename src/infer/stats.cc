@@ -138,7 +138,7 @@ void Stats::append_summary(std::string& out) const {
     const auto longest = ((i - kFine * power + 1) << power) - 1;
     fmt::format_to(std::back_inserter(out), R"({}"{}":{})", std::exchange(first, false) ? "" : ",", longest, count);
   }
-  out += '}';
+  fmt::format_to(std::back_inserter(out), R"(}},"began_us":{})", began_us_);
 }
 
 void Stats::append_copies(std::string& out, const std::string& labels) const {

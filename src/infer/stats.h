@@ -91,7 +91,7 @@ class Stats {
   void append_requests(std::string& out, const std::string& labels) const;
   /// Members of a JSON object, for who watches the deployment: counts, and the times of requests that succeeded, with
   /// their waiting, as pairs of the longest time of a bucket (1/16 wider than its shortest, in microseconds) and a
-  /// count.
+  /// count; and when the counting began, since 1970.
   void append_summary(std::string& out) const;
   /// Nothing where there was no copy.
   void append_copies(std::string& out, const std::string& labels) const;
@@ -123,6 +123,8 @@ class Stats {
 
   static constexpr std::array<int, 7> kStatuses{200, 400, 413, 415, 500, 503, 504};
 
+  const std::int64_t began_us_ =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   std::array<Counter, kStatuses.size() + 1> by_status_{};
   Histogram work_;
   std::array<Histogram, kPhases.size()> phases_;  ///< of those that succeeded

@@ -87,12 +87,13 @@ Sample between(const Sample& earlier, const Sample& later) {
     const auto found = earlier.latency_us.find(bucket);
     return found == earlier.latency_us.end() ? std::int64_t{0} : found->second;
   };
-  if (later.requests < earlier.requests) return later;
+  if (later.began_us != earlier.began_us) return later;
   Sample out{later.requests - earlier.requests,
              later.errors - earlier.errors,
              later.succeeded - earlier.succeeded,
              later.total_us - earlier.total_us,
-             {}};
+             {},
+             later.began_us};
   for (const auto& [bucket, count] : later.latency_us)
     if (count > before(bucket)) out.latency_us[bucket] = count - before(bucket);
   return out;

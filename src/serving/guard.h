@@ -18,6 +18,7 @@ struct Sample {
   std::int64_t succeeded = 0;  ///< those that the times are of
   std::int64_t total_us = 0;
   std::map<std::string, std::int64_t> latency_us;  ///< how many, by the longest time of a bucket
+  std::int64_t began_us = 0;                       ///< when the counting began: another one, another data plane
 
   bool operator==(const Sample&) const = default;
 };
@@ -54,7 +55,8 @@ struct Fields<serving::Sample> {
   using T = serving::Sample;
   static constexpr auto list =
       std::tuple{field("requests", &T::requests), field("errors", &T::errors), field("succeeded", &T::succeeded),
-                 field("total_us", &T::total_us), field("latency_us", &T::latency_us)};
+                 field("total_us", &T::total_us), field("latency_us", &T::latency_us),
+                 field("began_us", &T::began_us)};
 };
 
 }  // namespace lathe::json

@@ -45,17 +45,19 @@ TEST(Guard, SaysWhatDoesNotHold) {
 }
 
 TEST(Guard, LooksAtWhatCameSince) {
-  const Sample before{10, 1, 9, 90, {{"10", 9}}};
-  const Sample after{30, 1, 29, 690, {{"10", 19}, {"50", 10}}};
-  EXPECT_EQ(between(before, after), (Sample{20, 0, 20, 600, {{"10", 10}, {"50", 10}}}));
-  EXPECT_EQ(between(after, before), before) << "the data plane began anew";
+  const Sample before{10, 1, 9, 90, {{"10", 9}}, 5};
+  const Sample after{30, 1, 29, 690, {{"10", 19}, {"50", 10}}, 5};
+  EXPECT_EQ(between(before, after), (Sample{20, 0, 20, 600, {{"10", 10}, {"50", 10}}, 5}));
+  Sample anew = after;
+  anew.began_us = 6;
+  EXPECT_EQ(between(before, anew), anew) << "another data plane, which has counted more already";
 }
 
 TEST(Guard, ReadsADeploymentsCounts) {
   const std::string text =
       R"({"name":"e","deployments":[{"name":"blue","version":"1","counts":{"requests":3,"errors":1,)"
-      R"("succeeded":2,"total_us":7,"latency_us":{"3":1,"4":1}}}]})";
-  EXPECT_EQ(read_sample(text, "blue").value(), (Sample{3, 1, 2, 7, {{"3", 1}, {"4", 1}}}));
+      R"("succeeded":2,"total_us":7,"latency_us":{"3":1,"4":1},"began_us":8}}]})";
+  EXPECT_EQ(read_sample(text, "blue").value(), (Sample{3, 1, 2, 7, {{"3", 1}, {"4", 1}}, 8}));
   EXPECT_EQ(read_sample(text, "green").value(), Sample{});
   EXPECT_FALSE(read_sample("[]", "blue"));
 }
