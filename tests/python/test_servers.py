@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from recorder import Recorder
-from test_tls import make_certificate
+from server_certificate import make_certificate
 
 RUN = "with lathe.start_run('mine'): lathe.log_metric('a', 1)"
 

@@ -1,19 +1,9 @@
 """Over TLS exactly the certificate that the job was given is trusted."""
 
-import subprocess
-
 import pytest
 
 from recorder import Recorder
-
-
-def make_certificate(path):
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-subj", "/CN=lathe", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2",
-                    "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)  # fmt: skip
-    with open(path, "a") as both, open(f"{path}.crt") as certificate:
-        both.write(certificate.read())
-    return f"{path}.crt"
+from server_certificate import make_certificate
 
 
 @pytest.fixture
