@@ -102,6 +102,14 @@ const ReportedDeployment* Reported::find(std::string_view endpoint, std::string_
   return nullptr;
 }
 
+Result<http::ClientOptions> Reported::client_options() const {
+  if (rest.empty()) return fail(Code::unavailable, "the data plane does not run: the server's log says why");
+  http::ClientOptions out;
+  out.url = rest;
+  out.certificate_sha256 = certificate;
+  return out;
+}
+
 Result<Reported> parse_reported(std::string_view text) {
   LATHE_TRY(const auto document, json::parse_object(text));
   Reported out;

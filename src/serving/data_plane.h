@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/result.h"
+#include "http/client.h"
 #include "json/json.h"
 #include "process/supervised.h"
 #include "process/watch.h"
@@ -41,6 +42,8 @@ struct Reported {
   std::vector<ReportedDeployment> deployments;
 
   const ReportedDeployment* find(std::string_view endpoint, std::string_view deployment) const;
+  /// How to ask it by REST, with its certificate. Errors: `unavailable` — it does not run.
+  Result<http::ClientOptions> client_options() const;
 };
 /// Members that are missing keep their defaults. Errors: `invalid`.
 Result<Reported> parse_reported(std::string_view text);

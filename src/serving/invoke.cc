@@ -38,12 +38,7 @@ Result<http::Response> Serving::invoke(const std::string& endpoint, const std::s
     });
     return find_endpoint(c, endpoint);
   }));
-  const auto to = plane_.reported();
-  if (to.rest.empty()) return fail(Code::unavailable, "the data plane does not run: the server's log says why");
-
-  http::ClientOptions options;
-  options.url = to.rest;
-  options.certificate_sha256 = to.certificate;
+  LATHE_TRY(auto options, plane_.reported().client_options());
   options.token = found.primary_key;
   http::Client client(std::move(options));
   http::Client::Headers headers{{"Content-Type", content_type.empty() ? "application/json" : content_type}};

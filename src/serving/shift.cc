@@ -87,11 +87,9 @@ Result<GuardedChange> GuardedChange::read(const json::Object& changes) {
 
 Result<std::string> Serving::statistics(const std::string& endpoint) {
   LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, endpoint); }));
-  http::ClientOptions options;
-  options.url = plane_.url();
+  LATHE_TRY(auto options, plane_.reported().client_options());
   options.token = found.primary_key;
   options.timeout = kAnswer;
-  if (options.url.empty()) return fail(Code::unavailable, "the data plane does not run: the server's log says why");
   http::Client client(std::move(options));
   LATHE_TRY(auto answer, client.request("GET", "/endpoints/" + endpoint + "/statistics"));
   if (answer.status != 200) return fail(Code::unavailable, "the data plane tells no statistics: " + answer.body);

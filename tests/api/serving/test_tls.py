@@ -63,6 +63,9 @@ def test_predictions_go_by_tls_everywhere(secured):
     got = trusting.post(f"{ENDPOINTS}/e/invoke", json={"inputs": ROWS[:2].tolist()})
     assert got.status_code == 200 and got.json() == direct.json()
 
+    told = trusting.get(f"{ENDPOINTS}/e/statistics")
+    assert told.status_code == 200 and told.json()["deployments"][0]["requests"] >= 3, told.text
+
     # A server that comes back finds the data plane as it is; one without a certificate has it started again without.
     ports = [url.rsplit(":", 1)[1] for url in (server.url, server.infer, server.grpc)]
     server.kill9()
