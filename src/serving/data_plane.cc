@@ -133,7 +133,8 @@ Result<Reported> parse_reported(std::string_view text) {
     };
     LATHE_TRY(const auto own_generation, json::get_int(item.get_object(), "generation"));
     out.deployments.push_back({text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"),
-                               text_of("model"), text_of("version"), own_generation.value_or(out.generation), text_of("runtime")});
+                               text_of("model"), text_of("version"), own_generation.value_or(out.generation),
+                               text_of("runtime")});
   }
   return out;
 }
@@ -164,7 +165,8 @@ Result<void> DataPlane::begin() {
   if (run && is_running(*run)) {
     const auto text = read_file(folder_ / "reported.json");
     const auto reported = text ? parse_reported(*text) : Result<Reported>(Reported{});
-    const bool as_wanted = !reported || reported->rest.empty() || reported->rest.starts_with("https:") == !options_.certificate.empty();
+    const bool as_wanted =
+        !reported || reported->rest.empty() || reported->rest.starts_with("https:") == !options_.certificate.empty();
     if (as_wanted) {
       run_ = *run;
       return {};
@@ -212,7 +214,8 @@ Result<void> DataPlane::stop_running(const fs::path& run) const {
   const auto deadline = Clock::now() + kStopGrace + kKillGrace;
   while (is_running(run)) {
     if (Clock::now() >= deadline)
-      return fail(Code::timeout, "the data plane that runs does not end: end it with 'lathe stop --all', then start again");
+      return fail(Code::timeout,
+                  "the data plane that runs does not end: end it with 'lathe stop --all', then start again");
     std::this_thread::sleep_for(kLook);
   }
   return {};
@@ -256,7 +259,8 @@ Result<fs::path> DataPlane::launch() {
   spec.argv = {options_.program.string(),  "--folder",    folder_.string(),          "--host", options_.host, "--port",
                std::to_string(rest_.port), "--grpc-port", std::to_string(grpc_.port)};
   if (!options_.certificate.empty())
-    spec.argv.insert(spec.argv.end(), {"--tls-certificate", (folder_ / kCertificate).string(), "--tls-key", (folder_ / kKey).string()});
+    spec.argv.insert(spec.argv.end(),
+                     {"--tls-certificate", (folder_ / kCertificate).string(), "--tls-key", (folder_ / kKey).string()});
   spec.env = environment();
   spec.log_bytes = kLogBytes;
   spec.grace = kStopGrace;
