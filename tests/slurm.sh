@@ -7,6 +7,8 @@
 #   tests/slurm.sh node-on|node-off DIR NODE    plug in, or cut the power of a node: everything on it dies at once
 #   tests/slurm.sh net-cut|net-mend DIR NODE    take the node's network link down or up
 #   tests/slurm.sh ctld-kill|ctld-on DIR        kill -9 the controller, or start it again
+#   tests/slurm.sh ctld-renew DIR               start it again with job numbers that it never gave: after a kill -9 it may
+#                                               give those of its last seconds twice, and nodes mind
 #
 # The cluster is one PID, network, mount and UTS namespace, whose init runs munged and slurmctld; each node is a further
 # one inside it, with its own name, address, /tmp, /dev/shm and slurmd. Nothing of the machine's network, of /etc or of
@@ -239,6 +241,11 @@ node_off() {
   done
 }
 
+ctld_on() {
+  inside slurmctld
+  wait_for 30 sh -c "'$self' exec '$dir' scontrol ping | grep -q 'is UP'"
+}
+
 case $verb in
   up)
     [ "$(id -u)" = 0 ] || stop "this needs root"
@@ -267,10 +274,17 @@ case $verb in
   net-cut) inside ip link set "v-$1" down ;;
   net-mend) inside ip link set "v-$1" up ;;
   ctld-kill) inside sh -c "kill -9 \$(cat $dir/run/slurmctld.pid)" ;;
-  ctld-on) inside slurmctld && inside sh -c "for i in \$(seq 100); do scontrol ping | grep -q 'is UP' && exit; sleep 0.1; done" ;;
+  ctld-on) ctld_on ;;
+  ctld-renew)
+    number=$(inside scontrol show config | sed -n 's/^NEXT_JOB_ID *= *//p')
+    sed -i '/^FirstJobId=/d' "$dir/etc/slurm.conf"
+    echo "FirstJobId=$((number + 1000))" >>"$dir/etc/slurm.conf"
+    inside sh -c "pid=\$(cat $dir/run/slurmctld.pid) && kill \$pid && while [ -d /proc/\$pid ]; do sleep 0.02; done"
+    ctld_on
+    ;;
   _init) cluster_init ;;
   _node) node_init "$1" ;;
   _resume) node_on "$1" ;;
   _suspend) node_off "$1" ;;
-  *) sed -n '2,18s/^# \{0,1\}//p' "$self" >&2 && exit 2 ;;
+  *) sed -n '2,20s/^# \{0,1\}//p' "$self" >&2 && exit 2 ;;
 esac

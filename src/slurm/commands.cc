@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/iso8601.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "process/command.h"
@@ -230,6 +231,22 @@ Result<void> Commands::scancel(const std::vector<std::string>& command, const st
     if (const auto done = run(some); !done) out = fail(done.error());
   }
   return out;
+}
+
+Result<std::chrono::seconds> Commands::controller_age() const {
+  LATHE_TRY(const auto said, run({"scontrol", "show", "config"}));
+  // "Configuration data as of 2026-05-01T12:30:00", "BOOT_TIME               = 2026-05-01T12:29:30": both of one clock,
+  // in a time zone of its own.
+  const auto time_after = [&](std::string_view word) {
+    auto rest = std::string_view(said);
+    rest.remove_prefix(std::min(rest.size(), rest.find(word)));
+    rest.remove_prefix(std::min(rest.size(), word.size()));
+    rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(" =")));
+    return parse_iso8601(std::string(trim(rest.substr(0, rest.find('\n')))) + "Z");
+  };
+  LATHE_TRY(const auto now, time_after("Configuration data as of"));
+  LATHE_TRY(const auto begun, time_after("BOOT_TIME"));
+  return std::chrono::duration_cast<std::chrono::seconds>(now - begun);
 }
 
 Result<std::vector<Node>> Commands::nodes() const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -69,6 +70,8 @@ class Commands {
   /// Sends SIGTERM to our program on all nodes of running jobs, which makes it ask the server what is wanted.
   /// `several_nodes`: whether these are jobs of more than one.
   Result<void> wake(const std::vector<std::string>& ids, bool several_nodes) const;
+  /// How long the controller has been running: short after it was killed, or when another took over.
+  Result<std::chrono::seconds> controller_age() const;
   /// Of all partitions.
   Result<std::vector<Node>> nodes() const;
   /// Errors also: `forbidden` — only Slurm's operators may.

@@ -83,6 +83,14 @@ TEST(Commands, AUserWhomSudoRefusesIsSubmittedByTheService) {
   EXPECT_EQ(Commands(settings).submit(request).value_or(""), "5");
 }
 
+TEST(Scontrol, SaysHowLongTheControllerHasBeenRunning) {
+  const auto slurm = answered_by(
+      "printf 'Configuration data as of 2026-05-02T00:00:10\nAuthType                = auth/munge\n"
+      "BOOT_TIME               = 2026-05-01T23:59:40\nBurstBufferType         = (null)\n'");
+  EXPECT_EQ(slurm.controller_age().value_or(std::chrono::seconds{0}), std::chrono::seconds{30});
+  EXPECT_FALSE(answered_by("echo nothing").controller_age());
+}
+
 TEST(Sacct, SaysHowJobsEndedThatSlurmHasForgotten) {
   const auto slurm = answered_by(
       "case $1 in sacct) printf '7\\037train\\037CANCELLED by 5\\037n1\\n8\\037other\\037FAILED\\037n1\\n"
@@ -97,7 +105,8 @@ TEST(Sacct, SaysHowJobsEndedThatSlurmHasForgotten) {
 
 TEST(Sacct, KnowsByItsCommandWhatAnEarlierServerSubmitted) {
   const auto slurm = answered_by(
-      "case \"$1 $*\" in sacct*--name=train*) printf '7\037sbatch --comment=lathe:k-1:ann --job-name=train\037CANCELLED by 5\037n1\n"
+      "case \"$1 $*\" in sacct*--name=train*) printf '7\037sbatch --comment=lathe:k-1:ann "
+      "--job-name=train\037CANCELLED by 5\037n1\n"
       "8\037sbatch --comment=lathe:k-2:ann --job-name=train\037FAILED\037n1\n';; *) exit 1;; esac");
   const auto found = slurm.remembered({{"", "k-2", "train"}});
   ASSERT_TRUE(found);

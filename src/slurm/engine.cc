@@ -294,8 +294,7 @@ void SlurmEngine::send_signals() {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& attempt : to_cancel_)
-      if (const auto found = known_.find(attempt); found != known_.end())
-        ids.push_back(found->second.id);
+      if (const auto found = known_.find(attempt); found != known_.end()) ids.push_back(found->second.id);
     for (const auto& attempt : to_wake_)
       if (const auto found = known_.find(attempt); found != known_.end())
         (found->second.order.nodes > 1 ? wakes_of_several : wakes).push_back(found->second.id);
@@ -386,6 +385,24 @@ Sighting SlurmEngine::judged(const Known& known, Sighting seen) const {
   return seen;
 }
 
+/// If something was cancelled that this server did not cancel: asks the controller whether it has just come back, which
+/// between two looks nobody noticed.
+void SlurmEngine::note_restart(const std::vector<Entry>& entries) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::none_of(entries.begin(), entries.end(), [this](const Entry& entry) {
+          const auto known = known_.find(entry.attempt);
+          return entry.state == "CANCELLED" && known != known_.end() && !known->second.cancelling;
+        }))
+      return;
+  }
+  const auto age = commands_.controller_age();
+  if (!age) return;
+  const std::lock_guard lock(mutex_);
+  const auto since = Clock::now() - *age;
+  if (!last_trouble_ || *last_trouble_ < since) last_trouble_ = since;
+}
+
 /// Those that should have been in this look, and were not.
 std::vector<std::string> SlurmEngine::missing(std::uint64_t look) const {
   std::vector<std::string> out;
@@ -407,6 +424,7 @@ void SlurmEngine::settle(const std::vector<std::string>& attempts, std::vector<s
   }
   const auto entries = asked.empty() ? std::vector<Entry>{} : commands_.remembered(asked);
   if (!entries) return;  // at the next look
+  note_restart(*entries);
   const std::lock_guard lock(mutex_);
   for (const auto& attempt : attempts) {
     const auto found = known_.find(attempt);

@@ -73,6 +73,7 @@ class SlurmEngine final : public compute::Engine {
   std::vector<std::string> missing(std::uint64_t look) const;
   void settle(const std::vector<std::string>& attempts, std::vector<std::string>& changes);
   void tell(const std::vector<std::string>& changes);
+  void note_restart(const std::vector<Entry>& entries);
   void note_trouble(const std::string& what);
   void it_answered();
 

@@ -1,5 +1,6 @@
 """What breaks on a cluster loses no job and runs none twice. Each job appends to a file on its node that outlives it."""
 
+import contextlib
 import os
 
 import pytest
@@ -35,6 +36,16 @@ def counted(name):
 def runs(slurm, name):
     look = f"cat /tmp/ran-{name} 2>/dev/null || true"
     return sum(slurm.cluster.on_node(node, "sh", "-c", look).count("ran\n") for node in ("n1", "n2", "n3"))
+
+
+@contextlib.contextmanager
+def ends_with_a_sound_controller(cluster):
+    """Whatever a test does to the controller, jobs of the next one get numbers that no node has ever seen."""
+    try:
+        yield
+    finally:
+        cluster.verb("ctld-on", check=False)
+        cluster.verb("ctld-renew")
 
 
 def test_a_job_goes_on_while_the_server_is_away(slurm):
@@ -123,17 +134,31 @@ def test_a_broken_connection_is_taken_up_again(slurm):
 
 def test_slurmctld_killed_right_after_a_submission_loses_no_job(slurm):
     names = []
-    try:
+    with ends_with_a_sound_controller(slurm.cluster):
         for number in range(3):
             names.append(submit(slurm, "hostname; sleep 0.5", name=f"ctld-{number}", compute="main")["name"])
             wait_for(lambda: f"submitted job=ctld-{number} " in slurm.log.read_text(), what="sbatch's answer")
             slurm.cluster.verb("ctld-kill")
             slurm.cluster.verb("ctld-on")
-    finally:
-        slurm.cluster.verb("ctld-on", check=False)
-    for name in names:
-        assert ended(slurm, name, limit_s=90)["status"] == "Completed", slurm.log_tail()
-        assert len(log_of(slurm, name).splitlines()) == 1
+        for name in names:
+            assert ended(slurm, name, limit_s=90)["status"] == "Completed", slurm.log_tail()
+            assert len(log_of(slurm, name).splitlines()) == 1
+
+
+def test_what_a_controller_cancels_that_came_back_unnoticed_gets_another_attempt(slurm):
+    """A killed controller gives numbers twice, and nodes cancel what has another's. Here it came back between two looks."""
+    name = held(slurm, "unnoticed")
+    until_log(slurm, name, "up")
+    with ends_with_a_sound_controller(slurm.cluster):
+        slurm.kill9()  # so that it certainly sees nothing of it
+        slurm.cluster.verb("ctld-kill")
+        slurm.cluster.verb("ctld-on")
+        slurm.restart()
+        slurm.cluster.run("scancel", "--user=root")
+        wait_for(lambda: show(slurm, name)["attempt"] == 2, 60, "the second attempt")
+        until_log(slurm, name, "up", limit_s=60)
+        go(slurm, name)
+        assert ended(slurm, name, limit_s=60)["status"] == "Completed"
 
 
 def test_what_is_ended_by_nobodys_wish_gets_another_attempt(slurm):
@@ -165,18 +190,17 @@ def test_a_job_that_slurm_preempts_gets_another_attempt_with_its_checkpoint(slur
 def test_while_slurm_is_away_jobs_keep_their_last_known_state(slurm):
     running = held(slurm, "kept")
     until_log(slurm, running, "up")
-    slurm.cluster.verb("ctld-kill")
-    try:
+    with ends_with_a_sound_controller(slurm.cluster):
+        slurm.cluster.verb("ctld-kill")
         waiting = submit(slurm, "echo later", compute="main")["name"]
         wait_for(lambda: "cannot be reached" in (show(slurm, waiting).get("waiting_for") or ""), 60, "the trouble being said")
         assert show(slurm, running)["status"] == "Running"
         assert "cannot be reached" in show(slurm, running)["notice"]
         go(slurm, running)
         assert ended(slurm, running)["status"] == "Completed"  # its own word for it is enough
-    finally:
         slurm.cluster.verb("ctld-on")
-    assert ended(slurm, waiting, limit_s=60)["status"] == "Completed"
-    assert log_of(slurm, waiting) == "later\n"
+        assert ended(slurm, waiting, limit_s=60)["status"] == "Completed"
+        assert log_of(slurm, waiting) == "later\n"
 
 
 @pytest.mark.long

@@ -33,7 +33,13 @@ def builds(log):
     return log.count("a virtual environment over")
 
 
-def test_an_environment_is_made_once_on_each_node(cluster, wheels):
+@pytest.fixture
+def cleared(cluster):
+    yield
+    cluster.clear()
+
+
+def test_an_environment_is_made_once_on_each_node(cluster, wheels, cleared):
     with SlurmServer(cluster, "--environment-index", "none", "--environment-find-links", str(wheels)) as slurm:
         slurm.target("main", cores=1)
         three = {"compute": "main", "resources": {"instance_count": 3}}
@@ -56,10 +62,9 @@ def test_an_environment_is_made_once_on_each_node(cluster, wheels):
 
         _, log = run(slurm, "python -c 'import sys; print(sys.prefix)'", compute="main")
         assert log == "/usr\n"
-    cluster.clear()
 
 
-def test_in_a_shared_folder_it_is_made_once_for_all_nodes(cluster, wheels):
+def test_in_a_shared_folder_it_is_made_once_for_all_nodes(cluster, wheels, cleared):
     shared = cluster.folder / "tmp" / "environments"
     shared.mkdir()
     flags = ("--environment-index", "none", "--environment-find-links", str(wheels), "--slurm-environments", str(shared))
@@ -72,7 +77,6 @@ def test_in_a_shared_folder_it_is_made_once_for_all_nodes(cluster, wheels):
         assert sum(map(builds, logs)) == 1, logs
         [line] = {log.splitlines()[-1] for log in logs}
         assert line.startswith(f"1.0 {shared}/")
-    cluster.clear()
 
 
 @pytest.fixture(scope="module")
