@@ -36,6 +36,7 @@
 #include "process/sandbox.h"
 #include "rebuild/rebuilds.h"
 #include "removal/remover.h"
+#include "serving/nodes.h"
 #include "serving/pass_on.h"
 #include "serving/serving.h"
 #include "tracking/tracking.h"
@@ -101,6 +102,7 @@ class App {
     options.port = config_.port("port");
     LATHE_CHECK(choose_tls(config_, options));
     serving_ = std::make_unique<serving::Serving>(*db_, *models_, *compute_, data_plane_options(options));
+    LATHE_TRY(nodes_, serving::Nodes::open(*db_, *serving_));
     LATHE_CHECK(serving_->begin());
     options.allowed_hosts = config_.list("allowed_hosts");
     options.preflight_route = serving::kPassOnRoute;
@@ -148,6 +150,7 @@ class App {
     tracking::add_routes(router_, *db_);
     mlflow::add_routes(router_, *db_, *artifacts_);
     serving::add_routes(router_, *serving_);
+    serving::add_routes(router_, *nodes_);
     serving::add_routes(router_, std::make_shared<serving::PassOn>(serving_->data_plane()));
     rebuild::add_routes(router_, *models_, *rebuilds_);
     removal::add_routes(router_, *db_, *remover_);
@@ -293,6 +296,7 @@ class App {
   std::unique_ptr<jobs::Launcher> launcher_;
   std::unique_ptr<environments::Environments> environments_;
   std::unique_ptr<jobs::Jobs> jobs_;
+  std::unique_ptr<serving::Nodes> nodes_;  // whom serving_ asks until its end
   std::unique_ptr<serving::Serving> serving_;
   std::unique_ptr<rebuild::Rebuilds> rebuilds_;
   std::unique_ptr<removal::Remover> remover_;

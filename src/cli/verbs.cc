@@ -306,6 +306,21 @@ Group deployment_group() {
             {{"online-deployment delete -n blue -e churn --yes", "without asking"}}}}};
 }
 
+Group node_group() {
+  return {"inference-node", "inference node", "Let other machines answer predictions too",
+          {{"Name", "name"}, {"State", "state"}, {"URL", "url"}, {"Version", "version"}, {"Last seen", "last_seen"}},
+          {{"create", "Make a node with its token, which is shown once", run_create, "POST", "/api/v1/inference-nodes",
+            {}, {{"inference-node create -n gpu-1 --query token -o tsv > gpu-1.token",
+                  "then, on that machine: lathe-infer --join https://SERVER:8080 --token-file gpu-1.token"}}},
+           {"list", "List nodes", run_list, "GET", "/api/v1/inference-nodes", {kMaxResults},
+            {{"inference-node list -o table", "which are online"}}},
+           {"show", "Show a node and what it serves", run_show, "GET", "/api/v1/inference-nodes/{name}", {},
+            {{"inference-node show -n gpu-1 --query \"deployments[].[endpoint,deployment,state,error]\" -o tsv",
+              "what is ready there, and why the rest is not"}}},
+           {"delete", "Revoke a node's token: it stops answering", run_remove, "DELETE",
+            "/api/v1/inference-nodes/{name}", {}, {{"inference-node delete -n gpu-1 --yes", "without asking"}}}}};
+}
+
 std::vector<Group> people_groups() {
   return {
       {"experiment", "experiment", "What runs belong to",
@@ -404,7 +419,7 @@ std::vector<Group> people_groups() {
 const std::vector<Group>& groups() {
   static const std::vector<Group> kGroups = [] {
     std::vector<Group> all{job_group(),   compute_group(),  data_group(),      environment_group(),
-                           model_group(), endpoint_group(), deployment_group()};
+                           model_group(), endpoint_group(), deployment_group(), node_group()};
     for (auto& group : people_groups()) all.push_back(std::move(group));
     return all;
   }();

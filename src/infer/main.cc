@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "infer/answer.h"
+#include "infer/cluster/join.h"
 #include "infer/load_model.h"
 #include "infer/operator.h"
 #include "infer/reconciler.h"
@@ -31,6 +32,7 @@ struct Options {
   std::string certificate;
   std::string key;
   bool json_log = false;
+  JoinOptions join;
 };
 
 /// Serves until SIGTERM or SIGINT.
@@ -58,15 +60,22 @@ Result<void> serve(Options options) {
   const auto place = (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":";
   const auto url = (tls ? "https://" : "http://") + place + std::to_string(server->port());
   const auto grpc = place + std::to_string(server->grpc_port());
+  std::unique_ptr<Member> member;
+  if (!options.join.server.empty()) {
+    LATHE_TRY(auto joining, member_options(options.join, options.folder, url, grpc));
+    LATHE_TRY(member, Member::open(std::move(joining)));
+  }
   Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers);
   LATHE_CHECK(reconciler.start());
   server->start();
+  if (member) member->start();
   std::printf("ready %s grpc %s\n", url.c_str(), grpc.c_str());
   std::fflush(stdout);
 
   int signal = 0;
   sigwait(&ends, &signal);
   log::info("ending signal={}", signal);
+  member.reset();
   service.hurry();
   server->drain(kGrace);
   service.finish();
@@ -84,9 +93,11 @@ int run(int argc, char** argv) {
       ": answers predictions.\n\nLoads the models that FOLDER/desired.json names, says in FOLDER/reported.json "
       "what it has reached, and\nspeaks the Open Inference Protocol v2 (/v2/models/ENDPOINT/infer, and gRPC), MLflow's "
       "/invocations and Azure ML's\n/score (both also below /endpoints/ENDPOINT). 'lathe serve' starts it by "
-      "itself.");
-  app.add_option("--folder", options.folder, "where desired.json and reported.json are")->required();
-  app.add_option("--host", options.server.host, "address to listen on")->capture_default_str();
+      "itself; with --join it answers on another machine for the endpoints of a server.");
+  app.add_option("--folder", options.folder,
+                 "where desired.json and reported.json are (with --join: a folder below HOME)");
+  app.add_option("--host", options.server.host,
+                 "address to listen on (127.0.0.1; with --join on another machine: all)");
   app.add_option("--port", options.server.port, "port to listen on; 0 picks one")->capture_default_str();
   app.add_option("--grpc-port", options.server.grpc_port, "port to listen on for gRPC; 0 picks one")
       ->capture_default_str();
@@ -94,6 +105,17 @@ int run(int argc, char** argv) {
                                            "certificate (PEM) of both ports, which may be replaced while they answer");
   app.add_option("--tls-key", options.key, "its key (PEM)")->needs(certificate);
   certificate->needs("--tls-key");
+  auto* const join =
+      app.add_option("--join", options.join.server, "URL of a server whose predictions this machine is to answer too");
+  auto* const token = app.add_option("--token-file", options.join.token_file,
+                                     "file with the token that 'lathe inference-node create' printed");
+  join->needs(token);
+  token->needs(join);
+  app.add_option("--server-certificate-sha256", options.join.certificate_sha256,
+                 "the certificate that the server must show, where it is one that it made itself")
+      ->needs(join);
+  app.add_option("--advertise", options.join.advertise, "URL by which others reach this machine, when it cannot tell")
+      ->needs(join);
   app.add_option("--threads", options.server.threads, "threads that answer")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));
@@ -103,9 +125,19 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--json-log", options.json_log, "log as JSON lines");
   app.set_version_flag("--version", version());
+  options.server.host.clear();
   CLI11_PARSE(app, argc, argv);
+  if (options.server.host.empty()) options.server.host = default_host(options.join);
 
   log::start(log::Level::info, options.json_log);
+  if (options.folder.empty() && !options.join.server.empty()) {
+    auto folder = default_folder();
+    if (folder) options.folder = folder->string();
+  }
+  if (options.folder.empty()) {
+    std::fprintf(stderr, "lathe-infer: --folder is needed: where desired.json and reported.json are\n");
+    return 1;
+  }
   if (const auto served = serve(options); !served) {
     std::fprintf(stderr, "lathe-infer: %s\n", served.error().message.c_str());
     return 1;

@@ -91,6 +91,7 @@ class DataPlane {
   }
   /// "http://127.0.0.1:8081"; empty before `start`.
   std::string url() const;
+  const std::filesystem::path& folder() const { return folder_; }
   /// The key of who may do more than predict. Errors: as read_file's.
   Result<std::string> operator_key() const { return read_file(folder_ / "operator.key", 4096); }
   /// "127.0.0.1:8082"

@@ -15,16 +15,6 @@ constexpr std::size_t kKeyBytes = 24;
 /// For keys and traffic, which hold at once, or as soon as the model that is being read is loaded.
 constexpr std::chrono::milliseconds kQuick{2000};
 
-/// Names stand in URLs, and "endpoint.deployment" is a model's name.
-Result<void> check_name(const std::string& field, const std::string& name) {
-  const auto good = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; };
-  if (!name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), good) &&
-      std::isalnum(static_cast<unsigned char>(name.front())) != 0)
-    return {};
-  return fail(Code::invalid, field + ": must be 1 to 64 letters, digits, '-' and '_', beginning with a letter or digit, not \"" +
-                                 printable(name) + "\"");
-}
-
 std::vector<std::string> names_of(const std::vector<Deployment>& deployments) {
   std::vector<std::string> out;
   for (const auto& each : deployments) out.push_back(each.name);
@@ -88,6 +78,15 @@ void forget_log(const std::filesystem::path& folder) {
 
 }  // namespace
 
+Result<void> check_name(const std::string& field, const std::string& name) {
+  const auto good = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; };
+  if (!name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), good) &&
+      std::isalnum(static_cast<unsigned char>(name.front())) != 0)
+    return {};
+  return fail(Code::invalid, field + ": must be 1 to 64 letters, digits, '-' and '_', beginning with a letter or digit, not \"" +
+                                 printable(name) + "\"");
+}
+
 Serving::Serving(db::Database& db, assets::Models& models, compute::Compute& compute, DataPlaneOptions options)
     : db_(db), models_(models), compute_(compute), plane_(std::move(options), [this](const Reported& reported) { return settle(reported); }) {}
 
@@ -100,7 +99,7 @@ Result<void> Serving::publish() {
   // One at a time, and read inside: an older document never follows a newer one.
   const std::lock_guard lock(publishing_);
   std::vector<compute::Reservation> kept;
-  LATHE_TRY(const auto document, db_.read([&](db::Connection& c) -> Result<json::Value> {
+  LATHE_TRY(auto document, db_.read([&](db::Connection& c) -> Result<json::Value> {
     LATHE_TRY(const auto all, every_deployment(c));
     kept.clear();
     for (const auto& each : all)
@@ -109,6 +108,8 @@ Result<void> Serving::publish() {
     return desired_state(c);
   }));
   compute_.reserve(kept);
+  published_ = std::make_shared<const json::Object>(document.as_object());
+  if (add_cluster_) add_cluster_(document.as_object());
   return plane_.set_desired(document);
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -129,6 +131,13 @@ class Serving {
   }
   const DataPlane& data_plane() const { return plane_; }
 
+  /// Adds what the data plane here learns of others to its document. Before `begin`.
+  void set_cluster(std::function<void(json::Object& desired)> add) { add_cluster_ = std::move(add); }
+  /// Hands the desired state over, as the store has it now.
+  Result<void> publish();
+  /// What was handed over last, without the others; null before the first time.
+  std::shared_ptr<const json::Object> published() const { return published_.load(); }
+
   /// An endpoint that exists keeps its keys and its traffic.
   Result<EndpointView> put_endpoint(const json::Object& document, const http::Principal& who, bool strict);
   /// `changes`: the document's fields; "guard" and "for" watch the change of the traffic.
@@ -190,7 +199,6 @@ class Serving {
   Result<DeploymentView> await(const std::string& endpoint, const std::string& name, std::chrono::milliseconds limit);
   /// Runs `change` on the writer with a new generation, then hands the desired state over.
   Result<std::int64_t> commit(const std::function<Result<void>(db::Connection&, std::int64_t generation)>& change);
-  Result<void> publish();
   void await_generation(std::int64_t generation);
   /// What the endpoint's deployments have done, as the data plane tells it. Errors: `unavailable`.
   Result<std::string> statistics(const std::string& endpoint);
@@ -208,10 +216,15 @@ class Serving {
   assets::Models& models_;
   compute::Compute& compute_;
   PythonSite site_;
+  std::function<void(json::Object&)> add_cluster_;
   std::mutex publishing_;
+  std::atomic<std::shared_ptr<const json::Object>> published_;
   DataPlane plane_;
   Ticker watch_{std::chrono::milliseconds{500}, [this] { return watch_shifts(); }};
 };
+
+/// Names stand in URLs, and "endpoint.deployment" is a model's name. Errors: `invalid`, naming `field`.
+Result<void> check_name(const std::string& field, const std::string& name);
 
 /// A change of an endpoint, and how the shift of its traffic is watched.
 struct GuardedChange {

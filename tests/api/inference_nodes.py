@@ -1,0 +1,130 @@
+"""Nodes of the inference cluster: real `lathe-infer --join` processes, beside a server on this machine."""
+
+import http.server
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+
+import requests
+from lathe_server import bin_folder, wait_for
+
+NODES = "/api/v1/inference-nodes"
+
+
+class Node:
+    """Made at the server on entry, and joined; ends on exit. `url`, `grpc`: where it answers."""
+
+    def __init__(self, server, name, *flags, join=None, env=None):
+        self.server, self.name, self.flags = server, name, list(flags)
+        self.join = join or server.url
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="lathe-node."))
+        self.folder, self.log, self.token_file = self.root / "node", self.root / "log", self.root / "token"
+        self.process = None
+        self.env = {**server.env, **(env or {})}
+
+    def __enter__(self):
+        made = self.server.post(NODES, json={"name": self.name})
+        assert made.status_code == 201, made.text
+        self.token_file.write_text(made.json()["token"] + "\n")
+        self.start()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        status = 0 if self.process.poll() is not None else self.stop()
+        log = self.log_tail()
+        shutil.rmtree(self.root, ignore_errors=True)
+        if kind is None:
+            assert status == 0, f"node {self.name} ended with {status}\n{log}"
+        else:
+            print(f"the end of node {self.name}'s log:\n{log}")
+
+    def start(self, port=0, grpc_port=0):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [bin_folder() / "lathe-infer", "--folder", self.folder, "--join", self.join, "--token-file", self.token_file,
+                 "--port", str(port), "--grpc-port", str(grpc_port), *self.flags],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True)  # fmt: skip
+        ready = self.process.stdout.readline().split()
+        assert ready[:1] == ["ready"], f"no ready line but {ready}\n{self.log_tail()}"
+        self.url, self.grpc = ready[1], ready[3]
+
+    def restart(self):
+        """Where it was."""
+        self.start(int(self.url.rsplit(":", 1)[1]), int(self.grpc.rsplit(":", 1)[1]))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        self.process.stdout.close()
+        return status
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def shown(self):
+        """What the server says of it."""
+        return self.server.get(f"{NODES}/{self.name}").json()
+
+    def states(self):
+        return {f"{each['endpoint']}.{each['deployment']}": each for each in self.shown()["deployments"]}
+
+    def wait_ready(self, deployment, version="1"):
+        def ready():
+            found = self.states().get(deployment, {})
+            return found.get("state") == "ready" and found["version"] == version
+
+        wait_for(ready, 120, f"{deployment} version {version} on {self.name}")
+
+    def log_tail(self, lines=60):
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Between:
+    """A proxy between nodes and the server. `damage`: how many of the files that pass by are to be damaged."""
+
+    def __init__(self, server, damage=0):
+        between = self
+        self.damage, self.files = damage, 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.pass_on("GET", None)
+
+            def do_POST(self):
+                self.pass_on("POST", self.rfile.read(int(self.headers["Content-Length"])))
+
+            def pass_on(self, method, body):
+                got = requests.request(method, server.url + self.path, data=body, timeout=60, headers={
+                    name: self.headers[name] for name in ("Authorization", "Content-Type") if self.headers[name]})
+                content = got.content
+                if "/files/" in self.path and got.ok:
+                    between.files += 1
+                    if between.files <= between.damage:
+                        content = content[:-1] + bytes([content[-1] ^ 1])
+                self.send_response(got.status_code)
+                self.send_header("Content-Type", got.headers.get("Content-Type", "text/plain"))
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.http.serve_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
