@@ -6,12 +6,14 @@
 #include <boost/asio/post.hpp>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 namespace lathe::infer::http {
 namespace {
 
 constexpr std::size_t kFirstRoom = 4096;
-constexpr std::size_t kKeptRoom = std::size_t{1} << 20;  ///< a larger buffer is given back after its request
+constexpr std::size_t kKeptRoom = std::size_t{1} << 20;    ///< a larger buffer is given back after its request
+constexpr std::size_t kSpareRoom = std::size_t{16} << 20;  ///< the largest that its thread keeps for the next one
 constexpr std::size_t kFlushBytes = std::size_t{256} << 10;
 constexpr std::size_t kPadding = 64;  ///< readable bytes that simdjson wants after a body
 constexpr std::int64_t kLingerSeconds = 2;
@@ -90,7 +92,7 @@ void Connection::drain() {
 void Connection::make_room() {
   if (begin_ == end_) {
     begin_ = end_ = 0;
-    if (in_.size() > kKeptRoom) in_ = std::vector<char>(kFirstRoom);
+    give_back_room();
   }
   if (in_.size() - end_ >= kPadding + kFirstRoom / 8) return;
   if (begin_ > 0) {
@@ -98,9 +100,21 @@ void Connection::make_room() {
     end_ -= begin_;
     begin_ = 0;
   }
+  const auto missing = parser_.missing(end_);
+  if (missing > kKeptRoom && host_.spare.size() > missing && host_.spare.size() - missing >= end_ + kPadding) {
+    std::memcpy(host_.spare.data(), in_.data(), end_);  // memory that is there already
+    in_ = std::exchange(host_.spare, {});
+    return;
+  }
   // Twice what is there at most, so that a length that a client only claims costs nothing.
-  const auto wanted = std::min(parser_.missing(end_), std::max(end_, kFirstRoom));
+  const auto wanted = std::min(missing, std::max(end_, kFirstRoom));
   if (in_.size() < end_ + wanted + kPadding) in_.resize(end_ + wanted + kPadding);
+}
+
+void Connection::give_back_room() {
+  if (in_.size() <= kKeptRoom) return;
+  if (in_.size() <= kSpareRoom && in_.size() > host_.spare.size()) host_.spare.swap(in_);
+  in_ = std::vector<char>(kFirstRoom);
 }
 
 void Connection::read() {

@@ -25,6 +25,7 @@ class Connection : public Peer, public std::enable_shared_from_this<Connection> 
   void close();
   void read();
   void make_room();
+  void give_back_room();
   void work();
   Next take_requests();
   void refuse_broken();

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "infer/protocols/number_list.h"
+
 namespace lathe::infer {
 namespace {
 
@@ -40,17 +42,15 @@ class ElementReader {
   ElementReader(Tensor& tensor, std::size_t count) : tensor_(tensor), count_(count) {}
 
   Result<void> read(ondemand::value list) {
-    LATHE_TRY(ondemand::array items, as_array(list));
     bool nested = false;
     std::size_t i = 0;
-    for (auto item : items) {
-      ondemand::value value;
-      if (const auto error = item.get(value)) return fail(Code::invalid, where() + json_trouble(error));
-      if (i++ == 0) nested = is_list(value);
-      if (nested) {
-        LATHE_CHECK(read_level(value, 1));
-      } else if (!read_usual(value)) {
-        LATHE_CHECK(read_one(value));
+    LATHE_TRY(ondemand::array items, as_array(list));
+    if (!read_usual(list, items)) {
+      for (auto item : items) {
+        ondemand::value value;
+        if (const auto error = item.get(value)) return fail(Code::invalid, where() + json_trouble(error));
+        if (i++ == 0) nested = is_list(value);
+        LATHE_CHECK(nested ? read_level(value, 1) : read_one(value));
       }
     }
     if (nested && !tensor_.shape.empty() && static_cast<std::int64_t>(i) != tensor_.shape[0]) return wrong_length(0, i);
@@ -65,17 +65,20 @@ class ElementReader {
     if (level >= tensor_.shape.size())
       return fail(Code::invalid,
                   where() + "expected data of shape " + print(tensor_.shape) + " or flat, got deeper lists");
+    const bool last = level + 1 == tensor_.shape.size();
+    const auto before = at_;
     LATHE_TRY(ondemand::array items, as_array(list));
+    if (last && read_usual(list, items)) {
+      const auto count = at_ - before;
+      if (static_cast<std::int64_t>(count) != tensor_.shape[level]) return wrong_length(level, count);
+      return {};
+    }
     std::size_t i = 0;
     for (auto item : items) {
       ondemand::value value;
       if (const auto error = item.get(value)) return fail(Code::invalid, where() + json_trouble(error));
       ++i;
-      if (level + 1 < tensor_.shape.size()) {
-        LATHE_CHECK(read_level(value, level + 1));
-      } else if (!read_usual(value)) {
-        LATHE_CHECK(read_one(value));
-      }
+      LATHE_CHECK(last ? read_one(value) : read_level(value, level + 1));
     }
     if (static_cast<std::int64_t>(i) != tensor_.shape[level]) return wrong_length(level, i);
     return {};
@@ -94,14 +97,21 @@ class ElementReader {
     return items;
   }
 
-  /// What most elements are, on the shortest way. False: it is left to `read_one`.
-  bool read_usual(ondemand::value value) {
-    double number = 0;
-    if (tensor_.type != DataType::fp32 || at_ == count_ || value.get_double().get(number) != simdjson::SUCCESS)
-      return false;
-    if (std::abs(number) > static_cast<double>(std::numeric_limits<float>::max())) return false;
-    tensor_.as<float>()[at_++] = static_cast<float>(number);
-    return true;
+  /// What most lists are, on the shortest way: floats, and nothing else. False: `items`, which are the list's, are
+  /// still to be read.
+  bool read_usual(ondemand::value list, ondemand::array& items) {
+    if (tensor_.type != DataType::fp32) return false;
+    const auto token = list.raw_json_token();
+    if (token.data()[token.size()] == '[') return false;  // the next token: a list of lists
+    std::string_view text;
+    if (items.raw_json().get(text) == simdjson::SUCCESS) {  // which finds the list's end, so that it has one
+      if (const auto count = read_floats(text.data() + 1, tensor_.as<float>() + at_, count_ - at_)) {
+        at_ += *count;
+        return true;
+      }
+    }
+    (void)items.reset();
+    return false;
   }
 
   Result<void> read_one(ondemand::value value) {
@@ -325,8 +335,7 @@ Result<void> read_elements(ondemand::value list, Tensor& tensor, std::size_t mos
   if (!counted) return fail_in("input \"" + tensor.name + "\"", counted.error());
   const auto count = *counted;
   tensor.texts.clear();
-  if (tensor.type == DataType::bytes)
-    tensor.texts.resize(count);
+  if (tensor.type == DataType::bytes) tensor.texts.resize(count);
   tensor.data.resize(count * size_of(tensor.type));  // of texts: none
   return ElementReader(tensor, count).read(list);
 }
