@@ -1,4 +1,4 @@
-"""python -m lathe_worker script FILE | pyfunc FOLDER"""
+"""python -m lathe_worker script FILE | pyfunc FOLDER | torchscript FILE"""
 
 import gc
 import json
@@ -17,6 +17,10 @@ def load(kind, path):
         from lathe_worker.script import Script
 
         return Script(path)
+    if kind == "torchscript":
+        from lathe_worker.torchscript import TorchScript
+
+        return TorchScript(path)
     from lathe_worker.pyfunc import PyFunc
 
     return PyFunc(path)

@@ -19,37 +19,15 @@ _KINDS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _MODEL_FAILED = 424
 
 
-class PyFunc:
-    def __init__(self, folder):
-        import mlflow.pyfunc
+class Predictor:
+    """`model` has predict(data), of a table, an array or a dict of arrays, as `signature` makes them of requests."""
 
-        try:
-            if getattr(mlflow, "is_lathe", False):
-                self._model = mlflow.pyfunc.load_folder(folder)
-            else:
-                self._model = mlflow.pyfunc.load_model(folder)
-        except mlflow.exceptions.MlflowException as error:
-            raise CannotLoad(str(error)) from error
-        self._signature = Signature(getattr(self._model.metadata, "signature", None))
-        self.description = self._signature.describe()
-        self._warm(mlflow)
-        self.native = native_form(self._model)
+    native = b""
 
-    def _warm(self, mlflow):
-        """Predicts the example that was kept with the model: one that fails on it never gets a request."""
-        info = getattr(self._model.metadata, "saved_input_example_info", None)
-        if not info:
-            return
-        try:
-            example = self._model.input_example
-        except Exception as error:
-            print(f"the model's input example cannot be read: {error}", file=sys.stderr)
-            return
-        try:
-            self._model.predict(example)
-        except Exception as error:
-            raise CannotLoad(f"the model fails on its own input example: {type(error).__name__}: {error}") from error
-
+    def __init__(self, model, signature):
+        self._model = model
+        self._signature = signature
+        self.description = signature.describe()
     def answer(self, kind, head, body):
         began = time.perf_counter_ns()
         try:
@@ -121,6 +99,37 @@ class PyFunc:
         if not isinstance(value, list):
             raise BadInput(f"{name} must be a list or an object")
         return self._signature.array(_array(name, value), name)
+
+
+class PyFunc(Predictor):
+    def __init__(self, folder):
+        import mlflow.pyfunc
+
+        try:
+            if getattr(mlflow, "is_lathe", False):
+                model = mlflow.pyfunc.load_folder(folder)
+            else:
+                model = mlflow.pyfunc.load_model(folder)
+        except mlflow.exceptions.MlflowException as error:
+            raise CannotLoad(str(error)) from error
+        super().__init__(model, Signature(getattr(model.metadata, "signature", None)))
+        self._warm()
+        self.native = native_form(model)
+
+    def _warm(self):
+        """Predicts the example that was kept with the model: one that fails on it never gets a request."""
+        info = getattr(self._model.metadata, "saved_input_example_info", None)
+        if not info:
+            return
+        try:
+            example = self._model.input_example
+        except Exception as error:
+            print(f"the model's input example cannot be read: {error}", file=sys.stderr)
+            return
+        try:
+            self._model.predict(example)
+        except Exception as error:
+            raise CannotLoad(f"the model fails on its own input example: {type(error).__name__}: {error}") from error
 
 
 def _split(name, value):

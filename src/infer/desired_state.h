@@ -47,7 +47,7 @@ struct DesiredPython {
 struct DesiredModel {
   std::string name;
   std::string version;
-  std::string format;  ///< "xgboost", "onnx", "native"; "script" or "pyfunc": Python, in workers
+  std::string format;  ///< "xgboost", "onnx", "native"; "script", "pyfunc" or "torchscript": Python, in workers
   std::string folder;
   std::string file;  ///< below `folder`; workers need none
   std::vector<DesiredFile> files;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "serving/model_format.h"
 #include "serving/serving.h"
 #include "tracking/rebuild_tags.h"
 #include "tracking/tracking.h"
@@ -85,7 +86,7 @@ Result<void> Rebuilds::ask_both(const assets::ModelContent& original, const asse
   std::vector<serving::Spec> specs(2);
   const auto filled = serving::fill_model(blobs, original, specs[0]);
   auto same = filled ? serving::fill_model(blobs, rebuilt, specs[1]) : filled;
-  if (same && (specs[0].format == "pyfunc" || specs[1].format == "pyfunc"))
+  if (same && (serving::is_python(specs[0].format) || serving::is_python(specs[1].format)))
     same = fail(Code::invalid, "only Python can read it");
   if (!same) {  // never unpickled here: their bytes have to do
     out.equal = all_same(out.files);

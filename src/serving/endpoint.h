@@ -75,7 +75,7 @@ struct Spec {
   std::string instance_type;
   std::int64_t request_timeout_ms = 5000;
   std::int64_t max_queue = 100;
-  std::optional<PythonSpec> python;  ///< of the formats script and pyfunc
+  std::optional<PythonSpec> python;  ///< of the formats script, pyfunc and torchscript
   std::optional<ModelConfig> model_config;
 };
 

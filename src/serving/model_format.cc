@@ -9,8 +9,8 @@ namespace lathe::serving {
 namespace {
 
 constexpr auto kWhatWorks =
-    "; what can be served are XGBoost models saved with save_model (.ubj, .json), ONNX models (.onnx), and scikit-learn's "
-    "models that lathe.log_model or lathe.autolog logged in the native form (.native.json)";
+    "; what can be served are XGBoost models saved with save_model (.ubj, .json), ONNX models (.onnx), TorchScript (.pt), and "
+    "scikit-learn's models that lathe.log_model or lathe.autolog logged in the native form (.native.json)";
 constexpr auto kOrScript =
     "; any other model works as an MLflow model with the flavor python_function, or with a scoring script (code_configuration)";
 
@@ -19,6 +19,8 @@ std::string_view format_of(std::string_view path) {
   const auto name = to_lower(path.substr(path.rfind('/') + 1));
   if (name.ends_with(".onnx")) return "onnx";
   if (name.ends_with(".native.json")) return "native";
+  for (const char* end : {".pt", ".pth", ".torchscript"})
+    if (name.ends_with(end)) return "torchscript";
   for (const char* end : {".ubj", ".xgb", ".bst", ".model"})
     if (name.ends_with(end)) return "xgboost";
   // Any JSON could be a description of something: a model is named like one.
@@ -40,6 +42,10 @@ Result<ModelFormat> from_flavor(const std::string& format, const json::Object& f
 
 }  // namespace
 
+bool is_python(std::string_view format) {
+  return format == "pyfunc" || format == "torchscript";
+}
+
 Result<ModelFormat> find_format(const json::Value& flavors, const assets::Tree& files) {
   const auto* named = flavors.if_object();
   const bool has_flavors = named != nullptr && !named->empty();
@@ -49,16 +55,18 @@ Result<ModelFormat> find_format(const json::Value& flavors, const assets::Tree& 
       if (flavor != nullptr && flavor->is_object()) return from_flavor(format, flavor->get_object(), files);
     }
   }
+  const bool python = has_flavors && json::find(*named, "python_function") != nullptr;
   std::vector<ModelFormat> found;
   std::string pickle;
   for (const auto& file : files.files) {
     const auto format = format_of(file.path);
     const auto name = to_lower(file.path);
-    if (!format.empty()) found.push_back({std::string(format), file.path});
+    // Beside flavors such a file is what MLflow pickled.
+    if (!format.empty() && !(has_flavors && is_python(format))) found.push_back({std::string(format), file.path});
     if (name.ends_with(".pkl") || name.ends_with(".pickle") || name.ends_with(".joblib")) pickle = file.path;
   }
   if (found.size() == 1) return found.front();
-  if (has_flavors && json::find(*named, "python_function") != nullptr) return ModelFormat{"pyfunc", ""};
+  if (python) return ModelFormat{"pyfunc", ""};
   if (found.size() > 1)
     return fail(Code::invalid, "the model has more than one file that could be served (\"" + found[0].file + "\", \"" +
                                    found[1].file + "\"): register a folder with one");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "assets/tree.h"
@@ -11,9 +12,12 @@ namespace lathe::serving {
 
 /// How the data plane reads a model.
 struct ModelFormat {
-  std::string format;  ///< "xgboost", "onnx", "native"; "pyfunc": what only Python can read
+  std::string format;  ///< "xgboost", "onnx", "native"; "pyfunc", "torchscript": what only Python can read
   std::string file;    ///< below the model's folder; empty for "pyfunc"
 };
+
+/// Whether models of this format are read by Python, in workers.
+bool is_python(std::string_view format);
 
 /// From MLmodel's flavors where there are any, else from the files' names.
 /// Errors: `invalid`, with what can be served: no such model, or more than one.

@@ -54,8 +54,10 @@ TEST(ModelFormat, IsWhatMlmodelSaysOrWhatTheFilesAreNamed) {
             "native");
   EXPECT_EQ(find_format(flavors("{}"), tree({"model.native.json", "model.pkl"}))->format, "native");
   EXPECT_EQ(find_format(flavors("{}"), tree({"model.json"}))->format, "xgboost");
+  EXPECT_EQ(find_format(flavors("{}"), tree({"net.pt", "labels.json"}))->format, "torchscript");
   EXPECT_EQ(find_format(flavors("{}"), tree({"net.onnx", "labels.json"}))->format, "onnx");
   EXPECT_EQ(find_format(flavors(R"({"sklearn": {}, "python_function": {}})"), tree({"MLmodel", "model.pkl"}))->format, "pyfunc");
+  EXPECT_EQ(find_format(flavors(R"({"pytorch": {}, "python_function": {}})"), tree({"MLmodel", "data/model.pth"}))->format, "pyfunc");
 }
 
 TEST(ModelFormat, WhatCannotBeServedIsRefusedWithWhatCan) {

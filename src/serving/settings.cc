@@ -115,7 +115,7 @@ Result<void> Serving::resolve_model(const std::string& reference, Spec& spec, bo
   const auto filled = script ? fill_files(blobs, *content, spec) : fill_model(blobs, *content, spec);
   if (!filled) return fail_in("model", filled.error());
   if (script) spec.format = "script";
-  if (script || spec.format == "pyfunc") {
+  if (script || is_python(spec.format)) {
     if (!spec.python) spec.python.emplace();
     // What was uploaded has lost its name; Azure's examples call it so.
     const auto name = std::filesystem::path(content->path.starts_with("tree:") ? "" : content->path).filename().string();

@@ -18,8 +18,8 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  /// "xgboost", "onnxruntime_onnx", "lathe_native", "python_script" or "python_pyfunc": the platform of the model's
-  /// metadata.
+  /// "xgboost", "onnxruntime_onnx", "lathe_native", "python_script", "python_pyfunc" or "python_torchscript": the
+  /// platform of the model's metadata.
   virtual std::string_view platform() const = 0;
   virtual const std::vector<TensorInfo>& inputs() const = 0;
   virtual const std::vector<TensorInfo>& outputs() const = 0;

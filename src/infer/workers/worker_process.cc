@@ -72,8 +72,9 @@ WorkerDocument document_of(const DesiredModel& model, int number, bool sandboxed
   out.folder = !python.code.empty() ? code.string() : sandboxed ? "/tmp" : "/";
 
   const bool script = model.format == "script";
-  out.argv = {python.interpreter, "-m", "lathe_worker", script ? "script" : "pyfunc",
-              script ? (code / python.script).string() : shown.string()};
+  const auto model_path = model.file.empty() ? shown : shown / model.file;
+  out.argv = {python.interpreter, "-m", "lathe_worker", model.format,
+              (script ? code / python.script : model_path).string()};
   std::map<std::string, std::string> variables(python.variables.begin(), python.variables.end());
   variables.emplace("OMP_NUM_THREADS", std::to_string(std::max(1, python.cores)));
   variables.emplace("HOME", "/tmp");
