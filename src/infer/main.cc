@@ -1,4 +1,5 @@
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -35,6 +36,14 @@ struct Options {
   JoinOptions join;
 };
 
+/// As many connections as the machine allows, not the 1,024 that are usual.
+void allow_open_files() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
 /// Serves until SIGTERM or SIGINT.
 Result<void> serve(Options options) {
   // Blocked before any thread starts, so that only this one takes them.
@@ -44,6 +53,7 @@ Result<void> serve(Options options) {
   sigaddset(&ends, SIGINT);
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  allow_open_files();
 
   std::shared_ptr<http::Tls> tls;
   if (!options.certificate.empty()) {

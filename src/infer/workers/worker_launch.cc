@@ -54,6 +54,13 @@ Result<void> take_account(std::int64_t account) {
 void set_limits(const WorkerDocument& document) {
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
+  // Programs that call select(2) count on it; lathe-infer itself has more.
+  constexpr rlim_t kUsualOpenFiles = 1024;
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > kUsualOpenFiles) {
+    files.rlim_cur = kUsualOpenFiles;
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
   if (document.memory_bytes > 0) {
     const auto bytes = static_cast<rlim_t>(document.memory_bytes);
     const rlimit own{bytes, bytes};
