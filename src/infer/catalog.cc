@@ -8,6 +8,8 @@
 #include <numeric>
 
 #include "infer/batching/batch_lane.h"
+#include "infer/capture/capture_writer.h"
+#include "infer/trace.h"
 
 namespace lathe::infer {
 namespace {
@@ -26,7 +28,8 @@ Deployment::Deployment(std::string endpoint_name, const DesiredDeployment& wante
       stats(std::move(counters)),
       lane(static_cast<std::size_t>(wanted.instances), static_cast<std::size_t>(wanted.max_queue)),
       cost(warm_run, 0),
-      serial(++last_serial) {
+      serial(++last_serial),
+      capture(capture_writer().open(endpoint, desired)) {
   if (config() != nullptr && config()->dynamic_batching)
     batches = std::make_shared<BatchLane>(*config(), static_cast<std::size_t>(wanted.instances));
   const auto& outputs = model->outputs();
@@ -35,6 +38,11 @@ Deployment::Deployment(std::string endpoint_name, const DesiredDeployment& wante
   predictions.resize(predict == outputs.end() ? outputs.size() : 1);
   std::iota(predictions.begin(), predictions.end(),
             predict == outputs.end() ? std::size_t{0} : static_cast<std::size_t>(predict - outputs.begin()));
+}
+
+void Deployment::count(int status, const Timing& timing, std::size_t rows) const {
+  stats->add(status, timing, rows);
+  if (traces().on()) traces().add(endpoint + "." + name, desired.model.version, status, timing);
 }
 
 std::size_t Deployment::pending() const {

@@ -19,6 +19,7 @@
 namespace lathe::infer {
 
 class BatchLane;
+class Capture;
 
 /// A model that answers, with its limits.
 struct Deployment {
@@ -35,12 +36,15 @@ struct Deployment {
   std::shared_ptr<Stats> stats;
   mutable Lane lane;
   mutable CostEstimate cost;
-  std::shared_ptr<BatchLane> batches;  ///< null: requests are run alone
-  std::uint64_t serial;                ///< no other has it
+  std::shared_ptr<BatchLane> batches;      ///< null: requests are run alone
+  std::uint64_t serial;                    ///< no other has it
+  std::shared_ptr<const Capture> capture;  ///< keeps copies of predictions; or null
 
   const ModelConfig* config() const { return desired.model.config ? &*desired.model.config : nullptr; }
   /// Requests that wait for their turn.
   std::size_t pending() const;
+  /// A prediction that was answered with this HTTP status: for statistics and traces.
+  void count(int status, const Timing& timing, std::size_t rows) const;
   bool caches() const { return config() != nullptr && config()->caches(); }
 };
 

@@ -103,12 +103,34 @@ Result<DesiredModel> read_model(const json::Object& object) {
   return model;
 }
 
+Result<std::optional<DesiredCapture>> read_capture(const json::Object& deployment) {
+  constexpr std::size_t kMostCollections = 32;
+  LATHE_TRY(const auto* const object, json::get_object(deployment, "capture"));
+  if (object == nullptr) return std::nullopt;
+  DesiredCapture capture;
+  LATHE_TRY(const auto rate, json::get_string(*object, "rolling_rate"));
+  if (rate) capture.rolling_rate = *rate;
+  LATHE_TRY(capture.headers, texts(*object, "headers"));
+  LATHE_CHECK(each_object(*object, "collections", [&](const json::Object& one) -> Result<void> {
+    DesiredCollection collection;
+    LATHE_TRY(collection.name, json::need_string(one, "name"));
+    LATHE_TRY(const auto sampling, json::get_double(one, "sampling_rate"));
+    collection.sampling_rate = std::clamp(sampling.value_or(1), 0.0, 1.0);
+    // The name is a folder's.
+    const bool good = !collection.name.empty() && collection.name.find_first_of("./") == std::string::npos;
+    if (good && capture.collections.size() < kMostCollections) capture.collections.push_back(std::move(collection));
+    return {};
+  }));
+  return std::optional(std::move(capture));
+}
+
 Result<DesiredDeployment> read_deployment(const json::Object& object) {
   DesiredDeployment deployment;
   LATHE_TRY(deployment.name, json::need_string(object, "name"));
   LATHE_TRY(const auto* const model, json::get_object(object, "model"));
   if (model == nullptr) return fail(Code::invalid, "\"model\" of deployment " + deployment.name + " is missing");
   LATHE_TRY(deployment.model, read_model(*model));
+  LATHE_TRY(deployment.capture, read_capture(object));
   LATHE_TRY(deployment.instances, number(object, "instances", 1, 1, 1024));
   LATHE_TRY(deployment.request_timeout_ms, number(object, "request_timeout_ms", 5000, 1, 3'600'000));
   LATHE_TRY(deployment.max_queue, number(object, "max_queue", 100, 0, 1'000'000));

@@ -59,9 +59,26 @@ struct DesiredModel {
   bool operator==(const DesiredModel&) const = default;
 };
 
+/// What is kept of a deployment's predictions.
+struct DesiredCollection {
+  std::string name;          ///< "model_outputs" and "response" hold what the model answered, others what it was asked
+  double sampling_rate = 1;  ///< of the predictions, above 0
+
+  bool operator==(const DesiredCollection&) const = default;
+};
+
+struct DesiredCapture {
+  std::vector<DesiredCollection> collections;
+  std::string rolling_rate = "hour";  ///< of the folders: "year", "month", "day", "hour", "minute"
+  std::vector<std::string> headers;   ///< of requests, that are kept; in small letters
+
+  bool operator==(const DesiredCapture&) const = default;
+};
+
 struct DesiredDeployment {
   std::string name;
   DesiredModel model;
+  std::optional<DesiredCapture> capture = {};
   int instances = 1;              ///< slow requests that run at once
   int request_timeout_ms = 5000;  ///< how long a slow request may wait for its turn
   int max_queue = 100;            ///< slow requests that may wait

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "infer/answer.h"
+#include "infer/capture/capture_writer.h"
 #include "infer/cluster/join.h"
 #include "infer/load_model.h"
 #include "infer/operator.h"
@@ -32,6 +33,7 @@ struct Options {
   std::size_t cache_bytes = ServiceLimits{}.cache_bytes;
   std::string certificate;
   std::string key;
+  CaptureOptions capture;
   bool json_log = false;
   JoinOptions join;
 };
@@ -60,6 +62,8 @@ Result<void> serve(Options options) {
     LATHE_TRY(tls, http::Tls::load(options.certificate, options.key));
   }
   options.server.tls = tls;
+  if (options.capture.folder.empty()) options.capture.folder = std::filesystem::path(options.folder) / "capture";
+  capture_writer().start(options.capture);
   WorkerHost workers(std::filesystem::path(options.folder) / "logs");
   CatalogHolder catalog{std::make_shared<const Catalog>()};
   LATHE_TRY(const auto key, operator_key(options.folder));
@@ -90,6 +94,7 @@ Result<void> serve(Options options) {
   server->drain(kGrace);
   service.finish();
   workers.finish();
+  capture_writer().finish();
   return {};
 }
 
@@ -98,6 +103,7 @@ int run(int argc, char** argv) {
   options.server.port = 8081;
   options.server.grpc_port = 8082;
   options.server.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  auto capture_s = options.capture.age.count();
   CLI::App app(
       "lathe-infer " + std::string(version()) +
       ": answers predictions.\n\nLoads the models that FOLDER/desired.json names, says in FOLDER/reported.json "
@@ -133,11 +139,17 @@ int run(int argc, char** argv) {
   app.add_option("--response-cache-bytes", options.cache_bytes,
                  "what the answers that deployments keep (response_cache) may take together")
       ->capture_default_str();
+  app.add_option("--capture-folder", options.capture.folder,
+                 "where captured predictions are kept (data_collector); FOLDER/capture if not given");
+  app.add_option("--capture-seconds", capture_s, "how long a file of them gets lines before it can be read")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 86'400));
   app.add_flag("--json-log", options.json_log, "log as JSON lines");
   app.set_version_flag("--version", version());
   options.server.host.clear();
   CLI11_PARSE(app, argc, argv);
   if (options.server.host.empty()) options.server.host = default_host(options.join);
+  options.capture.age = std::chrono::seconds(capture_s);
 
   log::start(log::Level::info, options.json_log);
   if (options.folder.empty() && !options.join.server.empty()) {

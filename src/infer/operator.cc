@@ -5,10 +5,10 @@
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/text.h"
-#include "infer/catalog.h"
 #include "infer/grpc/wire.h"
 #include "infer/log_settings.h"
 #include "infer/shared_regions.h"
+#include "infer/trace.h"
 #include "json/json.h"
 
 namespace lathe::infer {
@@ -125,6 +125,42 @@ std::string status_message(const std::vector<SharedRegions::Region>& regions) {
   return out;
 }
 
+/// The model that settings of traces are about: "ENDPOINT" or "ENDPOINT.DEPLOYMENT"; empty: all are.
+Result<std::string> traced_model(const http::Request& request, std::string_view path, const Catalog& catalog) {
+  std::string model;
+  if (request.grpc) {
+    Reader reader(request.body);
+    Field field;
+    while (reader.next(field))
+      if (field.number == 2) model = field.bytes;
+  } else if (take_prefix(path, "/v2/models/")) {
+    model = path.substr(0, path.find('/'));
+  }
+  if (model.empty()) return model;
+  const auto dot = model.rfind('.');
+  const auto* endpoint = catalog.find(model);
+  if (endpoint == nullptr && dot != std::string::npos) {
+    endpoint = catalog.find(std::string_view(model).substr(0, dot));
+    if (endpoint != nullptr && endpoint->find(std::string_view(model).substr(dot + 1)) == nullptr) endpoint = nullptr;
+  }
+  if (endpoint != nullptr) return model;
+  return fail(Code::not_found,
+              "there is no model named \"" + printable(model) + "\" here: name an endpoint, or ENDPOINT.DEPLOYMENT");
+}
+
+Result<void> operate_traces(const http::Request& request, std::string_view path, const Catalog& catalog,
+                            http::Reply& reply) {
+  LATHE_TRY(const auto model, traced_model(request, path, catalog));
+  if (!request.grpc && path.ends_with("/trace")) {
+    reply.body = traces().json(model);
+    return {};
+  }
+  if (request.grpc) LATHE_CHECK(traces().change_by_message(model, request.body));
+  if (request.method == "POST" && !request.grpc) LATHE_CHECK(traces().change(model, request.body));
+  reply.body = request.grpc ? traces().settings_message(model) : traces().settings_json(model);
+  return {};
+}
+
 }  // namespace
 
 Result<KeyDigest> operator_key(const std::filesystem::path& folder) {
@@ -138,13 +174,15 @@ Result<KeyDigest> operator_key(const std::filesystem::path& folder) {
   return digest_of(trim(*key));
 }
 
-Result<void> operate(const http::Request& request, std::string_view path, http::Reply& reply) {
+Result<void> operate(const http::Request& request, std::string_view path, const Catalog& catalog, http::Reply& reply) {
   if (path == kLogging || path.ends_with("/LogSettings")) {
     if (request.grpc) LATHE_CHECK(change_log_by_message(request.body));
     if (request.method == "POST" && !request.grpc) LATHE_CHECK(change_log(request.body));
     reply.body = request.grpc ? log_message() : log_json();
     return {};
   }
+  if (path.ends_with("/trace/setting") || path.ends_with("/trace") || path.ends_with("/TraceSetting"))
+    return operate_traces(request, path, catalog, reply);
   LATHE_TRY(const auto question, request.grpc ? read_grpc(path, request.body) : read_rest(path, request.body));
   if (question.verb == "status") {
     LATHE_TRY(const auto regions, asked_regions(question));

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "infer/batching/join.h"
+#include "infer/capture/capture.h"
 #include "infer/protocols/infer_exchange.h"
 #include "infer/protocols/media_type.h"
 #include "infer/protocols/scoring.h"
@@ -96,6 +97,7 @@ Result<void> run(Operation operation, const http::Request& request, const Deploy
     return fail(Code::timeout, "the request waited longer for its turn than its parameter timeout allows");
   timing.parse = watch.lap();
   LATHE_CHECK(compute(deployment, asked, cache, scratch.outputs, timing));
+  if (deployment.capture) deployment.capture->take(request, deployment.model, asked.inputs, scratch.outputs);
   watch.lap();
   LATHE_CHECK(encode(operation, request, deployment, asked, scratch.outputs, reply));
   timing.write = watch.lap();
@@ -178,7 +180,7 @@ void predict_now(Operation operation, const http::Request& request, const Deploy
   if (request.body.size() > kKeptBytes || reply.body.size() > kKeptBytes) scratch = std::make_unique<Scratch>();
   if (reply.error) timing = {queued, watch.lap(), {}, {}};
   if (!reply.error && timing.cache != Timing::Cache::hit) deployment.cost.add(timing.work(), request.body.size());
-  deployment.stats->add(reply.status, timing, rows);
+  deployment.count(reply.status, timing, rows);
 }
 
 }  // namespace lathe::infer

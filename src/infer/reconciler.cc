@@ -282,7 +282,7 @@ void Reconciler::publish() {
       auto& serving = found->second.serving;
       const auto& limits = serving->desired;
       if (limits.instances != deployment.instances || limits.max_queue != deployment.max_queue ||
-          limits.request_timeout_ms != deployment.request_timeout_ms) {
+          limits.request_timeout_ms != deployment.request_timeout_ms || limits.capture != deployment.capture) {
         auto changed = deployment;
         changed.model = limits.model;
         serving =

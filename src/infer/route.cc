@@ -42,6 +42,7 @@ constexpr std::pair<std::string_view, Operation> kGrpcPaths[] = {
     {"/inference.GRPCInferenceService/RepositoryModelLoad", Operation::repository_change},
     {"/inference.GRPCInferenceService/RepositoryModelUnload", Operation::repository_change},
     {"/inference.GRPCInferenceService/LogSettings", Operation::operate},
+    {"/inference.GRPCInferenceService/TraceSetting", Operation::operate},
     {"/inference.GRPCInferenceService/SystemSharedMemoryStatus", Operation::operate},
     {"/inference.GRPCInferenceService/SystemSharedMemoryRegister", Operation::operate},
     {"/inference.GRPCInferenceService/SystemSharedMemoryUnregister", Operation::operate},
@@ -87,7 +88,8 @@ std::optional<Route> parse_route(std::string_view path) {
     return route;
   }
   if (path.starts_with("/v2/systemsharedmemory/") || path.starts_with("/v2/cudasharedmemory/") ||
-      path == "/v2/logging") {
+      path == "/v2/logging" || path == "/v2/trace" || path == "/v2/trace/setting" ||
+      (path.starts_with("/v2/models/") && (path.ends_with("/trace/setting") || path.ends_with("/trace")))) {
     route.operation = Operation::operate;
     route.operated = path;
     return route;

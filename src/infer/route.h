@@ -44,7 +44,8 @@ struct Route {
   bool reads_body() const { return predicts() || operation == Operation::repository_index; }
   /// The one method that it takes ("GET" stands for HEAD too).
   std::string_view method() const {
-    if (operation == Operation::operate) return operated.ends_with("/status") ? "GET" : "POST";
+    if (operation == Operation::operate)
+      return operated.ends_with("/status") || operated.ends_with("/trace") ? "GET" : "POST";
     return reads_body() || operation == Operation::repository_change ? "POST" : "GET";
   }
 };

@@ -61,7 +61,8 @@ void wrap_reply(http::Reply& reply) {
 
 bool is_right_method(const http::Request& request, const Route& route) {
   // Reads the settings, or changes them.
-  if (route.operated == "/v2/logging" && (request.method == "GET" || request.method == "HEAD")) return true;
+  const bool settings = route.operated == "/v2/logging" || route.operated.ends_with("/trace/setting");
+  if (settings && (request.method == "GET" || request.method == "HEAD")) return true;
   return request.grpc || request.method == route.method() || (request.method == "HEAD" && route.method() == "GET");
 }
 
@@ -295,7 +296,8 @@ bool Service::handle_entered(const http::Request& request, const Call& call, con
   }
   if (!call.route.needs_key()) {
     const bool operates = call.route.operation == Operation::operate;
-    if (auto answered = operates ? operate(request, call.route.operated, reply) : answer_open(request, call, reply);
+    if (auto answered = operates ? operate(request, call.route.operated, *catalog_.load(), reply)
+                                 : answer_open(request, call, reply);
         !answered)
       refuse(reply, answered.error());
     return true;
@@ -469,7 +471,8 @@ Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request
       });
       return fail(loads ? Code::unavailable : Code::not_found,
                   "endpoint " + in_quotes(endpoint.name) + " has no deployment " +
-                      in_quotes(printable(call.deployment)) + (loads ? " that is ready yet: it loads" : " that is ready"));
+                      in_quotes(printable(call.deployment)) +
+                      (loads ? " that is ready yet: it loads" : " that is ready"));
     }
     return found;
   }
@@ -508,7 +511,7 @@ bool Service::predict(const http::Request& request, const Call& call, const Depl
     const auto queued = Lane::Clock::now() - begin;
     if (late) {
       refuse(out, waited_too_long(*deployment, request));
-      deployment->stats->add(out.status, {queued, {}, {}, {}}, 0);
+      deployment->count(out.status, {queued, {}, {}, {}}, 0);
     } else {
       predict_now(operation, request, *deployment, queued, &cache_, out);
     }
@@ -519,7 +522,7 @@ bool Service::predict(const http::Request& request, const Call& call, const Depl
   refuse(full, Code::exhausted,
          "the queue of deployment " + in_quotes(deployment->name) + " is full (" +
              std::to_string(deployment->desired.max_queue) + " requests wait); try again later");
-  deployment->stats->add(full.status, {}, 0);
+  deployment->count(full.status, {}, 0);
   (*answer)(std::move(full));
   return false;
 }

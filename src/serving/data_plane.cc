@@ -258,6 +258,8 @@ Result<fs::path> DataPlane::launch() {
   process::Spec spec;
   spec.argv = {options_.program.string(),  "--folder",    folder_.string(),          "--host", options_.host, "--port",
                std::to_string(rest_.port), "--grpc-port", std::to_string(grpc_.port)};
+  spec.argv.insert(spec.argv.end(),
+                   {"--capture-folder", (options_.data / "datastore" / "modelDataCollector").string()});
   if (!options_.certificate.empty())
     spec.argv.insert(spec.argv.end(),
                      {"--tls-certificate", (folder_ / kCertificate).string(), "--tls-key", (folder_ / kKey).string()});

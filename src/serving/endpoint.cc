@@ -249,7 +249,11 @@ Result<json::Value> desired_state(db::Connection& c) {
     LATHE_TRY(const auto served, deployments(c, endpoint.name));
     json::Array list;
     for (const auto& deployment : served)
-      if (deployment.served) list.push_back(desired_deployment(deployment.name, deployment.spec));
+      if (deployment.served) {
+        auto one = desired_deployment(deployment.name, deployment.spec);
+        if (const auto& collector = deployment.spec.data_collector) one.as_object()["capture"] = desired_capture(*collector);
+        list.push_back(std::move(one));
+      }
     json::Object one{{"name", endpoint.name},
                      {"keys", json::Array{sha256_hex(endpoint.primary_key), sha256_hex(endpoint.secondary_key)}},
                      {"traffic", json::to_json(endpoint.traffic)},

@@ -9,6 +9,7 @@
 #include "db/db.h"
 #include "model_config/model_config.h"
 #include "serving/access.h"
+#include "serving/data_collector.h"
 #include "serving/guard.h"
 #include "serving/python.h"
 #include "serving/traffic.h"
@@ -77,6 +78,7 @@ struct Spec {
   std::int64_t max_queue = 100;
   std::optional<PythonSpec> python;  ///< of the formats script, pyfunc and torchscript
   std::optional<ModelConfig> model_config;
+  std::optional<DataCollector> data_collector;
 };
 
 struct Deployment {
@@ -176,7 +178,8 @@ struct Fields<serving::Spec> {
       field("request_timeout_ms", &serving::Spec::request_timeout_ms),
       field("max_queue", &serving::Spec::max_queue),
       field("python", &serving::Spec::python),
-      field("model_config", &serving::Spec::model_config)};
+      field("model_config", &serving::Spec::model_config),
+      field("data_collector", &serving::Spec::data_collector)};
 };
 
 }  // namespace lathe::json

@@ -139,7 +139,8 @@ void PassOn::put_back(const Reported& to, http::Client client) {
 
 namespace {
 
-/// Triton's shared memory and settings of the log: what reads memory or changes the server needs an administrator's right.
+/// Triton's shared memory, and settings of the log and of traces: what reads memory or changes the server needs an
+/// administrator's right.
 void add_operator_routes(http::Router& router, const std::shared_ptr<PassOn>& pass_on) {
   const auto add = [&](Method method, const std::string& path) {
     auto route = route_of(method, path);
@@ -149,6 +150,11 @@ void add_operator_routes(http::Router& router, const std::shared_ptr<PassOn>& pa
   };
   add(Method::get, "/v2/logging");
   add(Method::post, "/v2/logging");
+  for (const std::string of : {"/v2", "/v2/models/{model}"}) {
+    add(Method::get, of + "/trace/setting");
+    add(Method::post, of + "/trace/setting");
+    add(Method::get, of + "/trace");
+  }
   for (const std::string kind : {"/v2/systemsharedmemory", "/v2/cudasharedmemory"}) {
     add(Method::get, kind + "/status");
     add(Method::get, kind + "/region/{region}/status");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/file.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -238,6 +239,7 @@ DeploymentView Serving::view(const Deployment& deployment) const {
     out.environment = python->environment_words;
   }
   out.model_config = deployment.spec.model_config;
+  out.data_collector = deployment.spec.data_collector;
   out.provisioning_state = deployment.state;
   if (!deployment.error.empty()) out.error = deployment.error;
   const auto reported = plane_.reported();
@@ -405,7 +407,16 @@ Result<DeploymentView> Serving::patch_deployment(const std::string& endpoint, co
 }
 
 Result<DeploymentView> Serving::apply(Deployment wanted, json::Report report, const Wish& wish, const std::string& who) {
-  LATHE_CHECK(commit([&](db::Connection& c, std::int64_t generation) {
+  const auto& collector = wanted.spec.data_collector;
+  if (collector)
+    for (const auto& [name, collection] : collector->collections) {
+      // Data that is registered can be read, even before the first prediction.
+      const auto& assets = models_.assets();
+      LATHE_TRY(const auto folder, assets.datastore_path("workspaceblobstore", collection_path(wanted.endpoint, wanted.name, name)));
+      LATHE_CHECK(make_folder(folder, 0755));
+    }
+  LATHE_CHECK(commit([&](db::Connection& c, std::int64_t generation) -> Result<void> {
+    if (collector) LATHE_CHECK(register_collections(c, *collector, wanted.endpoint, wanted.name, who));
     return begin_change(c, wanted, who, wish.all_traffic, generation);
   }));
   LATHE_TRY(auto out, await(wanted.endpoint, wanted.name, wish.wait));

@@ -97,6 +97,7 @@ struct DeploymentView {
   std::optional<std::string> reserved;  ///< of this machine, in words
   RequestSettings request_settings;
   std::optional<ModelConfig> model_config;
+  std::optional<DataCollector> data_collector;
   std::string provisioning_state;
   std::optional<std::string> error;
   std::string serving_state;  ///< as the data plane says: loading, ready, failed; or unloaded, unknown
@@ -351,6 +352,7 @@ struct Fields<serving::DeploymentView> {
       field("reserved", &serving::DeploymentView::reserved, "what of this machine it keeps from jobs, or waits for"),
       field("request_settings", &serving::DeploymentView::request_settings),
       field("model_config", &serving::DeploymentView::model_config, "batching, response cache and warm-up, in Triton's names"),
+      field("data_collector", &serving::DeploymentView::data_collector, "what of the predictions is kept as data"),
       field("provisioning_state", &serving::DeploymentView::provisioning_state, "Creating, Updating, Succeeded, Failed"),
       field("error", &serving::DeploymentView::error, "why it failed"),
       field("serving_state", &serving::DeploymentView::serving_state, "as the data plane says: loading, ready, failed; or unloaded, unknown"),

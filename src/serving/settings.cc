@@ -65,12 +65,11 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
   LATHE_CHECK(assets::check_fields(
       document,
       {"name", "endpoint_name", "model", "instance_count", "instance_type", "request_settings", "description", "tags", "type",
-       "code_configuration", "environment", "environment_variables", "scale_settings", "model_config"},
+       "code_configuration", "environment", "environment_variables", "scale_settings", "model_config", "data_collector"},
       {{"model_mount_path", "models are read where they are"},
        {"app_insights_enabled", "/metrics of the data plane tells"},
        {"liveness_probe", "the data plane watches itself"},
        {"readiness_probe", "a model answers as soon as it is loaded and warm"},
-       {"data_collector", "requests are not recorded"},
        {"egress_public_network_access", "models call nobody"},
        {"properties", "Lathe keeps tags, not properties"}},
       report));
@@ -98,6 +97,14 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
   }
   LATHE_CHECK(read_request_settings(document, deployment.spec, report));
   LATHE_CHECK(read_config(document, deployment.spec, report));
+  if (document.contains("data_collector")) {
+    LATHE_TRY(const auto* collector, json::get_object(document, "data_collector"));
+    deployment.spec.data_collector.reset();
+    if (collector != nullptr) {
+      LATHE_TRY(deployment.spec.data_collector,
+                read_data_collector(*collector, deployment.endpoint, deployment.name, report));
+    }
+  }
   LATHE_TRY(const auto description, json::get_string(document, "description"));
   if (description) deployment.description = *description;
   if (document.contains("tags")) {

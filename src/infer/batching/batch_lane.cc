@@ -4,6 +4,7 @@
 #include <map>
 
 #include "infer/batching/join.h"
+#include "infer/capture/capture.h"
 #include "infer/response_cache.h"
 
 namespace lathe::infer {
@@ -257,6 +258,9 @@ void BatchLane::deliver(Tools& tools, Entry& entry, std::vector<Tensor> outputs)
   guarded(*entry.deployment, reply, [&]() -> Result<void> {
     if (entry.timing.cache == Timing::Cache::miss) tools.cache->put(*entry.key, outputs);
     entry.timing.lookup += watch.lap();
+    if (const auto& capture = entry.deployment->capture)
+      capture->take(*entry.request, entry.deployment->model, entry.asked.inputs, outputs);
+    watch.lap();
     LATHE_CHECK(encode(entry.operation, *entry.request, *entry.deployment, entry.asked, outputs, reply));
     entry.timing.write = watch.lap();
     return {};
@@ -281,7 +285,7 @@ void BatchLane::refuse_late(Entry& entry, bool by_policy) {
 void BatchLane::finish(Entry& entry, http::Reply reply) {
   entry.timing.batched = true;
   reply.headers = entry.deployment->reply_header + reply.headers;
-  entry.deployment->stats->add(reply.status, entry.timing, entry.rows);
+  entry.deployment->count(reply.status, entry.timing, entry.rows);
   if (gate_)
     gate_->leave(entry.turn, std::move(entry.answer), std::move(reply));
   else

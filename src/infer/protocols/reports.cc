@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "base/version.h"
+#include "infer/capture/capture.h"
 #include "infer/grpc/wire.h"
 #include "infer/protocols/tensor_json.h"
 #include "infer/warm_up.h"
@@ -14,9 +15,9 @@
 namespace lathe::infer {
 namespace {
 
-constexpr std::array<std::string_view, 8> kExtensions{"binary_tensor_data",  "classification",      "logging",
-                                                      "model_configuration", "model_repository",    "schedule_policy",
-                                                      "statistics",          "system_shared_memory"};
+constexpr std::array<std::string_view, 9> kExtensions{"binary_tensor_data",  "classification",       "logging",
+                                                      "model_configuration", "model_repository",     "schedule_policy",
+                                                      "statistics",          "system_shared_memory", "trace"};
 
 std::string full_name(const Deployment& deployment) {
   return deployment.endpoint + "." + deployment.name;
@@ -422,6 +423,18 @@ std::string metrics_text(const Catalog& catalog) {
     if (endpoint.rate_limit)
       fmt::format_to(std::back_inserter(out), "lathe_infer_rate_limited_total{{endpoint=\"{}\"}} {}\n", name,
                      endpoint.rate_limit->refused());
+
+  out +=
+      "# HELP lathe_infer_captured_total Lines of captured data: written, or dropped since too many waited or the disk "
+      "was full.\n"
+      "# TYPE lathe_infer_captured_total counter\n";
+  for (const auto& [name, endpoint] : catalog.endpoints)
+    for (const auto& each : endpoint.deployments)
+      if (each->capture)
+        fmt::format_to(std::back_inserter(out),
+                       "lathe_infer_captured_total{{endpoint=\"{0}\",deployment=\"{1}\",result=\"written\"}} {2}\n"
+                       "lathe_infer_captured_total{{endpoint=\"{0}\",deployment=\"{1}\",result=\"dropped\"}} {3}\n",
+                       name, each->name, each->capture->counts->written.load(), each->capture->counts->dropped.load());
 
   struct Family {
     const char* name;

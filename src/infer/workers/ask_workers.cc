@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "base/text.h"
+#include "infer/capture/capture.h"
 #include "infer/predict.h"
 #include "infer/protocols/infer_exchange.h"
 #include "infer/protocols/media_type.h"
@@ -129,6 +130,7 @@ Result<void> fill_tensors(const http::Request& request, const Deployment& deploy
   auto outputs = read_outputs(answer);
   if (!outputs) return fail(Code::internal, "the model's worker answers no tensors: " + outputs.error().message);
   LATHE_CHECK(keep_wanted(exchange.asked, *outputs));
+  if (deployment.capture) deployment.capture->take(request, deployment.model, exchange.asked.inputs, *outputs);
   return write_infer(request, deployment.endpoint, deployment.desired.model.version, exchange.asked, *outputs, reply);
 }
 
@@ -141,6 +143,8 @@ http::Reply reply_to(const http::Request& request, const Deployment& deployment,
     refuse(out, given.error());
   } else if (exchange == nullptr) {
     fill(out, *given);
+    constexpr int kGood = 200;
+    if (deployment.capture && out.status == kGood) deployment.capture->take_bodies(request, deployment.model, out.body);
   } else if (const auto filled = fill_tensors(request, deployment, *exchange, *given, out); !filled) {
     refuse(out, filled.error());
     if (filled.error().code == Code::internal) out.status = kModelFailed;
@@ -180,7 +184,7 @@ bool ask_workers(Operation operation, const http::Request& request, const std::s
   const auto refused = [&](Error error) {
     reply.headers += deployment->reply_header;
     refuse(reply, std::move(error));
-    deployment->stats->add(reply.status, {}, 0);
+    deployment->count(reply.status, {}, 0);
     return true;
   };
   if (!python.answers(ask))
@@ -214,7 +218,7 @@ bool ask_workers(Operation operation, const http::Request& request, const std::s
     } else {
       timing.queue = took;
     }
-    deployment->stats->add(out.status, timing, exchange ? exchange->rows() : 1);
+    deployment->count(out.status, timing, exchange ? exchange->rows() : 1);
     answer(std::move(out));
   };
   python.workers()->ask(std::move(asked), std::move(done));
