@@ -45,6 +45,12 @@ void Deployment::count(int status, const Timing& timing, std::size_t rows) const
   if (traces().on()) traces().add(endpoint + "." + name, desired.model.version, status, timing);
 }
 
+int Deployment::room() const {
+  if (model->python() != nullptr && desired.model.python) return desired.model.python->workers;
+  if (batches) return desired.instances * std::max(1, static_cast<int>(config()->max_batch_size));
+  return desired.instances;
+}
+
 std::size_t Deployment::pending() const {
   return batches ? batches->waiting() : lane.waiting();
 }

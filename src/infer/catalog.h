@@ -39,6 +39,10 @@ struct Deployment {
   std::shared_ptr<BatchLane> batches;      ///< null: requests are run alone
   std::uint64_t serial;                    ///< no other has it
   std::shared_ptr<const Capture> capture;  ///< keeps copies of predictions; or null
+  mutable std::atomic<int> under_way{0};   ///< requests that wait or are computed, where there are peers
+
+  /// The requests that are computed at once; others wait for their turn.
+  int room() const;
 
   const ModelConfig* config() const { return desired.model.config ? &*desired.model.config : nullptr; }
   /// Requests that wait for their turn.
@@ -60,6 +64,7 @@ struct Endpoint {
   std::vector<KeyDigest> keys;
   std::vector<std::shared_ptr<const Deployment>> deployments;  ///< the ready ones
   std::shared_ptr<TrafficSplit> split;                         ///< over `deployments`
+  std::shared_ptr<TrafficSplit> everywhere;  ///< the traffic as it is wanted, where there are peers; or null
   std::vector<Unready> others;
   std::shared_ptr<const Deployment> mirror;  ///< gets copies of requests; or null
   std::shared_ptr<TrafficSplit> mirrored;    ///< where there is a mirror: index 0 is a request that is copied
@@ -72,7 +77,8 @@ struct Endpoint {
 /// All that is served at one moment. Never changes: a new one takes its place.
 struct Catalog {
   std::map<std::string, Endpoint, std::less<>> endpoints;
-  bool settled = false;  ///< the first desired state has been reached
+  std::shared_ptr<const DesiredCluster> cluster;  ///< null: there are no peers
+  bool settled = false;                           ///< the first desired state has been reached
 
   const Endpoint* find(std::string_view name) const;
 };

@@ -170,6 +170,26 @@ Result<DesiredEndpoint> read_endpoint(const json::Object& object) {
   return endpoint;
 }
 
+Result<DesiredCluster> read_cluster(const json::Object& state) {
+  DesiredCluster out;
+  LATHE_TRY(const auto* const object, json::get_object(state, "cluster"));
+  if (object == nullptr) return out;
+  LATHE_TRY(out.name, json::need_string(*object, "name"));
+  LATHE_TRY(out.key, json::need_string(*object, "key"));
+  LATHE_CHECK(each_object(*object, "peers", [&](const json::Object& one) -> Result<void> {
+    DesiredPeer peer;
+    LATHE_TRY(peer.name, json::need_string(one, "name"));
+    LATHE_TRY(peer.url, json::need_string(one, "url"));
+    LATHE_TRY(auto certificate, json::get_string(one, "certificate_sha256"));
+    peer.certificate = certificate.value_or("");
+    const bool fits = peer.url.starts_with("https://") ? !peer.certificate.empty()
+                                                       : peer.url.starts_with("http://") && peer.certificate.empty();
+    if (fits) out.peers.push_back(std::move(peer));  // what another machine says of itself breaks nothing here
+    return {};
+  }));
+  return out;
+}
+
 }  // namespace
 
 Result<DesiredState> parse_desired(std::string_view text) {
@@ -183,6 +203,7 @@ Result<DesiredState> parse_desired(std::string_view text) {
     state.endpoints.push_back(std::move(endpoint));
     return {};
   }));
+  LATHE_TRY(state.cluster, read_cluster(object));
   return state;
 }
 

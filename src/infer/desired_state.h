@@ -105,9 +105,27 @@ struct DesiredEndpoint {
   DesiredRateLimit rate_limit;
 };
 
+/// Another data plane that serves the same.
+struct DesiredPeer {
+  std::string name;
+  std::string url;
+  std::string certificate;  ///< the SHA-256 of the one that it shows; empty: it is plain
+
+  bool operator==(const DesiredPeer&) const = default;
+};
+
+struct DesiredCluster {
+  std::string name;  ///< of this data plane
+  std::string key;   ///< by which those of the cluster know each other
+  std::vector<DesiredPeer> peers;
+
+  bool operator==(const DesiredCluster&) const = default;
+};
+
 struct DesiredState {
   std::int64_t generation = 0;
   std::vector<DesiredEndpoint> endpoints;
+  DesiredCluster cluster;  ///< without peers: there are no others
 };
 
 /// Errors: `invalid`, naming the member.

@@ -67,7 +67,8 @@ Result<void> serve(Options options) {
   WorkerHost workers(std::filesystem::path(options.folder) / "logs");
   CatalogHolder catalog{std::make_shared<const Catalog>()};
   LATHE_TRY(const auto key, operator_key(options.folder));
-  Service service(catalog, {std::max(2, options.server.threads), options.server.limits.body_bytes, options.cache_bytes},
+  Peers peers;
+  Service service(catalog, peers, {std::max(2, options.server.threads), options.server.limits.body_bytes, options.cache_bytes},
                   key);
   LATHE_TRY(const auto server, http::Server::listen(options.server, service));
   const auto& host = options.server.host;
@@ -79,7 +80,7 @@ Result<void> serve(Options options) {
     LATHE_TRY(auto joining, member_options(options.join, options.folder, url, grpc));
     LATHE_TRY(member, Member::open(std::move(joining)));
   }
-  Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers);
+  Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers, peers);
   LATHE_CHECK(reconciler.start());
   server->start();
   if (member) member->start();
@@ -90,8 +91,10 @@ Result<void> serve(Options options) {
   sigwait(&ends, &signal);
   log::info("ending signal={}", signal);
   member.reset();
+  peers.leave();
   service.hurry();
   server->drain(kGrace);
+  peers.finish();
   service.finish();
   workers.finish();
   capture_writer().finish();

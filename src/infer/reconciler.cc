@@ -38,6 +38,20 @@ std::shared_ptr<TrafficSplit> make_split(const DesiredEndpoint& wanted, const En
   return std::make_shared<TrafficSplit>(std::move(weights), std::move(names));
 }
 
+/// Over all deployments that get traffic, wherever they are ready.
+std::shared_ptr<TrafficSplit> split_everywhere(const DesiredEndpoint& wanted, const Catalog* before) {
+  std::vector<int> weights;
+  std::vector<std::string> names;
+  for (const auto& [name, percent] : wanted.traffic) {
+    weights.push_back(percent);
+    names.push_back(name);
+  }
+  const auto* const old = before != nullptr ? before->find(wanted.name) : nullptr;
+  const auto& split = old != nullptr ? old->everywhere : nullptr;
+  if (split && split->weights() == weights && split->names() == names) return split;
+  return std::make_shared<TrafficSplit>(std::move(weights), std::move(names));
+}
+
 void set_mirror(const DesiredEndpoint& wanted, Endpoint& endpoint, const Catalog* before) {
   for (const auto& [name, percent] : wanted.mirror) {
     const auto* const found = endpoint.find(name);
@@ -71,13 +85,14 @@ void wake(const Fd& event) {
 }  // namespace
 
 Reconciler::Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, std::shared_ptr<http::Tls> tls,
-                       CatalogHolder& catalog, WorkerHost& workers)
+                       CatalogHolder& catalog, WorkerHost& workers, Peers& peers)
     : folder_(std::move(folder)),
       rest_(std::move(rest)),
       grpc_(std::move(grpc)),
       tls_(std::move(tls)),
       catalog_(catalog),
-      workers_(workers) {}
+      workers_(workers),
+      peers_(peers) {}
 
 Reconciler::~Reconciler() {
   if (!thread_.joinable()) return;
@@ -260,6 +275,12 @@ void Reconciler::publish() {
   const auto before = catalog_.load();
   auto catalog = std::make_shared<Catalog>();
   catalog->settled = settled_;
+  if (desired_.cluster.peers.empty())
+    cluster_ = nullptr;
+  else if (!cluster_ || *cluster_ != desired_.cluster)
+    cluster_ = std::make_shared<const DesiredCluster>(desired_.cluster);
+  catalog->cluster = cluster_;
+  if (!before || before->cluster != cluster_) peers_.follow(cluster_);
   for (const auto& wanted : desired_.endpoints) {
     auto& endpoint = catalog->endpoints[wanted.name];
     endpoint.name = wanted.name;
@@ -291,6 +312,7 @@ void Reconciler::publish() {
       endpoint.deployments.push_back(serving);
     }
     endpoint.split = make_split(wanted, endpoint, before.get());
+    if (cluster_) endpoint.everywhere = split_everywhere(wanted, before.get());
     set_mirror(wanted, endpoint, before.get());
   }
   catalog_.store(std::move(catalog));
@@ -309,15 +331,14 @@ void Reconciler::report(const Name* loading) {
       // Workers can fail later, too.
       const auto* const python = done && found->second.serving ? found->second.serving->model->python() : nullptr;
       if (python != nullptr && error.empty()) error = python->workers()->state().error;
-      reported.deployments.push_back({endpoint.name, wanted.name,
-                                      !done           ? "loading"
-                                      : error.empty() ? "ready"
-                                                      : "failed",
-                                      error, wanted.model.name, wanted.model.version,
-                                      found != current_.end() ? found->second.generation : 0,
-                                      found != current_.end() && found->second.serving
-                                          ? std::string(found->second.serving->model->platform())
-                                          : ""});
+      reported.deployments.push_back(
+          {endpoint.name, wanted.name,
+           !done           ? "loading"
+           : error.empty() ? "ready"
+                           : "failed",
+           error, wanted.model.name, wanted.model.version, found != current_.end() ? found->second.generation : 0,
+           found != current_.end() && found->second.serving ? std::string(found->second.serving->model->platform())
+                                                            : ""});
     }
   if (const auto written = write_file(folder_ / "reported.json", print(reported)); !written)
     log::error("the state cannot be reported error=\"{}\"", written.error().message);

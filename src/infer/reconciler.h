@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "infer/catalog.h"
+#include "infer/cluster/peers.h"
 #include "infer/http/tls.h"
 #include "infer/workers/worker_host.h"
 #include "infer/workers/worker_pool.h"
@@ -21,9 +22,9 @@ namespace lathe::infer {
 class Reconciler {
  public:
   /// `rest`, `grpc`: the URL and the HOST:PORT to report.
-  /// `tls`: what both show, refreshed here; or null.
+  /// `tls`: what both show, refreshed here; or null. `peers` learns who the others are.
   Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, std::shared_ptr<http::Tls> tls,
-             CatalogHolder& catalog, WorkerHost& workers);
+             CatalogHolder& catalog, WorkerHost& workers, Peers& peers);
   /// Stops, after the model that is being loaded.
   ~Reconciler();
   Reconciler(const Reconciler&) = delete;
@@ -69,12 +70,14 @@ class Reconciler {
   std::shared_ptr<http::Tls> tls_;
   CatalogHolder& catalog_;
   WorkerHost& workers_;
+  Peers& peers_;
   Fd inotify_;
   Fd stop_;
   std::shared_ptr<const Fd> workers_changed_;
   std::string text_;  ///< of the document that was read last
   std::string error_;
   DesiredState desired_;
+  std::shared_ptr<const DesiredCluster> cluster_;  ///< of it; null without peers
   std::int64_t reached_ = 0;
   std::int64_t shown_ = 0;
   bool settled_ = false;

@@ -17,6 +17,7 @@ constexpr std::pair<std::string_view, Operation> kPlainPaths[] = {
     {"/health", Operation::ping},
     {"/version", Operation::version},
     {"/metrics", Operation::metrics},
+    {"/cluster", Operation::cluster_state},
     {"/statistics", Operation::endpoint_statistics},
     {"/v2/models/stats", Operation::every_statistics},
     {"/v2/repository/index", Operation::repository_index},

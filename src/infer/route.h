@@ -12,6 +12,7 @@ enum class Operation {
   ping,
   version,
   metrics,
+  cluster_state,  // of peers, which show their key
   repository_change,
   health_check,
   reflection,  // open to everybody

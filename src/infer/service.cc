@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "base/version.h"
+#include "infer/cluster/relay.h"
 #include "infer/grpc/reflection.h"
 #include "infer/grpc/status.h"
 #include "infer/grpc/wire.h"
@@ -25,6 +26,7 @@ namespace {
 constexpr std::chrono::milliseconds kQuick{1};
 constexpr std::string_view kInferenceService = "inference.GRPCInferenceService";
 constexpr std::string_view kSessionHeader = "x-lathe-session";
+constexpr std::string_view kNotHereLine = "x-lathe-not-here: 1\r\n";
 constexpr std::string_view kStreamInfer = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// The key of "Bearer KEY", or an empty text.
@@ -94,8 +96,9 @@ std::string one_number(std::uint64_t value) {
 
 }  // namespace
 
-Service::Service(const CatalogHolder& catalog, const ServiceLimits& limits, const KeyDigest& operator_key)
+Service::Service(const CatalogHolder& catalog, Peers& peers, const ServiceLimits& limits, const KeyDigest& operator_key)
     : catalog_(catalog),
+      peers_(peers),
       most_bytes_(limits.body_bytes),
       operator_key_(operator_key),
       cache_(limits.cache_bytes),
@@ -112,6 +115,7 @@ http::GrpcMethod Service::grpc_method(std::string_view path) const {
 }
 
 bool Service::admit(const http::Request& head, http::Reply& refusal) {
+  if (!head.grpc && head.path.starts_with(kGrpcPaths)) return admit_relayed(head, refusal);
   Call call;
   auto entered = head.grpc ? check_head(head) : enter(head, call);
   if (!entered && !head.grpc && call.endpoint != nullptr && !call.endpoint->allowed_origins.empty())
@@ -181,6 +185,10 @@ Result<void> Service::enter(const http::Request& request, Call& call) const {
                                    std::string(request.method));
   if (call.route.operation == Operation::operate) return check_operator(request);
   call.catalog = catalog_.load(std::memory_order_acquire);
+  if (call.catalog->cluster) {
+    call.relayed = !request.header(kMark).empty();
+    call.trusted = call.relayed && is_marked(request, *call.catalog);
+  }
   if (!call.route.needs_key()) return {};
   if (!call.route.lists()) LATHE_CHECK(find_endpoint(request, call));
   return check_key(request, call);
@@ -247,6 +255,7 @@ Result<void> Service::find_endpoint(const http::Request& request, Call& call) co
 }
 
 bool Service::handle(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off) {
+  if (!request.grpc && request.path.starts_with(kGrpcPaths)) return handle_relayed(request, reply, put_off);
   if (!request.grpc || request.path != kStreamInfer) return handle_call(request, reply, put_off);
   const auto put_off_wrapped = [&put_off]() -> http::Answer {
     return [answer = put_off()](http::Reply given) {
@@ -292,6 +301,7 @@ bool Service::handle_entered(const http::Request& request, const Call& call, con
                              http::Reply& reply, const std::function<http::Answer()>& put_off) {
   if (!entered) {
     refuse_at_door(call.wrong_method ? call.route.method() : std::string_view{}, entered.error(), reply);
+    if (call.relayed) reply.headers += kNotHereLine;  // the peer knows a newer state, or an older one
     return true;
   }
   if (!call.route.needs_key()) {
@@ -302,7 +312,7 @@ bool Service::handle_entered(const http::Request& request, const Call& call, con
       refuse(reply, answered.error());
     return true;
   }
-  if (call.route.predicts() && call.endpoint->rate_limit) {
+  if (call.route.predicts() && call.endpoint->rate_limit && !call.trusted) {
     const auto wait = call.endpoint->rate_limit->take(call.key, RateLimit::Clock::now());
     if (wait.count() > 0) {
       refuse_too_many(*call.endpoint, wait, reply);
@@ -345,11 +355,24 @@ bool Service::handle_known(const http::Request& request, const Call& call, http:
     reply.body = endpoint_statistics_json(*call.endpoint);
     return true;
   }
-  auto picked = pick(request, call);
+  const bool shared = call.endpoint->everywhere && call.route.predicts() && !call.relayed;
+  const auto named = shared ? pick_everywhere(request, call) : call.deployment;
+  const auto& endpoint = *call.endpoint;
+  const auto copy_to_mirror = [&] {
+    if (call.deployment.empty() && endpoint.mirror && !call.trusted && endpoint.mirrored->pick() == 0)
+      mirror_.send(call.route.operation, request, endpoint.mirror);
+  };
+  if (shared && goes_elsewhere(call, named)) {
+    copy_to_mirror();
+    relay(request, call, named, put_off);
+    return false;
+  }
+  auto picked = pick(request, call, named);
   if (!picked) {
     const bool asks_ready = call.route.operation == Operation::model_ready && picked.error().code == Code::unavailable;
     if (asks_ready && request.grpc) return true;  // an empty message: ready = false
     refuse(reply, picked.error());
+    if (call.relayed) reply.headers += kNotHereLine;
     if (asks_ready) reply.status = 400;  // as the protocol says
     return true;
   }
@@ -364,10 +387,9 @@ bool Service::handle_known(const http::Request& request, const Call& call, http:
     describe(request, call, *deployment, reply);
     return true;
   }
-  const auto& endpoint = *call.endpoint;
-  if (call.deployment.empty() && endpoint.mirror && endpoint.mirrored->pick() == 0)
-    mirror_.send(call.route.operation, request, endpoint.mirror);
-  return predict(request, call, deployment, reply, put_off);
+  copy_to_mirror();
+  if (!call.catalog->cluster) return predict(request, call.route.operation, deployment, reply, put_off);
+  return predict(request, call.route.operation, deployment, reply, counted(deployment, put_off));
 }
 
 void Service::describe(const http::Request& request, const Call& call, const Deployment& deployment,
@@ -438,6 +460,10 @@ Result<void> Service::answer_open(const http::Request& request, const Call& call
       reply.content_type = "text/plain; version=0.0.4";
       reply.body = metrics_text(*call.catalog);
       break;
+    case Operation::cluster_state:
+      if (!call.trusted) return fail(Code::not_found, "there is nothing at " + printable(request.path));
+      reply.body = peers_.state(*call.catalog, request.header(kNode));
+      break;
     case Operation::repository_change:
       return fail(Code::forbidden,
                   "an endpoint's key does not change what is served, which needs an administrator's right: use "
@@ -461,17 +487,16 @@ Result<void> Service::answer_open(const http::Request& request, const Call& call
   return {};
 }
 
-Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request, const Call& call) const {
+Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request, const Call& call,
+                                                    std::string_view named) const {
   const auto& endpoint = *call.endpoint;
-  if (!call.deployment.empty()) {
-    const auto* const found = endpoint.find(call.deployment);
+  if (!named.empty()) {
+    const auto* const found = endpoint.find(named);
     if (found == nullptr) {
-      const bool loads = std::any_of(endpoint.others.begin(), endpoint.others.end(), [&](const Unready& each) {
-        return each.name == call.deployment && each.error.empty();
-      });
+      const bool loads = std::any_of(endpoint.others.begin(), endpoint.others.end(),
+                                     [&](const Unready& each) { return each.name == named && each.error.empty(); });
       return fail(loads ? Code::unavailable : Code::not_found,
-                  "endpoint " + in_quotes(endpoint.name) + " has no deployment " +
-                      in_quotes(printable(call.deployment)) +
+                  "endpoint " + in_quotes(endpoint.name) + " has no deployment " + in_quotes(printable(named)) +
                       (loads ? " that is ready yet: it loads" : " that is ready"));
     }
     return found;
@@ -490,9 +515,8 @@ Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request
   return &endpoint.deployments[session.empty() ? endpoint.split->pick() : endpoint.split->pick_for(session)];
 }
 
-bool Service::predict(const http::Request& request, const Call& call, const DeploymentPtr& deployment,
+bool Service::predict(const http::Request& request, Operation operation, const DeploymentPtr& deployment,
                       http::Reply& reply, const std::function<http::Answer()>& put_off) {
-  const auto operation = call.route.operation;
   if (deployment->model->python() != nullptr) return ask_workers(operation, request, deployment, reply, put_off);
   if (deployment->batches) {
     deployment->batches->ask(tools_, deployment, operation, request, put_off());

@@ -8,6 +8,7 @@
 
 #include "infer/batching/batch_lane.h"
 #include "infer/catalog.h"
+#include "infer/cluster/peers.h"
 #include "infer/http/server.h"
 #include "infer/mirror.h"
 #include "infer/route.h"
@@ -26,7 +27,7 @@ struct ServiceLimits {
 class Service : public http::Handler {
  public:
   /// `operator_key`: of who may do more than predict.
-  Service(const CatalogHolder& catalog, const ServiceLimits& limits, const KeyDigest& operator_key);
+  Service(const CatalogHolder& catalog, Peers& peers, const ServiceLimits& limits, const KeyDigest& operator_key);
   /// Nothing waits for others to join its batch any longer. Call it before the server drains.
   void hurry() { tools_.clock.finish(); }
   /// Waits for the requests in the pool. Their connections must still exist: call it before the server goes.
@@ -50,6 +51,8 @@ class Service : public http::Handler {
     std::size_t key = 0;                     ///< which of the endpoint's was given
     std::string_view deployment;             ///< empty: the traffic split decides
     std::vector<const Endpoint*> endpoints;  ///< of what lists: those whose key is given
+    bool relayed = false;                    ///< it bears a peer's mark, or claims to: it is not sent on
+    bool trusted = false;                    ///< the mark is right: its rate limit and its mirror are seen to
   };
   using DeploymentPtr = std::shared_ptr<const Deployment>;
 
@@ -73,12 +76,28 @@ class Service : public http::Handler {
   Result<void> answer_open(const http::Request& request, const Call& call, http::Reply& reply) const;
   void answer_list(const http::Request& request, const Call& call, http::Reply& reply) const;
   void describe(const http::Request& request, const Call& call, const Deployment& deployment, http::Reply& reply) const;
-  /// Of a prediction, the split's turn moves on, unless it is of a session. Errors: there is none to pick.
-  Result<const DeploymentPtr*> pick(const http::Request& request, const Call& call) const;
-  bool predict(const http::Request& request, const Call& call, const DeploymentPtr& deployment, http::Reply& reply,
+  /// Of a prediction, the split's turn moves on, unless it is of a session. `named`: the deployment; empty: none is.
+  /// Errors: there is none to pick.
+  Result<const DeploymentPtr*> pick(const http::Request& request, const Call& call, std::string_view named) const;
+  bool predict(const http::Request& request, Operation operation, const DeploymentPtr& deployment, http::Reply& reply,
                const std::function<http::Answer()>& put_off);
 
+  // What has to do with peers: service_peers.cc.
+  /// Of a prediction: the deployment that is to answer, wherever it is ready; empty where it is ready nowhere.
+  std::string_view pick_everywhere(const http::Request& request, const Call& call) const;
+  /// Whether a peer has to compute it, or may, since there is no room for it here just now.
+  bool goes_elsewhere(const Call& call, std::string_view deployment) const;
+  /// Lets a peer, or this data plane if it is the less busy, compute it.
+  void relay(const http::Request& request, const Call& call, std::string_view deployment,
+             const std::function<http::Answer()>& put_off);
+  /// A message of gRPC that a peer sent as a request.
+  bool handle_relayed(const http::Request& request, http::Reply& reply, const std::function<http::Answer()>& put_off);
+  bool admit_relayed(const http::Request& head, http::Reply& refusal);
+  /// Counts the request as one that is under way until it is answered.
+  std::function<http::Answer()> counted(const DeploymentPtr& deployment, std::function<http::Answer()> put_off);
+
   const CatalogHolder& catalog_;
+  Peers& peers_;
   std::size_t most_bytes_;
   const KeyDigest operator_key_;
   ResponseCache cache_;

@@ -201,6 +201,8 @@ Result<json::Object> Nodes::sync(const std::string& name, const json::Object& sa
   };
   LATHE_TRY(const auto grpc, text_of("grpc"));
   LATHE_TRY(const auto certificate, text_of("certificate_sha256"));
+  if (url.starts_with("https://") == certificate.empty())
+    return fail(Code::invalid, "certificate_sha256: is needed with https, and with https alone");
   LATHE_TRY(const auto instance, text_of("instance"));
   LATHE_TRY(const auto version, text_of("version"));
   LATHE_TRY(const auto etag, text_of("etag"));

@@ -44,8 +44,8 @@ class Node:
     def start(self, port=0, grpc_port=0):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [bin_folder() / "lathe-infer", "--folder", self.folder, "--join", self.join, "--token-file", self.token_file,
-                 "--port", str(port), "--grpc-port", str(grpc_port), *self.flags],
+                [bin_folder() / "lathe-infer", "--folder", self.folder, "--join", self.join,
+                 "--token-file", self.token_file, "--port", str(port), "--grpc-port", str(grpc_port), *self.flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True)  # fmt: skip
         ready = self.process.stdout.readline().split()
         assert ready[:1] == ["ready"], f"no ready line but {ready}\n{self.log_tail()}"

@@ -1,6 +1,7 @@
 #include "infer/http/connection.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -83,6 +84,9 @@ void Connection::check_time() {
 
 void Connection::drain() {
   if (waiting_ || writing_ || begin_ != end_) return;
+  char byte = 0;
+  const bool asked = ::recv(stream_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+  if (asked) return;  // its next request is here, and will be its last
   if (answered_)
     close();
   else  // its first request may be on its way

@@ -26,15 +26,21 @@ void Stream::FreeSsl::operator()(SSL* ssl) const {
   SSL_free(ssl);
 }
 
-Stream::Stream(Socket socket, const Tls::Context& context) : socket_(std::move(socket)) {
+Stream::Stream(Socket socket, const Tls::Context& context, Side side) : socket_(std::move(socket)) {
   if (!context) return;
   boost::system::error_code ignored;
   socket_.non_blocking(true, ignored);
   ssl_.reset(SSL_new(context.get()));
   if (!ssl_ || SSL_set_fd(ssl_.get(), socket_.native_handle()) != 1)
     close();
-  else
+  else if (side == Side::server)
     SSL_set_accept_state(ssl_.get());
+  else
+    SSL_set_connect_state(ssl_.get());
+}
+
+bool Stream::has_sent() const {
+  return ssl_ && SSL_is_init_finished(ssl_.get()) == 1;
 }
 
 void Stream::close() {

@@ -26,11 +26,16 @@ using Socket = asio::basic_stream_socket<tcp, asio::io_context::executor_type>;
 /// who owns the stream must live until they have ended.
 class Stream {
  public:
+  enum class Side { server, client };
+
   /// `context`: null for a plain one.
-  Stream(Socket socket, const Tls::Context& context);
+  Stream(Socket socket, const Tls::Context& context, Side side = Side::server);
 
   auto get_executor() { return socket_.get_executor(); }
   bool is_open() const { return socket_.is_open(); }
+  int native_handle() { return socket_.native_handle(); }
+  /// Whether TLS has let bytes through: before its handshake is done, none of what was written has left.
+  bool has_sent() const;
   void close();
   /// No more bytes are sent.
   void shutdown_send();

@@ -73,8 +73,8 @@ def test_a_token_opens_what_a_node_needs_and_nothing_else(server, models):
     assert server.post(NODES, json={"name": "narrow"}).status_code == 409
     assert server.post(NODES, json={"name": "a/b"}).status_code == 400
     assert server.post(NODES, json={"name": "server"}).status_code == 400
-    for method, path in (("GET", ENDPOINTS), ("GET", NODES), ("GET", f"{ENDPOINTS}/closed/credentials"), ("GET", "/api/v1/me"),
-                         ("POST", NODES), ("DELETE", f"{NODES}/narrow")):
+    for method, path in (("GET", ENDPOINTS), ("GET", NODES), ("GET", f"{ENDPOINTS}/closed/credentials"),
+                         ("GET", "/api/v1/me"), ("POST", NODES), ("DELETE", f"{NODES}/narrow")):  # fmt: skip
         assert requests.request(method, server.url + path, headers=token, json={}, timeout=30).status_code == 401, path
     said = {"url": "http://127.0.0.1:1", "instance": "a"}
     sync = server.url + "/api/v1/inference-node/sync"
