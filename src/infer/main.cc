@@ -68,8 +68,8 @@ Result<void> serve(Options options) {
   CatalogHolder catalog{std::make_shared<const Catalog>()};
   LATHE_TRY(const auto key, operator_key(options.folder));
   Peers peers;
-  Service service(catalog, peers, {std::max(2, options.server.threads), options.server.limits.body_bytes, options.cache_bytes},
-                  key);
+  Service service(catalog, peers,
+                  {std::max(2, options.server.threads), options.server.limits.body_bytes, options.cache_bytes}, key);
   LATHE_TRY(const auto server, http::Server::listen(options.server, service));
   const auto& host = options.server.host;
   const auto place = (host.find(':') != std::string::npos ? "[" + host + "]" : host) + ":";
