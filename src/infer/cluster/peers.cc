@@ -21,6 +21,7 @@ namespace {
 constexpr milliseconds kEvery{1000};
 constexpr seconds kEverySilent{5};     ///< once it has been silent for long
 constexpr seconds kStateLimit{3};      ///< for the answer how busy it is
+constexpr seconds kLate{6};            ///< of silence, after which it gets no more requests
 constexpr seconds kGivenUp{10};        ///< of silence, after which what it computes counts as lost
 constexpr seconds kIdle{30};           ///< after which a connection is closed; peers close theirs later
 constexpr std::size_t kMostIdle = 64;  ///< connections to each
@@ -184,7 +185,9 @@ void Peers::ask_state(const PeerPtr& peer) {
               cluster_->key + "\r\n" + std::string(kNode) + ": " + cluster_->name + "\r\n\r\n";
   ask(peer, std::move(head), {}, Clock::now() + kStateLimit, [this, peer](const Exchanged& answer) {
     if (answer.outcome == Outcome::answered && answer.status == 200) return seen(peer, answer);
-    lost(peer);
+    // A machine that is very busy answers late; one that is gone refuses, or stays silent.
+    peer->looking = false;
+    if (answer.outcome != Outcome::lost || Clock::now() - peer->heard > kLate) lost(peer);
   });
 }
 
