@@ -10,6 +10,7 @@
 #include "infer/batching/batch_lane.h"
 #include "infer/capture/capture_writer.h"
 #include "infer/trace.h"
+#include "infer/workers/python_model.h"
 
 namespace lathe::infer {
 namespace {
@@ -53,6 +54,11 @@ int Deployment::room() const {
 
 std::size_t Deployment::pending() const {
   return batches ? batches->waiting() : lane.waiting();
+}
+
+int Deployment::instances() const {
+  const auto* const python = model->python();
+  return python != nullptr ? python->workers()->ready_workers() : desired.instances;
 }
 
 const std::shared_ptr<const Deployment>* Endpoint::find(std::string_view deployment) const {

@@ -49,6 +49,8 @@ struct Deployment {
   std::size_t pending() const;
   /// A prediction that was answered with this HTTP status: for statistics and traces.
   void count(int status, const Timing& timing, std::size_t rows) const;
+  /// Workers that are ready, or sessions.
+  int instances() const;
   bool caches() const { return config() != nullptr && config()->caches(); }
 };
 

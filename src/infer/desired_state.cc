@@ -72,6 +72,20 @@ Result<std::optional<DesiredPython>> read_python(const json::Object& model) {
   return std::optional(std::move(python));
 }
 
+Result<std::optional<DesiredScale>> read_scale(const json::Object& model) {
+  constexpr int kMost = 1024;
+  constexpr int kDay = 24 * 3600 * 1000;
+  LATHE_TRY(const auto* const object, json::get_object(model, "scale"));
+  if (object == nullptr) return std::nullopt;
+  DesiredScale scale;
+  LATHE_TRY(scale.least, number(*object, "min", scale.least, 0, kMost));
+  LATHE_TRY(scale.most, number(*object, "max", scale.most, std::max(scale.least, 1), kMost));
+  LATHE_TRY(scale.target_percent, number(*object, "target_percent", scale.target_percent, 1, 100));
+  LATHE_TRY(scale.polling_ms, number(*object, "polling_ms", scale.polling_ms, 10, kDay));
+  LATHE_TRY(scale.quiet_ms, number(*object, "quiet_ms", scale.quiet_ms, 10, 7 * kDay));
+  return std::optional(scale);
+}
+
 Result<DesiredModel> read_model(const json::Object& object) {
   DesiredModel model;
   LATHE_TRY(model.name, json::need_string(object, "name"));
@@ -79,6 +93,7 @@ Result<DesiredModel> read_model(const json::Object& object) {
   LATHE_TRY(model.format, json::need_string(object, "format"));
   LATHE_TRY(model.folder, json::need_string(object, "folder"));
   LATHE_TRY(model.python, read_python(object));
+  LATHE_TRY(model.scale, read_scale(object));
   LATHE_TRY(const auto* const config, json::get_object(object, "config"));
   if (config != nullptr) {
     auto read = read_model_config(*config, "model_config");
@@ -210,15 +225,14 @@ Result<DesiredState> parse_desired(std::string_view text) {
 std::string print(const Reported& reported) {
   const auto text = [](const std::string& value) { return json::Value(boost::json::string_view(value)); };
   json::Array deployments;
-  for (const auto& each : reported.deployments)
-    deployments.push_back(json::Object{{"endpoint", text(each.endpoint)},
-                                       {"deployment", text(each.deployment)},
-                                       {"state", text(each.state)},
-                                       {"error", text(each.error)},
-                                       {"model", text(each.model)},
-                                       {"version", text(each.version)},
-                                       {"generation", each.generation},
-                                       {"runtime", text(each.runtime)}});
+  for (const auto& each : reported.deployments) {
+    json::Object one{{"endpoint", text(each.endpoint)}, {"deployment", text(each.deployment)},
+                     {"state", text(each.state)},       {"error", text(each.error)},
+                     {"model", text(each.model)},       {"version", text(each.version)},
+                     {"generation", each.generation},   {"runtime", text(each.runtime)}};
+    if (each.instances) one["instances"] = *each.instances;
+    deployments.push_back(std::move(one));
+  }
   return json::print(json::Object{{"generation", reported.generation},
                                   {"shown", reported.shown},
                                   {"pid", ::getpid()},

@@ -44,6 +44,17 @@ struct DesiredPython {
   bool operator==(const DesiredPython&) const = default;
 };
 
+/// How the number of workers follows the load; all of it belongs to the model.
+struct DesiredScale {
+  int least = 1;  ///< 0: none while nobody asks
+  int most = 1;
+  int target_percent = 70;  ///< of the time in which workers are busy
+  int polling_ms = 1000;
+  int quiet_ms = 120'000;  ///< how long fewer must have been enough before one goes
+
+  bool operator==(const DesiredScale&) const = default;
+};
+
 struct DesiredModel {
   std::string name;
   std::string version;
@@ -55,6 +66,7 @@ struct DesiredModel {
   std::optional<DesiredPython> python;
   std::optional<ModelConfig> config;  ///< a change loads the model again, and tries it anew
   std::string config_error;           ///< why it cannot be followed; or empty
+  std::optional<DesiredScale> scale;  ///< none: as many instances as the deployment says, all the time
 
   bool operator==(const DesiredModel&) const = default;
 };
@@ -138,8 +150,9 @@ struct ReportedDeployment {
   std::string error;  ///< why it failed
   std::string model;
   std::string version;
-  std::int64_t generation = 0;  ///< the newest desired state that it is ready for, or has failed at
-  std::string runtime;          ///< the platform of the model that answers; empty: none does
+  std::int64_t generation = 0;   ///< the newest desired state that it is ready for, or has failed at
+  std::string runtime;           ///< the platform of the model that answers; empty: none does
+  std::optional<int> instances;  ///< that there are now, where their number follows the load
 };
 
 struct Reported {

@@ -169,9 +169,18 @@ bool Reconciler::wait_for_change() {
       settle();
     }
     if (tls_ && tls_->refresh()) report(nullptr);
+    if (instances_changed()) report(nullptr);
     // The server takes away a report that it cannot read.
     if (::access((folder_ / "reported.json").c_str(), F_OK) != 0) report(nullptr);
   }
+}
+
+/// Of deployments whose number of instances follows the load; looked at now and then, as nothing depends on it.
+bool Reconciler::instances_changed() const {
+  return std::any_of(current_.begin(), current_.end(), [](const auto& item) {
+    const auto& current = item.second;
+    return current.serving && current.serving->desired.model.scale && current.serving->instances() != current.instances;
+  });
 }
 
 bool Reconciler::read_desired() {
@@ -331,14 +340,21 @@ void Reconciler::report(const Name* loading) {
       // Workers can fail later, too.
       const auto* const python = done && found->second.serving ? found->second.serving->model->python() : nullptr;
       if (python != nullptr && error.empty()) error = python->workers()->state().error;
-      reported.deployments.push_back(
-          {endpoint.name, wanted.name,
-           !done           ? "loading"
-           : error.empty() ? "ready"
-                           : "failed",
-           error, wanted.model.name, wanted.model.version, found != current_.end() ? found->second.generation : 0,
-           found != current_.end() && found->second.serving ? std::string(found->second.serving->model->platform())
-                                                            : ""});
+      reported.deployments.push_back({endpoint.name,
+                                      wanted.name,
+                                      !done           ? "loading"
+                                      : error.empty() ? "ready"
+                                                      : "failed",
+                                      error,
+                                      wanted.model.name,
+                                      wanted.model.version,
+                                      found != current_.end() ? found->second.generation : 0,
+                                      found != current_.end() && found->second.serving
+                                          ? std::string(found->second.serving->model->platform())
+                                          : "",
+                                      {}});
+      if (found == current_.end() || !found->second.serving || !found->second.serving->desired.model.scale) continue;
+      reported.deployments.back().instances = found->second.instances = found->second.serving->instances();
     }
   if (const auto written = write_file(folder_ / "reported.json", print(reported)); !written)
     log::error("the state cannot be reported error=\"{}\"", written.error().message);

@@ -42,12 +42,14 @@ class Reconciler {
     std::string error;                          ///< why `tried` failed
     OwnedPool starting;                         ///< of `tried`, when it is Python: its workers, until they are ready
     std::int64_t generation = 0;                ///< the newest desired state for which it was ready, or failed
+    int instances = 0;                          ///< that were reported last
   };
 
   void follow();
   /// Waits for a change of the folder, and sees to workers meanwhile. False: stop.
   bool wait_for_change();
   bool stopping();
+  bool instances_changed() const;
   /// Reads the document. True when it is new.
   bool read_desired();
   void forget_removed();

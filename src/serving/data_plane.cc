@@ -132,9 +132,10 @@ Result<Reported> parse_reported(std::string_view text) {
       return found && *found ? **found : std::string{};
     };
     LATHE_TRY(const auto own_generation, json::get_int(item.get_object(), "generation"));
+    LATHE_TRY(const auto instances, json::get_int(item.get_object(), "instances"));
     out.deployments.push_back({text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"),
                                text_of("model"), text_of("version"), own_generation.value_or(out.generation),
-                               text_of("runtime")});
+                               text_of("runtime"), instances});
   }
   return out;
 }

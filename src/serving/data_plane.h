@@ -30,6 +30,7 @@ struct ReportedDeployment {
   std::string version;
   std::int64_t generation = 0;  ///< of the desired state that it is ready for, or has failed at
   std::string runtime;          ///< what computes; empty: nothing does
+  std::optional<std::int64_t> instances;  ///< that there are now, where their number follows the load
 };
 
 /// What the data plane says of itself: DATA/infer/reported.json.

@@ -232,6 +232,15 @@ json::Value desired_deployment(const std::string& name, const Spec& spec) {
   json::Object model{{"name", spec.model_name}, {"version", spec.model_version}, {"format", spec.format},
                      {"folder", spec.folder},   {"file", spec.file},             {"files", json::to_json(spec.files)}};
   if (spec.python) model["python"] = desired_python(spec);
+  if (spec.scale) {
+    constexpr std::int64_t kMs = 1000;
+    const auto each = spec.python ? spec.python->workers_per_instance : 1;
+    model["scale"] = json::Object{{"min", spec.scale->min_instances * each},
+                                  {"max", spec.scale->max_instances * each},
+                                  {"target_percent", spec.scale->target_utilization_percentage},
+                                  {"polling_ms", spec.scale->polling_interval * kMs},
+                                  {"quiet_ms", spec.scale->idle_time_before_scale_down * kMs}};
+  }
   if (spec.model_config) model["config"] = json::to_json(*spec.model_config);
   if (!spec.feature_names.empty()) model["feature_names"] = json::to_json(spec.feature_names);
   return json::Object{{"name", name},

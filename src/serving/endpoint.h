@@ -62,6 +62,18 @@ struct ServedFile {
   std::int64_t size = 0;
 };
 
+/// How the number of instances follows the load: Azure's target_utilization. Times in seconds.
+struct ScaleSettings {
+  std::string type = "target_utilization";
+  std::int64_t min_instances = 1;
+  std::int64_t max_instances = 1;
+  std::int64_t target_utilization_percentage = 70;
+  std::int64_t polling_interval = 1;
+  std::int64_t idle_time_before_scale_down = 120;
+
+  bool operator==(const ScaleSettings&) const = default;
+};
+
 /// What a deployment serves, complete: the desired state is made of these.
 struct Spec {
   std::string model;  ///< "azureml:NAME:VERSION"
@@ -79,6 +91,10 @@ struct Spec {
   std::optional<PythonSpec> python;  ///< of the formats script, pyfunc and torchscript
   std::optional<ModelConfig> model_config;
   std::optional<DataCollector> data_collector;
+  std::optional<ScaleSettings> scale;
+
+  /// What room is kept for.
+  std::int64_t most_instances() const { return python && scale ? scale->max_instances : instance_count; }
 };
 
 struct Deployment {
@@ -162,6 +178,20 @@ struct Fields<serving::ServedFile> {
 };
 
 template <>
+struct Fields<serving::ScaleSettings> {
+  static constexpr std::string_view name = "ScaleSettings";
+  using T = serving::ScaleSettings;
+  static constexpr auto list = std::tuple{
+      field("type", &T::type, "target_utilization"),
+      field("min_instances", &T::min_instances, "0: none while nobody asks"),
+      field("max_instances", &T::max_instances),
+      field("target_utilization_percentage", &T::target_utilization_percentage, "of the time in which instances are busy"),
+      field("polling_interval", &T::polling_interval, "seconds"),
+      field("idle_time_before_scale_down", &T::idle_time_before_scale_down,
+            "seconds in which fewer must have been enough before one goes")};
+};
+
+template <>
 struct Fields<serving::Spec> {
   static constexpr std::string_view name = "DeploymentSpec";
   static constexpr auto list = std::tuple{
@@ -179,7 +209,8 @@ struct Fields<serving::Spec> {
       field("max_queue", &serving::Spec::max_queue),
       field("python", &serving::Spec::python),
       field("model_config", &serving::Spec::model_config),
-      field("data_collector", &serving::Spec::data_collector)};
+      field("data_collector", &serving::Spec::data_collector),
+      field("scale", &serving::Spec::scale)};
 };
 
 }  // namespace lathe::json

@@ -105,7 +105,7 @@ Result<void> Serving::publish() {
     kept.clear();
     for (const auto& each : all)
       if (each.served && !each.spec.instance_type.empty())
-        kept.push_back({each.endpoint + "/" + each.name, each.spec.instance_type, each.spec.instance_count});
+        kept.push_back({each.endpoint + "/" + each.name, each.spec.instance_type, each.spec.most_instances()});
     return desired_state(c);
   }));
   compute_.reserve(kept);
@@ -240,11 +240,13 @@ DeploymentView Serving::view(const Deployment& deployment) const {
   }
   out.model_config = deployment.spec.model_config;
   out.data_collector = deployment.spec.data_collector;
+  out.scale_settings = deployment.spec.scale;
   out.provisioning_state = deployment.state;
   if (!deployment.error.empty()) out.error = deployment.error;
   const auto reported = plane_.reported();
   const auto* found = reported.find(deployment.endpoint, deployment.name);
   if (found != nullptr && !found->runtime.empty()) out.runtime = found->runtime;
+  if (found != nullptr && deployment.served) out.instances = found->instances;
   if (!deployment.served)
     out.serving_state = deployment.error.empty() ? "unloaded" : "failed";
   else

@@ -59,6 +59,7 @@ struct EndpointView {
 struct DeploymentStatistics {
   std::string name;
   std::string version;
+  std::int64_t instances = 0;
   std::int64_t requests = 0;
   std::int64_t errors = 0;
   std::int64_t mean_us = 0;
@@ -93,6 +94,8 @@ struct DeploymentView {
   std::optional<std::string> scoring_script;
   std::optional<std::string> environment;
   std::int64_t instance_count = 1;
+  std::optional<std::int64_t> instances;  ///< that there are now
+  std::optional<ScaleSettings> scale_settings;
   std::string instance_type;
   std::optional<std::string> reserved;  ///< of this machine, in words
   RequestSettings request_settings;
@@ -305,6 +308,7 @@ struct Fields<serving::DeploymentStatistics> {
   using T = serving::DeploymentStatistics;
   static constexpr auto list = std::tuple{field("name", &T::name),
                                           field("version", &T::version, "of the model"),
+                                          field("instances", &T::instances, "that there are now: worker processes where the model is Python"),
                                           field("requests", &T::requests, "since the data plane, or the deployment, began"),
                                           field("errors", &T::errors, "5xx, and 424 of scoring scripts"),
                                           field("mean_us", &T::mean_us, "of requests that succeeded, with their waiting"),
@@ -347,7 +351,10 @@ struct Fields<serving::DeploymentView> {
             "what answers: xgboost, onnxruntime_onnx, lathe_native (also where Python was converted), python_pyfunc, python_torchscript or python_script"),
       field("scoring_script", &serving::DeploymentView::scoring_script, "of the format script"),
       field("environment", &serving::DeploymentView::environment, "what workers run in, in words; where the model is Python"),
-      field("instance_count", &serving::DeploymentView::instance_count),
+      field("instance_count", &serving::DeploymentView::instance_count, "to begin with, where scale_settings say more"),
+      field("instances", &serving::DeploymentView::instances,
+            "that there are now, or were two seconds ago, where their number follows the load; worker processes where the model is Python"),
+      field("scale_settings", &serving::DeploymentView::scale_settings, "how the number of instances follows the load"),
       field("instance_type", &serving::DeploymentView::instance_type),
       field("reserved", &serving::DeploymentView::reserved, "what of this machine it keeps from jobs, or waits for"),
       field("request_settings", &serving::DeploymentView::request_settings),

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/text.h"
 #include "serving/model_format.h"
@@ -44,6 +46,53 @@ Result<void> read_request_settings(const json::Object& document, Spec& spec, jso
   return {};
 }
 
+/// Azure's rules, and one more time of our own; `{"type": "default"}` takes them back.
+Result<void> read_scale(const json::Object& document, Spec& spec, json::Report& report) {
+  constexpr std::int64_t kHour = 3600;
+  const std::string field = "scale_settings.";
+  LATHE_TRY(const auto* settings, json::get_object(document, "scale_settings"));
+  if (settings != nullptr) {
+    const std::vector<std::string> known{"type", "min_instances", "max_instances", "target_utilization_percentage",
+                                         "polling_interval", "idle_time_before_scale_down"};
+    for (const auto& member : *settings)
+      if (const std::string key(member.key().data(), member.key().size()); std::find(known.begin(), known.end(), key) == known.end())
+        return fail(Code::invalid, field + printable(key) + ": " + unknown_name("field", key, known));
+    auto type = json::get_string(*settings, "type");
+    if (!type) return fail_in("scale_settings", type.error());
+    if (!*type) *type = spec.scale ? spec.scale->type : "default";
+    if (**type != "default" && **type != "target_utilization")
+      return fail(Code::invalid, field + "type: must be target_utilization or default, not \"" + printable(**type) + "\"");
+    if (**type == "default" && settings->size() > (settings->contains("type") ? 1U : 0U))
+      return fail(Code::invalid, field + "type: must be target_utilization where numbers of instances are given");
+    auto scale = spec.scale.value_or(ScaleSettings{});
+    const auto read = [&](const char* key, std::int64_t ScaleSettings::*out, std::int64_t least, std::int64_t most) -> Result<void> {
+      LATHE_TRY(const auto value, number_between(*settings, field, key, least, most));
+      if (value) scale.*out = *value;
+      return {};
+    };
+    LATHE_CHECK(read("min_instances", &ScaleSettings::min_instances, 0, kMostInstances));
+    LATHE_CHECK(read("max_instances", &ScaleSettings::max_instances, 1, kMostInstances));
+    LATHE_CHECK(read("target_utilization_percentage", &ScaleSettings::target_utilization_percentage, 1, 100));
+    LATHE_CHECK(read("polling_interval", &ScaleSettings::polling_interval, 1, kHour));
+    LATHE_CHECK(read("idle_time_before_scale_down", &ScaleSettings::idle_time_before_scale_down, 1, 7 * 24 * kHour));
+    if (scale.min_instances > scale.max_instances)
+      return fail(Code::invalid, field + "min_instances: is " + std::to_string(scale.min_instances) + ", more than max_instances (" +
+                                     std::to_string(scale.max_instances) + ")");
+    spec.scale = **type == "default" ? std::nullopt : std::optional(scale);
+  }
+  if (!spec.scale) return {};
+  if (!spec.python) {
+    spec.scale.reset();
+    report.push_back({"scale_settings", "ignored", "the model is served by Lathe's own runtimes: one data plane uses all cores of this machine"});
+    return {};
+  }
+  if (settings != nullptr)
+    report.push_back({"scale_settings", "substituted",
+                      "by worker processes on this machine, " + std::to_string(spec.scale->min_instances) + " to " +
+                          std::to_string(spec.scale->max_instances) + (spec.instance_type.empty() ? "" : "; the room of max_instances is kept from jobs all the time")});
+  return {};
+}
+
 /// Triton's settings of batching, cache and warm-up; `{}` takes back what was set before.
 Result<void> read_config(const json::Object& document, Spec& spec, json::Report& report) {
   constexpr auto kField = "model_config";
@@ -78,12 +127,6 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
     for (const char* field : {"environment", "environment_variables"})
       if (json::find(document, field) != nullptr) report.push_back({field, "ignored", kWhy});
   }
-  LATHE_TRY(const auto* scale, json::get_object(document, "scale_settings"));
-  if (scale != nullptr) {
-    const auto type = json::get_string(*scale, "type");
-    if (!type || type->value_or("default") != "default")
-      report.push_back({"scale_settings", "ignored", "one data plane uses all cores of this machine"});
-  }
   LATHE_TRY(const auto type, json::get_string(document, "type"));
   if (type && *type != "managed")
     report.push_back({"type", "substituted", "by managed: predictions are answered on the server's machine"});
@@ -91,8 +134,10 @@ Result<void> Serving::read_settings(const json::Object& document, Deployment& de
   if (instance_type) deployment.spec.instance_type = *instance_type;
   LATHE_TRY(const auto instances, number_between(document, "", "instance_count", 1, kMostInstances));
   if (instances) deployment.spec.instance_count = *instances;
-  if ((instance_type || instances) && !deployment.spec.instance_type.empty()) {
-    LATHE_TRY(const auto found, compute_.check_reservation({deployment.name, deployment.spec.instance_type, deployment.spec.instance_count}));
+  LATHE_CHECK(read_scale(document, deployment.spec, report));
+  const bool asks_for_room = instance_type || instances || json::find(document, "scale_settings") != nullptr;
+  if (asks_for_room && !deployment.spec.instance_type.empty()) {
+    LATHE_TRY(const auto found, compute_.check_reservation({deployment.name, deployment.spec.instance_type, deployment.spec.most_instances()}));
     report.insert(report.end(), found.begin(), found.end());
   }
   LATHE_CHECK(read_request_settings(document, deployment.spec, report));

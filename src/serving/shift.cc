@@ -106,6 +106,8 @@ Result<EndpointStatistics> Serving::statistics_of(const std::string& name) {
     DeploymentStatistics one;
     LATHE_TRY(one.name, json::need_string(each.get_object(), "name"));
     LATHE_TRY(one.version, json::need_string(each.get_object(), "version"));
+    LATHE_TRY(const auto instances, json::get_int(each.get_object(), "instances"));
+    one.instances = instances.value_or(0);
     LATHE_TRY(const auto sample, read_sample(told, one.name));
     one.requests = sample.requests;
     one.errors = sample.errors;

@@ -290,6 +290,7 @@ std::string endpoint_statistics_json(const Endpoint& endpoint) {
     append_text(out, each->name);
     out += ",\"version\":";
     append_text(out, each->desired.model.version);
+    fmt::format_to(std::back_inserter(out), ",\"instances\":{}", each->instances());
     out += ",\"counts\":{";
     each->stats->append_summary(out);
     out += "}}";
@@ -391,13 +392,14 @@ std::string metrics_text(const Catalog& catalog) {
     const Stats* stats;
     Totals totals;
     std::size_t pending;
+    int instances;
   };
   std::vector<Row> rows;
   for (const auto& [name, endpoint] : catalog.endpoints)
     for (const auto& each : endpoint.deployments)
       rows.push_back({"endpoint=\"" + name + "\",deployment=\"" + each->name + "\"",
                       "model=\"" + full_name(*each) + "\",version=\"" + each->desired.model.version + "\"",
-                      each->stats.get(), each->stats->totals(), each->pending()});
+                      each->stats.get(), each->stats->totals(), each->pending(), each->instances()});
   std::string out =
       "# HELP lathe_infer_requests_total Predictions asked for, by HTTP status.\n"
       "# TYPE lathe_infer_requests_total counter\n";
@@ -415,6 +417,12 @@ std::string metrics_text(const Catalog& catalog) {
       "# HELP lathe_infer_phase_duration_seconds Where the time of predictions goes.\n"
       "# TYPE lathe_infer_phase_duration_seconds histogram\n";
   for (const auto& row : rows) row.stats->append_phases(out, row.labels);
+
+  out +=
+      "# HELP lathe_infer_instances Worker processes that are ready, or sessions of a native runtime.\n"
+      "# TYPE lathe_infer_instances gauge\n";
+  for (const auto& row : rows)
+    fmt::format_to(std::back_inserter(out), "lathe_infer_instances{{{}}} {}\n", row.labels, row.instances);
 
   out +=
       "# HELP lathe_infer_rate_limited_total Predictions refused since their key asked too often.\n"

@@ -4,13 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <cstring>
 
 #include "base/text.h"
-#include "infer/workers/channel.h"
+#include "infer/workers/pool_worker.h"
 #include "infer/workers/worker_host.h"
 #include "infer/workers/worker_log.h"
 #include "infer/workers/worker_process.h"
@@ -27,8 +26,6 @@ constexpr int kMostIdleTicks = 50;
 constexpr std::chrono::minutes kStartLimit{10};
 constexpr std::chrono::seconds kEndGrace{1};   ///< from the end of its socket to its own
 constexpr std::chrono::seconds kStopGrace{5};  ///< for what it still has to do when nothing more comes
-constexpr milliseconds kFirstPause{100};
-constexpr milliseconds kLongestPause{10'000};
 /// So many ends in a row without an answer between them: the deployment has failed.
 constexpr int kMostFailures = 3;
 constexpr std::size_t kLastLines = 24;
@@ -43,30 +40,6 @@ std::string how_it_ended(int status) {
 }
 
 }  // namespace
-
-struct WorkerPool::Worker {
-  enum class Stage { gone, starting, idle, busy, ending };
-
-  explicit Worker(asio::io_context& io, int own_number)
-      : number(own_number), pause(io), socket(io), log(io), ended(io) {}
-
-  const int number;
-  Stage stage = Stage::gone;
-  pid_t pid = -1;
-  Channel channel;
-  std::optional<Waiting> current;
-  std::chrono::nanoseconds queued{};  ///< how long `current` waited
-  Clock::time_point since{};          ///< when `current`, or the process, began
-  int failures = 0;                   ///< ends since its last answer
-  std::string why;                    ///< it is to end, or it said so itself
-
-  // Of the host's thread.
-  asio::steady_timer pause;
-  Descriptor socket;
-  Descriptor log;
-  Descriptor ended;
-  std::string line;  ///< printed, without its end yet
-};
 
 std::shared_ptr<WorkerPool> WorkerPool::start(WorkerHost& host, const std::string& endpoint,
                                               const std::string& deployment, const DesiredModel& model,
@@ -83,7 +56,10 @@ WorkerPool::WorkerPool(WorkerHost& host, const std::string& endpoint, const std:
       model_(model),
       on_change_(std::move(on_change)),
       log_(host.log_of(endpoint, deployment)),
-      ticker_(host.io()) {}
+      ticker_(host.io()),
+      poller_(host.io()) {
+  if (model.scale) scaler_.emplace(*model.scale);
+}
 
 WorkerPool::~WorkerPool() = default;
 
@@ -107,24 +83,24 @@ void WorkerPool::set_state(WorkerState::Stage stage, std::string error) {
 void WorkerPool::begin() {
   const auto& python = *model_.python;
   const auto why_not = why_no_sandbox(python.account);
-  {
-    const std::lock_guard lock(mutex_);
-    const bool as_root = ::geteuid() == 0;
-    sandboxed_ = why_not.empty() && (as_root || python.isolation != "off");
-    if (as_root && (!sandboxed_ || python.account == 0))
-      return set_state(WorkerState::Stage::failed,
-                       "as root, Python is run in a sandbox and as another account alone, and " +
-                           (why_not.empty() ? "none is named" : why_not));
-    for (int i = 0; i < python.workers; ++i) workers_.push_back(std::make_unique<Worker>(host_.io(), i + 1));
-    keep_ticking();
-  }
-  for (auto& worker : workers_) launch(*worker);
+  const std::lock_guard lock(mutex_);
+  const bool as_root = ::geteuid() == 0;
+  sandboxed_ = why_not.empty() && (as_root || python.isolation != "off");
+  if (as_root && (!sandboxed_ || python.account == 0))
+    return set_state(WorkerState::Stage::failed,
+                     "as root, Python is run in a sandbox and as another account alone, and " +
+                         (why_not.empty() ? "none is named" : why_not));
+  const auto& scale = model_.scale;
+  const int count = scale ? std::clamp(python.workers, std::max(scale->least, 1), scale->most) : python.workers;
+  for (int i = 0; i < count; ++i) want_one();
+  if (scaler_) scaler_->hold(Clock::now(), count);
 }
 
 void WorkerPool::launch(Worker& worker) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return;
+    if (stopping_ || !worker.wanted || worker.stage != Worker::Stage::gone) return;
+    worker.was_ready = false;
   }
   auto process = start_worker(model_, worker.number, sandboxed_);
   if (!process) {
@@ -217,12 +193,17 @@ void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
   if (frame.kind == kReady && worker.stage == Worker::Stage::starting) {
     state_.description = std::move(frame.head);
     if (state_.stage == WorkerState::Stage::starting) native_form_ = std::move(frame.body);
+    if (!any_ready()) awake_since_ = Clock::now();
+    worker.was_ready = true;
     give_next(worker);
-    const auto is_ready = [](const auto& each) {
-      return each->stage == Worker::Stage::idle || each->stage == Worker::Stage::busy;
-    };
-    if (state_.stage == WorkerState::Stage::starting && std::all_of(workers_.begin(), workers_.end(), is_ready))
-      set_state(WorkerState::Stage::ready, {});
+    const auto is_there = [](const auto& each) { return !each->wanted || each->is_ready(); };
+    const bool all_there =
+        state_.stage == WorkerState::Stage::starting && std::all_of(workers_.begin(), workers_.end(), is_there);
+    const bool mended = state_.stage == WorkerState::Stage::failed && failed_starts_ > 0;
+    failed_starts_ = 0;
+    no_start_before_ = {};
+    if (all_there || mended) set_state(WorkerState::Stage::ready, {});
+    if (all_there) keep_polling();
     return;
   }
   if (worker.stage != Worker::Stage::busy || !worker.current) return;  // it was answered otherwise
@@ -231,6 +212,7 @@ void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
   answers.emplace_back(
       [done = std::move(worker.current->done), given = std::move(answer)]() mutable { done(std::move(given)); });
   worker.current.reset();
+  load_.add(Clock::now(), -1);
   worker.failures = 0;
   if (state_.stage == WorkerState::Stage::failed) set_state(WorkerState::Stage::ready, {});
   give_next(worker);
@@ -278,22 +260,33 @@ void WorkerPool::ask(WorkerRequest request, Done done) {
   Result<WorkerAnswer> refused = WorkerAnswer{};
   {
     const std::lock_guard lock(mutex_);
-    Waiting waiting{std::move(request), std::move(done), Clock::now()};
+    const auto now = Clock::now();
+    Waiting waiting{std::move(request), std::move(done), now};
     const auto most = static_cast<std::size_t>(model_.python->max_queue);
     const auto is_there = [](const auto& worker) { return worker->stage != Worker::Stage::gone; };
+    const auto count_in = [&] {
+      keep_polling();
+      load_.add(now, 1);
+    };
     if (!idle_.empty()) {
       auto* const worker = idle_.back();
       idle_.pop_back();
+      count_in();
       return give(*worker, std::move(waiting));
     }
+    const bool sleeps = scaler_ && wanted() == 0;
     if (stopping_)
       refused = fail(Code::unavailable, "the deployment is ending");
-    else if (state_.stage == WorkerState::Stage::failed && std::none_of(workers_.begin(), workers_.end(), is_there))
+    else if (sleeps && !wake(now))
+      refused = fail(Code::unavailable, no_start_why_ + "; it is tried again in a moment");
+    else if (!sleeps && state_.stage == WorkerState::Stage::failed &&
+             std::none_of(workers_.begin(), workers_.end(), is_there))
       refused = fail(Code::unavailable, "no worker of the deployment runs; its log says why");
     else if (waiting_.size() >= most)
       refused = full("the deployment's queue is full (" + std::to_string(most) + " requests wait); try again later");
     else {
       waiting_.push_back(std::move(waiting));
+      count_in();
       return keep_ticking();
     }
     done = std::move(waiting.done);
@@ -352,18 +345,9 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
       answers.emplace_back([done = std::move(worker.current->done), why] {
         done(fail(Code::unavailable, "the worker that computed this has ended (" + why + "); another one takes over"));
       });
+    if (worker.current) load_.add(Clock::now(), -1);
     worker.current.reset();
-    ++worker.failures;
-    const bool never_ready = state_.stage == WorkerState::Stage::starting;
-    const auto is_lost = [](const auto& each) {
-      return each->stage == Worker::Stage::gone && each->failures >= kMostFailures;
-    };
-    if (!stopping_ && (never_ready || std::all_of(workers_.begin(), workers_.end(), is_lost))) {
-      set_state(WorkerState::Stage::failed,
-                with_last_lines(never_ready ? why : "its workers end again and again: " + why));
-      refuse_waiting(Code::unavailable, "no worker of the deployment runs; its log says why", answers);
-    }
-    again = !stopping_ && !never_ready;
+    again = !stopping_ && worker.wanted && goes_on(worker, why, answers);
   }
   for (const auto& answer : answers) answer();
   host_.ended(pid);
@@ -372,15 +356,33 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
   launch_later(worker);
 }
 
+bool WorkerPool::goes_on(Worker& worker, const std::string& why, Answers& answers) {
+  ++worker.failures;
+  const bool never_ready = state_.stage == WorkerState::Stage::starting;
+  if (!never_ready && scaler_ && !worker.was_ready && wanted() > model_.scale->least) {
+    start_failed(worker, why, answers);
+    return false;
+  }
+  const auto is_lost = [](const auto& each) {
+    return !each->wanted || (each->stage == Worker::Stage::gone && each->failures >= kMostFailures);
+  };
+  if (never_ready || std::all_of(workers_.begin(), workers_.end(), is_lost)) {
+    set_state(WorkerState::Stage::failed,
+              with_last_lines(never_ready ? why : "its workers end again and again: " + why));
+    refuse_waiting(Code::unavailable, "no worker of the deployment runs; its log says why", answers);
+  }
+  return !never_ready;
+}
+
 void WorkerPool::launch_later(Worker& worker) {
-  const auto pause = std::min(kLongestPause, kFirstPause * (1 << std::min(worker.failures - 1, 10)));
-  worker.pause.expires_after(pause);
+  worker.pause.expires_after(pause_after(worker.failures));
   worker.pause.async_wait([this, self = shared_from_this(), &worker](const auto& error) {
     if (!error) launch(worker);
   });
 }
 
 void WorkerPool::refuse_waiting(Code code, const std::string& why, Answers& answers) {
+  load_.add(Clock::now(), -static_cast<int>(waiting_.size()));
   for (auto& each : waiting_) answers.emplace_back([done = std::move(each.done), code, why] { done(fail(code, why)); });
   waiting_.clear();
 }
@@ -418,7 +420,8 @@ void WorkerPool::check_times(Answers& answers) {
   for (auto& worker : workers_) {
     if (worker->stage == Worker::Stage::starting && now - worker->since > kStartLimit)
       end_worker(*worker, "it was not ready within ten minutes");
-    if (worker->stage == Worker::Stage::ending && now - worker->since > kEndGrace) end_worker(*worker, worker->why);
+    if (worker->stage == Worker::Stage::ending && now - worker->since > (worker->wanted ? kEndGrace : kStopGrace))
+      end_worker(*worker, worker->why);
     if (worker->stage != Worker::Stage::busy || now - worker->since <= milliseconds(python.request_timeout_ms))
       continue;
     answers.emplace_back([done = std::move(worker->current->done), limit = python.request_timeout_ms] {
@@ -426,16 +429,24 @@ void WorkerPool::check_times(Answers& answers) {
                                    " ms), and the worker that computed it was ended"));
     });
     worker->current.reset();
+    load_.add(now, -1);
     worker->failures = 0;  // it did what it was asked, if slowly
     end_worker(*worker, "its request took longer than request_timeout_ms (" +
                             std::to_string(python.request_timeout_ms) + " ms)");
   }
-  while (!waiting_.empty() && now - waiting_.front().since > milliseconds(python.max_queue_wait_ms)) {
-    answers.emplace_back([done = std::move(waiting_.front().done), limit = python.max_queue_wait_ms] {
-      done(fail(Code::exhausted, "no worker became free within max_queue_wait_ms (" + std::to_string(limit) +
-                                     " ms); try again later, or raise instance_count"));
+  // One that wakes the deployment may wait as long as it may take, and then for its turn.
+  const bool wakes = scaler_ && !any_ready();
+  const milliseconds turn(python.max_queue_wait_ms);
+  const auto limit = wakes ? std::max(turn, milliseconds(python.request_timeout_ms)) : turn;
+  while (!waiting_.empty() && now - std::max(waiting_.front().since, awake_since_) > limit) {
+    answers.emplace_back([done = std::move(waiting_.front().done), wakes, ms = std::to_string(limit.count())] {
+      done(fail(Code::exhausted,
+                wakes ? "no worker was ready within request_timeout_ms (" + ms + " ms); ask again, or raise it"
+                      : "no worker became free within max_queue_wait_ms (" + ms +
+                            " ms); try again later, or raise instance_count"));
     });
     waiting_.pop_front();
+    load_.add(now, -1);
   }
 }
 
@@ -445,6 +456,7 @@ void WorkerPool::stop() {
     {
       const std::lock_guard lock(mutex_);
       if (std::exchange(stopping_, true)) return;
+      poller_.cancel();
       refuse_waiting(Code::unavailable, "the deployment is ending", answers);
       for (auto& worker : workers_) {
         worker->pause.cancel();

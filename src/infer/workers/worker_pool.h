@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "infer/desired_state.h"
+#include "infer/workers/autoscaler.h"
 
 namespace lathe::infer {
 
@@ -47,7 +48,9 @@ struct WorkerState {
 };
 
 /// The processes of one deployment whose model is Python: each computes one request at a time, requests wait for a free
-/// one, and one that ends is started again, after a pause that grows. Thread-safe.
+/// one, and one that ends is started again, after a pause that grows. Their number follows the load where the model has
+/// a scale: what goes is idle, so no request fails by it; where it came down to none, the next request starts one and
+/// waits for it. Thread-safe.
 class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
  public:
   using Clock = std::chrono::steady_clock;
@@ -62,6 +65,8 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   WorkerState state() const;
   /// The model's native form, if a worker wrote one (converted.h): gives it away, and is empty from then on.
   std::string take_native_form();
+  /// Those that compute, or could.
+  int ready_workers() const;
 
   /// Calls `done` exactly once, perhaps at once, on any thread. Errors: `exhausted` — the queue is full, or no worker
   /// became free in time; `unavailable` — no worker runs, or the one that computed it ended; `timeout` — it took longer
@@ -97,6 +102,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   void worker_ended(Worker& worker, int status);
   void launch_later(Worker& worker);
   void tick();
+  void poll();
   std::string with_last_lines(std::string why) const;
 
   // With the lock held.
@@ -108,6 +114,18 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   void check_times(Answers& answers);
   void refuse_waiting(Code code, const std::string& why, Answers& answers);
   void keep_ticking();
+  /// Whether a worker that has ended is started again.
+  bool goes_on(Worker& worker, const std::string& why, Answers& answers);
+  int wanted() const;
+  bool any_ready() const;
+  void want_one();
+  bool leave_one();
+  void scale_to(int count, Clock::time_point now);
+  /// Starts the first worker. False: it is too early after one that failed.
+  bool wake(Clock::time_point now);
+  /// One that another number of workers needed.
+  void start_failed(Worker& worker, const std::string& why, Answers& answers);
+  void keep_polling();
   void set_state(WorkerState::Stage stage, std::string error);
 
   WorkerHost& host_;
@@ -116,6 +134,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   const std::shared_ptr<WorkerLog> log_;
   std::deque<std::string> last_lines_;  ///< that were printed; of the host's thread
   boost::asio::steady_timer ticker_;    ///< of the host's thread
+  boost::asio::steady_timer poller_;    ///< of the host's thread
 
   mutable std::mutex mutex_;
   WorkerState state_;
@@ -127,6 +146,14 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Worker*> idle_;  ///< the last one to become idle is the next to work: its caches are warm
   std::deque<Waiting> waiting_;
+
+  std::optional<Autoscaler> scaler_;  ///< where the number of workers follows the load
+  LoadMeter load_;                    ///< requests that are computed or wait
+  bool polling_ = false;
+  Clock::time_point awake_since_{};  ///< when there was a worker again after there was none
+  int failed_starts_ = 0;            ///< in a row, of workers that the load asked for
+  Clock::time_point no_start_before_{};
+  std::string no_start_why_;
 };
 
 /// A pool that is stopped when its owner goes.
