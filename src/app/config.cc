@@ -14,6 +14,7 @@
 #include "compute/sizes.h"
 #include "db/postgres_place.h"
 #include "jobs/disk_room.h"
+#include "serving/data_plane.h"
 
 namespace lathe::app {
 namespace {
@@ -154,6 +155,9 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   if (name == "isolation_network" && value != "host" && value != "none") return wrong("host or none");
   if (name == "disk_low_water")
     if (const auto mark = jobs::parse_low_water(value); !mark) return fail(Code::invalid, fmt::format("disk_low_water {} (from {})", mark.error().message, origin));
+  if (name == "inference_memory")
+    if (const auto bytes = serving::parse_inference_memory(value); !bytes)
+      return fail(Code::invalid, fmt::format("inference_memory {} (from {})", bytes.error().message, origin));
   if (name == "log_format" && value != "text" && value != "json") return wrong("text or json");
   if (name == "log_level" && value != "debug" && value != "info" && value != "warn" && value != "error")
     return wrong("debug, info, warn or error");
@@ -177,6 +181,7 @@ const std::vector<Setting>& settings() {
       {"port", "8080", "port of the API; 0 lets the system choose"},
       {"infer_port", "8081", "port of the predictions' REST API; 0 lets the system choose"},
       {"grpc_port", "8082", "port of the predictions' gRPC API; 0 lets the system choose"},
+      {"inference_memory", "unlimited", "what native models may take together, such as 4GiB: the one not asked for longest leaves and comes back when it is"},
       {"auth", "on", "off: everybody is the administrator (on loopback only)"},
       {"allowed_hosts", "", "host names that requests may name, beside this machine's own, with commas between"},
       {"behind_proxy", "false", "a proxy in front does TLS, so that plain HTTP is served beyond loopback"},

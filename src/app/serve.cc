@@ -192,7 +192,8 @@ class App {
     std::error_code ignored;
     const auto own = std::filesystem::read_symlink("/proc/self/exe", ignored);
     return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port"),
-            config_.port("grpc_port"), own_port.certificate_file, own_port.key_file};
+            config_.port("grpc_port"), own_port.certificate_file, own_port.key_file,
+            *serving::parse_inference_memory(config_.text("inference_memory"))};  // checked at load
   }
 
   /// Which jobs run in a sandbox, and whether there may be several users.

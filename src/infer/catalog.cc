@@ -9,6 +9,7 @@
 
 #include "infer/batching/batch_lane.h"
 #include "infer/capture/capture_writer.h"
+#include "infer/sleeping_model.h"
 #include "infer/trace.h"
 #include "infer/workers/python_model.h"
 
@@ -57,8 +58,13 @@ std::size_t Deployment::pending() const {
 }
 
 int Deployment::instances() const {
-  const auto* const python = model->python();
-  return python != nullptr ? python->workers()->ready_workers() : desired.instances;
+  if (const auto* const python = model->python()) return python->workers()->ready_workers();
+  const auto* const sleeper = model->sleeper();
+  return sleeper == nullptr || sleeper->awake() ? desired.instances : 0;
+}
+
+bool Deployment::scales() const {
+  return model->sleeper() != nullptr || (model->python() != nullptr && desired.model.scale);
 }
 
 const std::shared_ptr<const Deployment>* Endpoint::find(std::string_view deployment) const {

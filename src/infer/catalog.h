@@ -51,6 +51,8 @@ struct Deployment {
   void count(int status, const Timing& timing, std::size_t rows) const;
   /// Workers that are ready, or sessions.
   int instances() const;
+  /// Their number changes by itself.
+  bool scales() const;
   bool caches() const { return config() != nullptr && config()->caches(); }
 };
 

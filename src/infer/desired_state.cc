@@ -149,6 +149,8 @@ Result<DesiredDeployment> read_deployment(const json::Object& object) {
   LATHE_TRY(deployment.instances, number(object, "instances", 1, 1, 1024));
   LATHE_TRY(deployment.request_timeout_ms, number(object, "request_timeout_ms", 5000, 1, 3'600'000));
   LATHE_TRY(deployment.max_queue, number(object, "max_queue", 100, 0, 1'000'000));
+  LATHE_TRY(const auto asked, json::get_int(object, "asked"));
+  deployment.asked = asked.value_or(0);
   return deployment;
 }
 
@@ -240,6 +242,7 @@ std::string print(const Reported& reported) {
                                   {"grpc", text(reported.grpc)},
                                   {"certificate_sha256", text(reported.certificate)},
                                   {"error", text(reported.error)},
+                                  {"memory_bytes", reported.memory_bytes},
                                   {"deployments", std::move(deployments)}});
 }
 

@@ -44,7 +44,8 @@ struct DesiredPython {
   bool operator==(const DesiredPython&) const = default;
 };
 
-/// How the number of workers follows the load; all of it belongs to the model.
+/// How the number of workers follows the load; all of it belongs to the model. Of a native one, whether and when it
+/// leaves memory.
 struct DesiredScale {
   int least = 1;  ///< 0: none while nobody asks
   int most = 1;
@@ -94,6 +95,7 @@ struct DesiredDeployment {
   int instances = 1;              ///< slow requests that run at once
   int request_timeout_ms = 5000;  ///< how long a slow request may wait for its turn
   int max_queue = 100;            ///< slow requests that may wait
+  std::int64_t asked = 0;         ///< changes with each order for it: what failed is tried again then
 };
 
 /// The SHA-256 of a key.
@@ -156,12 +158,13 @@ struct ReportedDeployment {
 };
 
 struct Reported {
-  std::int64_t generation = 0;  ///< the newest one of which every deployment is ready or failed
-  std::int64_t shown = 0;       ///< the newest one whose keys and traffic hold, and whose removals are done
-  std::string rest;             ///< the URL
-  std::string grpc;             ///< HOST:PORT
-  std::string certificate;      ///< the SHA-256 of the one that both show; empty: they are plain
-  std::string error;            ///< why the newest desired state cannot be read
+  std::int64_t generation = 0;    ///< the newest one of which every deployment is ready or failed
+  std::int64_t shown = 0;         ///< the newest one whose keys and traffic hold, and whose removals are done
+  std::string rest;               ///< the URL
+  std::string grpc;               ///< HOST:PORT
+  std::string certificate;        ///< the SHA-256 of the one that both show; empty: they are plain
+  std::string error;              ///< why the newest desired state cannot be read
+  std::int64_t memory_bytes = 0;  ///< the budget of native models; 0: none
   std::vector<ReportedDeployment> deployments;
 };
 

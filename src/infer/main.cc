@@ -31,6 +31,7 @@ struct Options {
   std::string folder;
   http::ServerOptions server;
   std::size_t cache_bytes = ServiceLimits{}.cache_bytes;
+  std::int64_t memory_bytes = 0;
   std::string certificate;
   std::string key;
   CaptureOptions capture;
@@ -65,6 +66,7 @@ Result<void> serve(Options options) {
   if (options.capture.folder.empty()) options.capture.folder = std::filesystem::path(options.folder) / "capture";
   capture_writer().start(options.capture);
   WorkerHost workers(std::filesystem::path(options.folder) / "logs");
+  Residents residents(options.memory_bytes);
   CatalogHolder catalog{std::make_shared<const Catalog>()};
   LATHE_TRY(const auto key, operator_key(options.folder));
   Peers peers;
@@ -80,7 +82,7 @@ Result<void> serve(Options options) {
     LATHE_TRY(auto joining, member_options(options.join, options.folder, url, grpc));
     LATHE_TRY(member, Member::open(std::move(joining)));
   }
-  Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers, peers);
+  Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers, residents, peers);
   LATHE_CHECK(reconciler.start());
   server->start();
   if (member) member->start();
@@ -94,6 +96,7 @@ Result<void> serve(Options options) {
   peers.leave();
   service.hurry();
   server->drain(kGrace);
+  residents.finish();
   peers.finish();
   service.finish();
   workers.finish();
@@ -147,6 +150,12 @@ int run(int argc, char** argv) {
   app.add_option("--capture-seconds", capture_s, "how long a file of them gets lines before it can be read")
       ->capture_default_str()
       ->check(CLI::Range(1, 86'400));
+  app.add_option(
+         "--memory-bytes", options.memory_bytes,
+         "what native models may take together, told by the size of their files: the one that was not asked for "
+         "longest leaves memory, and comes back with its next request; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   app.add_flag("--json-log", options.json_log, "log as JSON lines");
   app.set_version_flag("--version", version());
   options.server.host.clear();

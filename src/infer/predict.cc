@@ -144,15 +144,20 @@ Result<void> encode(Operation operation, const http::Request& request, const Dep
   return {};
 }
 
+std::chrono::nanoseconds limit_of(const Deployment& deployment, const http::Request& request) {
+  const std::chrono::nanoseconds own = std::chrono::milliseconds(deployment.desired.request_timeout_ms);
+  return std::min(own, request.timeout.value_or(own));
+}
+
 Error waited_too_long(const Deployment& deployment, const http::Request& request) {
   using std::chrono::milliseconds;
-  const std::chrono::nanoseconds own = milliseconds(deployment.desired.request_timeout_ms);
-  const auto limit = std::min(own, request.timeout.value_or(own));
+  const auto limit = limit_of(deployment, request);
   return {Code::timeout,
           "the request waited longer than " + std::to_string(std::chrono::duration_cast<milliseconds>(limit).count()) +
               " ms for its turn; " +
-              (limit < own ? "that is its client's deadline: ask with a later one, or raise the deployment's instances"
-                           : "raise the deployment's instances or request_settings.request_timeout_ms"),
+              (limit < milliseconds(deployment.desired.request_timeout_ms)
+                   ? "that is its client's deadline: ask with a later one, or raise the deployment's instances"
+                   : "raise the deployment's instances or request_settings.request_timeout_ms"),
           {}};
 }
 

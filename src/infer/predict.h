@@ -20,6 +20,8 @@ Result<void> decode(Operation operation, const http::Request& request, const Dep
 Result<void> encode(Operation operation, const http::Request& request, const Deployment& deployment,
                     const InferRequest& asked, std::vector<Tensor>& outputs, http::Reply& reply);
 
+/// How long a request may wait for its turn.
+std::chrono::nanoseconds limit_of(const Deployment& deployment, const http::Request& request);
 /// Of a request that waited until its deadline, or the deployment's.
 Error waited_too_long(const Deployment& deployment, const http::Request& request);
 

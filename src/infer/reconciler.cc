@@ -7,12 +7,12 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/post.hpp>
 #include <utility>
 
 #include "base/digest.h"
 #include "base/log.h"
 #include "infer/converted.h"
-#include "infer/load_model.h"
 #include "infer/workers/python_model.h"
 
 namespace lathe::infer {
@@ -77,6 +77,17 @@ std::shared_ptr<RateLimit> make_rate_limit(const DesiredEndpoint& wanted, const 
   return std::make_shared<RateLimit>(*limit, endpoint.keys);
 }
 
+/// Reads and tries a model; nullopt: its files are right, and workers do the rest. Blocks.
+Result<std::optional<LoadedModel>> read_files(const std::filesystem::path& converted, const DesiredModel& wanted) {
+  if (auto form = load_converted(converted, wanted)) return std::optional(std::move(*form));
+  if (wanted.python) {
+    LATHE_CHECK(check_files(wanted));
+    return std::nullopt;
+  }
+  LATHE_TRY(auto loaded, load_model(wanted));
+  return std::optional(std::move(loaded));
+}
+
 void wake(const Fd& event) {
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(event.get(), &one, sizeof one);
@@ -85,27 +96,30 @@ void wake(const Fd& event) {
 }  // namespace
 
 Reconciler::Reconciler(std::filesystem::path folder, std::string rest, std::string grpc, std::shared_ptr<http::Tls> tls,
-                       CatalogHolder& catalog, WorkerHost& workers, Peers& peers)
+                       CatalogHolder& catalog, WorkerHost& workers, Residents& residents, Peers& peers)
     : folder_(std::move(folder)),
       rest_(std::move(rest)),
       grpc_(std::move(grpc)),
       tls_(std::move(tls)),
       catalog_(catalog),
       workers_(workers),
+      residents_(residents),
       peers_(peers) {}
 
 Reconciler::~Reconciler() {
   if (!thread_.joinable()) return;
   wake(stop_);
   thread_.join();
+  loaders_.stop();
+  loaders_.join();
 }
 
 Result<void> Reconciler::start() {
   LATHE_CHECK(make_folder(folder_));
   inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   stop_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  workers_changed_ = std::make_shared<const Fd>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!inotify_ || !stop_ || !*workers_changed_ ||
+  changed_ = std::make_shared<const Fd>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!inotify_ || !stop_ || !*changed_ ||
       ::inotify_add_watch(inotify_.get(), folder_.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE) < 0)
     return fail(errno_error("cannot watch " + folder_.string()));
   read_desired();
@@ -114,6 +128,7 @@ Result<void> Reconciler::start() {
   begun.rest = rest_;
   begun.grpc = grpc_;
   if (tls_) begun.certificate = tls_->fingerprint();
+  begun.memory_bytes = residents_.budget();
   LATHE_CHECK(write_file(folder_ / "reported.json", print(begun)));
   thread_ = std::thread([this] { follow(); });
   return {};
@@ -121,13 +136,10 @@ Result<void> Reconciler::start() {
 
 void Reconciler::follow() {
   do {
-    do {
-      forget_removed();
-      publish();  // traffic and keys hold at once
-      shown_ = desired_.generation;
-      report(nullptr);
-    } while (!load_missing());
-    if (stopping()) return;
+    forget_removed();
+    begin_loads();
+    publish();  // traffic and keys hold at once
+    shown_ = desired_.generation;
     settle();
   } while (wait_for_change());
 }
@@ -137,26 +149,22 @@ void Reconciler::settle() {
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
       auto& current = current_[{endpoint.name, wanted.name}];
+      if (current.loading && current.loading->done) take_loaded(endpoint, wanted, current);
       if (current.starting) take_workers(endpoint, wanted, current);
-      all = all && !current.starting;
+      all = all && !current.is_open();
     }
   if (all) {
     reached_ = desired_.generation;
     settled_ = true;
   }
   publish();
-  report(nullptr);
-}
-
-bool Reconciler::stopping() {
-  pollfd stop{stop_.get(), POLLIN, 0};
-  return ::poll(&stop, 1, 0) > 0;
+  report();
 }
 
 bool Reconciler::wait_for_change() {
   for (;;) {
     std::array<pollfd, 3> watched{
-        {{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {workers_changed_->get(), POLLIN, 0}}};
+        {{inotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {changed_->get(), POLLIN, 0}}};
     ::poll(watched.data(), watched.size(), kRereadMs);
     if (watched[1].revents != 0) return false;
     std::array<char, 4096> events;
@@ -164,14 +172,14 @@ bool Reconciler::wait_for_change() {
     }
     if (read_desired()) return true;
     if (watched[2].revents != 0) {
-      while (::read(workers_changed_->get(), events.data(), events.size()) > 0) {
+      while (::read(changed_->get(), events.data(), events.size()) > 0) {
       }
       settle();
     }
-    if (tls_ && tls_->refresh()) report(nullptr);
-    if (instances_changed()) report(nullptr);
+    if (tls_ && tls_->refresh()) report();
+    if (instances_changed()) report();
     // The server takes away a report that it cannot read.
-    if (::access((folder_ / "reported.json").c_str(), F_OK) != 0) report(nullptr);
+    if (::access((folder_ / "reported.json").c_str(), F_OK) != 0) report();
   }
 }
 
@@ -179,7 +187,7 @@ bool Reconciler::wait_for_change() {
 bool Reconciler::instances_changed() const {
   return std::any_of(current_.begin(), current_.end(), [](const auto& item) {
     const auto& current = item.second;
-    return current.serving && current.serving->desired.model.scale && current.serving->instances() != current.instances;
+    return current.serving && current.serving->scales() && current.serving->instances() != current.instances;
   });
 }
 
@@ -191,13 +199,11 @@ bool Reconciler::read_desired() {
   if (!read) {
     error_ = "desired.json: " + read.error().message;
     log::error("the desired state cannot be read error=\"{}\"", error_);
-    report(nullptr);
+    report();
     return false;
   }
   error_.clear();
   desired_ = std::move(*read);
-  for (auto& [name, current] : current_)
-    if (!current.error.empty()) current.tried = {};  // what failed is tried again: it may have been mended
   return true;
 }
 
@@ -214,33 +220,62 @@ void Reconciler::forget_removed() {
   forget_converted(folder_ / kConverted, desired_);
 }
 
-bool Reconciler::load_missing() {
+void Reconciler::begin_loads() {
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
-      const Name name{endpoint.name, wanted.name};
-      auto& current = current_[name];
-      if (current.tried == wanted.model) continue;
-      if (stopping()) return true;
-      report(&name);
-      load(endpoint, wanted, current);
-      publish();
-      report(nullptr);
-      if (read_desired()) return false;
+      auto& current = current_[{endpoint.name, wanted.name}];
+      const bool may_be_mended = !current.error.empty() && !current.is_open() &&
+                                 (current.asked != wanted.asked || current.stamp != stamp_of(current.tried));
+      current.asked = wanted.asked;
+      if (current.tried != wanted.model || may_be_mended) begin_load(wanted, current);
     }
-  return true;
 }
 
-void Reconciler::load(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
+void Reconciler::begin_load(const DesiredDeployment& wanted, Current& current) {
   current.tried = wanted.model;
   current.error.clear();
   current.starting = {};
+  current.loading.reset();
+  if (current.serving && current.serving->desired.model == wanted.model) return;  // it goes back to what answers
+  current.stamp = stamp_of(wanted.model);
+  current.loading = std::make_shared<Loading>();
+  boost::asio::post(loaders_, [this, model = wanted.model, weak = std::weak_ptr(current.loading)] {
+    const auto loading = weak.lock();
+    if (!loading) return;  // it was wanted no longer before its turn came
+    if (!model.python) residents_.make_room(bytes_of(model));
+    loading->loaded = read_files(folder_ / kConverted, model);
+    loading->done = true;
+    wake(*changed_);
+  });
+}
+
+void Reconciler::take_loaded(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
+  const auto loading = std::exchange(current.loading, nullptr);
+  auto& loaded = loading->loaded;
   const Name name{endpoint.name, wanted.name};
-  if (auto converted = load_converted(folder_ / kConverted, wanted.model))
-    return serve(name, wanted, std::move(converted->model), converted->warm_run, current);
-  if (wanted.model.python) return start_workers(endpoint, wanted, current);
-  auto loaded = load_model(wanted.model);
   if (!loaded) return failed(name, current, loaded.error().message);
-  serve(name, wanted, std::move(loaded->model), loaded->warm_run, current);
+  if (*loaded) return serve_loaded(name, wanted, std::move(**loaded), current);
+  current.starting = OwnedPool(
+      WorkerPool::start(workers_, endpoint.name, wanted.name, current.tried, [event = changed_] { wake(*event); }));
+}
+
+void Reconciler::serve_loaded(const Name& name, const DesiredDeployment& wanted, LoadedModel loaded, Current& current) {
+  std::shared_ptr<const Model> model = std::move(loaded.model);
+  const auto& scale = wanted.model.scale;
+  const bool sleeps = scale && scale->least == 0;
+  if (sleeps || residents_.has_budget()) {
+    SleepingModel::Terms terms;
+    terms.bytes = loaded.bytes;
+    if (sleeps) terms.quiet = std::chrono::milliseconds(scale->quiet_ms);
+    terms.load = [folder = folder_ / kConverted, kept = wanted.model, stamp = loaded.stamp]() -> Result<LoadedModel> {
+      if (!kept.python) return load_model(kept, stamp);
+      if (auto form = load_converted(folder, kept)) return std::move(*form);
+      return fail(Code::invalid,
+                  "its files, or the native form that was made of them, are not what they were: deploy it again");
+    };
+    model = residents_.add(std::move(model), std::move(terms));
+  }
+  serve(name, wanted, std::move(model), loaded.warm_run, current);
 }
 
 void Reconciler::failed(const Name& name, Current& current, std::string why) {
@@ -258,13 +293,6 @@ void Reconciler::serve(const Name& name, const DesiredDeployment& wanted, std::s
             wanted.model.name, wanted.model.version);
 }
 
-void Reconciler::start_workers(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
-  if (const auto right = check_files(wanted.model); !right)
-    return failed({endpoint.name, wanted.name}, current, right.error().message);
-  current.starting = OwnedPool(WorkerPool::start(workers_, endpoint.name, wanted.name, wanted.model,
-                                                 [event = workers_changed_] { wake(*event); }));
-}
-
 void Reconciler::take_workers(const DesiredEndpoint& endpoint, const DesiredDeployment& wanted, Current& current) {
   auto state = current.starting->state();
   if (state.stage == WorkerState::Stage::starting) return;
@@ -275,7 +303,7 @@ void Reconciler::take_workers(const DesiredEndpoint& endpoint, const DesiredDepl
   ready.model = current.tried;
   if (const auto form = pool->take_native_form(); !form.empty())
     if (auto converted = convert(folder_ / kConverted, ready.model, form))
-      return serve(name, ready, std::move(converted->model), converted->warm_run, current);
+      return serve_loaded(name, ready, std::move(*converted), current);
   serve(name, ready, std::make_shared<PythonModel>(ready.model.format, std::move(pool), state.description), {},
         current);
 }
@@ -305,7 +333,7 @@ void Reconciler::publish() {
       const auto found = current_.find({wanted.name, deployment.name});
       if (found == current_.end() || !found->second.serving) {
         const bool failed =
-            found != current_.end() && found->second.tried == deployment.model && !found->second.starting;
+            found != current_.end() && found->second.tried == deployment.model && !found->second.is_open();
         endpoint.others.push_back({deployment.name, deployment.model.version, failed ? found->second.error : ""});
         continue;
       }
@@ -327,14 +355,14 @@ void Reconciler::publish() {
   catalog_.store(std::move(catalog));
 }
 
-void Reconciler::report(const Name* loading) {
-  Reported reported{reached_, shown_, rest_, grpc_, tls_ ? tls_->fingerprint() : "", error_, {}};
+void Reconciler::report() {
+  Reported reported{reached_, shown_, rest_, grpc_, tls_ ? tls_->fingerprint() : "", error_, residents_.budget(), {}};
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
       const Name name{endpoint.name, wanted.name};
       const auto found = current_.find(name);
       const bool tried = found != current_.end() && found->second.tried == wanted.model;
-      const bool done = tried && !found->second.starting && (loading == nullptr || *loading != name);
+      const bool done = tried && !found->second.is_open();
       if (done) found->second.generation = desired_.generation;
       std::string error = done ? found->second.error : "";
       // Workers can fail later, too.
@@ -353,7 +381,7 @@ void Reconciler::report(const Name* loading) {
                                           ? std::string(found->second.serving->model->platform())
                                           : "",
                                       {}});
-      if (found == current_.end() || !found->second.serving || !found->second.serving->desired.model.scale) continue;
+      if (found == current_.end() || !found->second.serving || !found->second.serving->scales()) continue;
       reported.deployments.back().instances = found->second.instances = found->second.serving->instances();
     }
   if (const auto written = write_file(folder_ / "reported.json", print(reported)); !written)

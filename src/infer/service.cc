@@ -16,6 +16,7 @@
 #include "infer/protocols/open_inference.h"
 #include "infer/protocols/open_inference_grpc.h"
 #include "infer/protocols/reports.h"
+#include "infer/sleeping_model.h"
 #include "infer/workers/ask_workers.h"
 #include "infer/workers/python_model.h"
 
@@ -85,6 +86,11 @@ void refuse_too_many(const Endpoint& endpoint, std::chrono::nanoseconds wait, ht
   reply.status = kTooMany;
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
   reply.headers = "Retry-After: " + std::to_string(std::max<std::int64_t>(1, seconds)) + "\r\n";
+}
+
+/// Keeps the model in memory until the request is answered.
+http::Answer holding(SleepingModel::Held held, http::Answer answer) {
+  return [held = std::move(held), answer = std::move(answer)](http::Reply given) { answer(std::move(given)); };
 }
 
 /// A message whose field 1 is this number.
@@ -517,27 +523,75 @@ Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request
 
 bool Service::predict(const http::Request& request, Operation operation, const DeploymentPtr& deployment,
                       http::Reply& reply, const std::function<http::Answer()>& put_off) {
+  const auto* const sleeper = deployment->model->sleeper();
+  if (sleeper == nullptr) return run(operation, request, deployment, {}, reply, put_off);
+  const auto held = sleeper->use();
+  if (!held) {
+    wake(operation, request, deployment, put_off());
+    return false;
+  }
+  return run(operation, request, deployment, {}, reply, [&]() -> http::Answer { return holding(held, put_off()); });
+}
+
+void Service::wake(Operation operation, const http::Request& request, const DeploymentPtr& deployment,
+                   http::Answer answer) {
+  /// Whoever takes it answers: the model that woke, or the clock.
+  struct Sleeping {
+    std::atomic<bool> taken{false};
+    DeploymentPtr deployment;
+    http::Answer answer;
+  };
+  const auto sleeping = std::make_shared<Sleeping>();
+  sleeping->deployment = deployment;
+  sleeping->answer = std::move(answer);
+  const auto begin = Lane::Clock::now();
+  const auto refuse_sleeping = [sleeping, begin](Error error) {
+    const auto own = std::move(sleeping->deployment);
+    const auto give = std::move(sleeping->answer);
+    http::Reply out;
+    out.headers += own->reply_header;
+    refuse(out, std::move(error));
+    own->count(out.status, {Lane::Clock::now() - begin, {}, {}, {}}, 0);
+    give(std::move(out));
+  };
+  tools_.clock.at(begin + limit_of(*deployment, request), [sleeping, refuse_sleeping, &request](bool ends) {
+    // At the end of the server, those that wake are waited for.
+    if (!ends && !sleeping->taken.exchange(true)) refuse_sleeping(waited_too_long(*sleeping->deployment, request));
+  });
+  deployment->model->sleeper()->wake([=, this, &request](Result<SleepingModel::Held> woken) {
+    if (sleeping->taken.exchange(true)) return;
+    if (!woken) return refuse_sleeping(woken.error());
+    tools_.post([=, this, &request, held = *woken] {
+      const auto own = std::move(sleeping->deployment);
+      const auto give = holding(held, std::move(sleeping->answer));
+      http::Reply reply;
+      if (run(operation, request, own, Lane::Clock::now() - begin, reply, [&] { return give; })) give(std::move(reply));
+    });
+  });
+}
+
+bool Service::run(Operation operation, const http::Request& request, const DeploymentPtr& deployment,
+                  std::chrono::nanoseconds queued, http::Reply& reply, const std::function<http::Answer()>& put_off) {
   if (deployment->model->python() != nullptr) return ask_workers(operation, request, deployment, reply, put_off);
   if (deployment->batches) {
     deployment->batches->ask(tools_, deployment, operation, request, put_off());
     return false;
   }
   if (deployment->cost.of(request.body.size()) < kQuick) {
-    predict_now(operation, request, *deployment, {}, &cache_, reply);
+    predict_now(operation, request, *deployment, queued, &cache_, reply);
     return true;
   }
-  const std::chrono::nanoseconds own = std::chrono::milliseconds(deployment->desired.request_timeout_ms);
-  const auto limit = std::min(own, request.timeout.value_or(own));
-  const auto begin = Lane::Clock::now();
+  const auto limit = limit_of(*deployment, request);
+  const auto begin = Lane::Clock::now() - queued;
   const auto answer = std::make_shared<http::Answer>(put_off());
   auto job = [this, operation, &request, deployment, answer, begin](bool late) {
     http::Reply out;
-    const auto queued = Lane::Clock::now() - begin;
+    const auto waited = Lane::Clock::now() - begin;
     if (late) {
       refuse(out, waited_too_long(*deployment, request));
-      deployment->count(out.status, {queued, {}, {}, {}}, 0);
+      deployment->count(out.status, {waited, {}, {}, {}}, 0);
     } else {
-      predict_now(operation, request, *deployment, queued, &cache_, out);
+      predict_now(operation, request, *deployment, waited, &cache_, out);
     }
     (*answer)(std::move(out));
   };

@@ -81,6 +81,11 @@ class Service : public http::Handler {
   Result<const DeploymentPtr*> pick(const http::Request& request, const Call& call, std::string_view named) const;
   bool predict(const http::Request& request, Operation operation, const DeploymentPtr& deployment, http::Reply& reply,
                const std::function<http::Answer()>& put_off);
+  /// Of a model that is in memory; it was `queued` until then.
+  bool run(Operation operation, const http::Request& request, const DeploymentPtr& deployment,
+           std::chrono::nanoseconds queued, http::Reply& reply, const std::function<http::Answer()>& put_off);
+  /// Wakes the model, then answers.
+  void wake(Operation operation, const http::Request& request, const DeploymentPtr& deployment, http::Answer answer);
 
   // What has to do with peers: service_peers.cc.
   /// Of a prediction: the deployment that is to answer, wherever it is ready; empty where it is ready nowhere.

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <cstdlib>
 
 #include "base/ids.h"
@@ -110,6 +111,16 @@ Result<http::ClientOptions> Reported::client_options() const {
   return out;
 }
 
+Result<std::int64_t> parse_inference_memory(std::string_view text) {
+  if (text == "unlimited") return 0;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  const double bytes = unit == "GiB" ? 0x1p30 : unit == "MiB" ? 0x1p20 : 0;
+  if (error == std::errc{} && value > 0 && value <= 1e6 && bytes > 0) return static_cast<std::int64_t>(value * bytes);
+  return fail(Code::invalid, "must be unlimited or a size such as 4GiB or 500MiB, not \"" + std::string(text) + "\"");
+}
+
 Result<Reported> parse_reported(std::string_view text) {
   LATHE_TRY(const auto document, json::parse_object(text));
   Reported out;
@@ -123,6 +134,8 @@ Result<Reported> parse_reported(std::string_view text) {
   out.grpc = grpc.value_or("");
   LATHE_TRY(const auto certificate, json::get_string(document, "certificate_sha256"));
   out.certificate = certificate.value_or("");
+  LATHE_TRY(const auto memory, json::get_int(document, "memory_bytes"));
+  out.memory_bytes = memory.value_or(0);
   LATHE_TRY(const auto* deployments, json::get_array(document, "deployments"));
   if (deployments == nullptr) return out;
   for (const auto& item : *deployments) {
@@ -167,12 +180,14 @@ Result<void> DataPlane::begin() {
     const auto text = read_file(folder_ / "reported.json");
     const auto reported = text ? parse_reported(*text) : Result<Reported>(Reported{});
     const bool as_wanted =
-        !reported || reported->rest.empty() || reported->rest.starts_with("https:") == !options_.certificate.empty();
+        !reported || reported->rest.empty() ||
+        (reported->rest.starts_with("https:") == !options_.certificate.empty() && reported->memory_bytes == options_.memory_bytes);
     if (as_wanted) {
       run_ = *run;
       return {};
     }
-    log::info("the data plane is started again {} TLS", options_.certificate.empty() ? "without" : "with");
+    log::info("the data plane is started again {} TLS, memory_bytes={}", options_.certificate.empty() ? "without" : "with",
+              options_.memory_bytes);
     LATHE_CHECK(stop_running(*run));
   }
   LATHE_TRY(run_, launch());
@@ -264,6 +279,8 @@ Result<fs::path> DataPlane::launch() {
   if (!options_.certificate.empty())
     spec.argv.insert(spec.argv.end(),
                      {"--tls-certificate", (folder_ / kCertificate).string(), "--tls-key", (folder_ / kKey).string()});
+  if (options_.memory_bytes > 0)
+    spec.argv.insert(spec.argv.end(), {"--memory-bytes", std::to_string(options_.memory_bytes)});
   spec.env = environment();
   spec.log_bytes = kLogBytes;
   spec.grace = kStopGrace;

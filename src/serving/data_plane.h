@@ -40,6 +40,7 @@ struct Reported {
   std::string rest;             ///< its URL; empty before it runs
   std::string grpc;             ///< HOST:PORT of the same by gRPC
   std::string certificate;      ///< the SHA-256 of the one that both show; empty: they are plain
+  std::int64_t memory_bytes = 0;  ///< the budget of native models; 0: none
   std::vector<ReportedDeployment> deployments;
 
   const ReportedDeployment* find(std::string_view endpoint, std::string_view deployment) const;
@@ -57,7 +58,11 @@ struct DataPlaneOptions {
   std::uint16_t grpc_port = 0;  ///< the same
   std::string certificate = {};  ///< PEM, with `key`: TLS on both ports
   std::string key = {};
+  std::int64_t memory_bytes = 0;  ///< what native models may take together; 0: no limit
 };
+
+/// "unlimited", "4GiB", "500MiB". Errors: `invalid`.
+Result<std::int64_t> parse_inference_memory(std::string_view text);
 
 /// A port that lathe-infer is to listen on, kept from all others until it does. 0: none.
 struct HeldPort {

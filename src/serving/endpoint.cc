@@ -261,6 +261,7 @@ Result<json::Value> desired_state(db::Connection& c) {
       if (deployment.served) {
         auto one = desired_deployment(deployment.name, deployment.spec);
         if (const auto& collector = deployment.spec.data_collector) one.as_object()["capture"] = desired_capture(*collector);
+        one.as_object()["asked"] = deployment.generation;
         list.push_back(std::move(one));
       }
     json::Object one{{"name", endpoint.name},

@@ -81,15 +81,20 @@ Result<void> read_scale(const json::Object& document, Spec& spec, json::Report& 
     spec.scale = **type == "default" ? std::nullopt : std::optional(scale);
   }
   if (!spec.scale) return {};
-  if (!spec.python) {
-    spec.scale.reset();
-    report.push_back({"scale_settings", "ignored", "the model is served by Lathe's own runtimes: one data plane uses all cores of this machine"});
-    return {};
-  }
-  if (settings != nullptr)
+  if (settings == nullptr && (spec.python || spec.scale->min_instances == 0)) return {};
+  const auto quiet = std::to_string(spec.scale->idle_time_before_scale_down);
+  if (spec.python)
     report.push_back({"scale_settings", "substituted",
                       "by worker processes on this machine, " + std::to_string(spec.scale->min_instances) + " to " +
-                          std::to_string(spec.scale->max_instances) + (spec.instance_type.empty() ? "" : "; the room of max_instances is kept from jobs all the time")});
+                          std::to_string(spec.scale->max_instances) +
+                          (spec.instance_type.empty() ? "" : "; the room of max_instances is kept from jobs all the time")});
+  else if (spec.scale->min_instances == 0)
+    report.push_back({"scale_settings", "substituted",
+                      "by the model's leaving memory after " + quiet +
+                          " s without a request, until the next one: while it is there, one data plane uses all cores of this machine"});
+  else
+    report.push_back({"scale_settings", "ignored", "the model is served by Lathe's own runtimes: one data plane uses all cores of this machine"});
+  if (!spec.python && spec.scale->min_instances > 0) spec.scale.reset();
   return {};
 }
 

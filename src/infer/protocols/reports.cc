@@ -9,6 +9,7 @@
 #include "infer/capture/capture.h"
 #include "infer/grpc/wire.h"
 #include "infer/protocols/tensor_json.h"
+#include "infer/sleeping_model.h"
 #include "infer/warm_up.h"
 #include "json/json.h"
 
@@ -393,13 +394,15 @@ std::string metrics_text(const Catalog& catalog) {
     Totals totals;
     std::size_t pending;
     int instances;
+    const SleepingModel* sleeper;
   };
   std::vector<Row> rows;
   for (const auto& [name, endpoint] : catalog.endpoints)
     for (const auto& each : endpoint.deployments)
       rows.push_back({"endpoint=\"" + name + "\",deployment=\"" + each->name + "\"",
                       "model=\"" + full_name(*each) + "\",version=\"" + each->desired.model.version + "\"",
-                      each->stats.get(), each->stats->totals(), each->pending(), each->instances()});
+                      each->stats.get(), each->stats->totals(), each->pending(), each->instances(),
+                      each->model->sleeper()});
   std::string out =
       "# HELP lathe_infer_requests_total Predictions asked for, by HTTP status.\n"
       "# TYPE lathe_infer_requests_total counter\n";
@@ -423,6 +426,13 @@ std::string metrics_text(const Catalog& catalog) {
       "# TYPE lathe_infer_instances gauge\n";
   for (const auto& row : rows)
     fmt::format_to(std::back_inserter(out), "lathe_infer_instances{{{}}} {}\n", row.labels, row.instances);
+
+  out +=
+      "# HELP lathe_infer_wakes_total How often a model that had left memory was loaded again.\n"
+      "# TYPE lathe_infer_wakes_total counter\n";
+  for (const auto& row : rows)
+    if (row.sleeper != nullptr)
+      fmt::format_to(std::back_inserter(out), "lathe_infer_wakes_total{{{}}} {}\n", row.labels, row.sleeper->wakes());
 
   out +=
       "# HELP lathe_infer_rate_limited_total Predictions refused since their key asked too often.\n"

@@ -12,6 +12,7 @@
 namespace lathe::infer {
 
 class PythonModel;
+class SleepingModel;
 
 /// A loaded model. Thread-safe: any number of threads may run it at once.
 class Model {
@@ -37,6 +38,8 @@ class Model {
   virtual bool checks_itself() const { return false; }
   /// One that workers compute is asked by `WorkerPool::ask`, never by `run`. Null for all others.
   virtual const PythonModel* python() const { return nullptr; }
+  /// One that may leave memory is held, or woken, for each request. Null for all others.
+  virtual const SleepingModel* sleeper() const { return nullptr; }
 };
 
 struct ModelSource {

@@ -44,7 +44,7 @@ def test_target_utilization_is_shown_and_said_to_mean_workers(scripted):
         "type": "target_utilization", "min_instances": 1, "max_instances": 3, "target_utilization_percentage": 90,
         "polling_interval": 1, "idle_time_before_scale_down": 1}  # fmt: skip
     (said,) = [each for each in scripted["report"] if each["field"] == "scale_settings"]
-    assert said["verdict"] == "substituted" and "worker processes on this machine, 1 to 3" in said["reason"], said
+    assert said["verdict"] == "substituted" and "worker processes on this machine, 1 to 3" in said["detail"], said
 
 
 def test_instances_come_with_the_load_and_go_after_it(server, scripted):
@@ -76,7 +76,7 @@ def test_instances_come_with_the_load_and_go_after_it(server, scripted):
     ({"min_instances": -1}, "scale_settings.min_instances"), ({"max_instances": 0}, "scale_settings.max_instances"),
     ({"max_instances": 1000}, "scale_settings.max_instances"), ({"polling_interval": "PT1S"}, "scale_settings.polling_interval"),
     ({"target_utilization_percentage": 101}, "scale_settings.target_utilization_percentage"),
-    ({"min_instance": 1}, 'the nearest is "min_instances"'), ({"type": "cpu"}, "scale_settings.type"),
+    ({"min_instance": 1}, 'the nearest are "min_instances"'), ({"type": "cpu"}, "scale_settings.type"),
     ({"type": "default", "min_instances": 1}, "scale_settings.type"), ({"idle_time_before_scale_down": 0}, "idle_time_before_scale_down"),
 ])  # fmt: skip
 def test_what_is_wrong_with_it_is_named(server, scripted, change, words):
