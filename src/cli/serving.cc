@@ -1,3 +1,4 @@
+#include <charconv>
 #include <cstdio>
 
 #include "base/file.h"
@@ -33,7 +34,12 @@ Result<int> run_rollback(Session& session) {
   if (session.arguments.has("--no-wait")) path += "?wait_s=0";
   json::Object body;
   if (session.arguments.has("--revision")) {
-    LATHE_TRY(const auto number, json::parse(session.arguments.get_or("--revision", "")));
+    const auto text = session.arguments.get_or("--revision", "");
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc{} || end != text.data() + text.size() || number < 1)
+      return fail(Code::invalid, "--revision: must be the number of a revision, not \"" + text +
+                                     "\"; 'lathe online-endpoint revisions' lists them");
     body["revision"] = number;
   }
   const json::Value value = std::move(body);

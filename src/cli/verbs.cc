@@ -226,7 +226,7 @@ Group model_group() {
 
 Group endpoint_group() {
   const Flag traffic{"--traffic", "-r", map, field, "traffic", "percent for each deployment"};
-  const Flag auth{"--auth-mode", "", text, field, "auth_mode", "key"};
+  const Flag auth{"--auth-mode", "", text, field, "auth_mode", "key or aml_token"};
   return {"online-endpoint", "online endpoint", "Answer predictions in real time",
           {{"Name", "name"}, {"State", "provisioning_state"}, {"Traffic", "traffic"}, {"Scoring URI", "scoring_uri"}},
           {{"create", "Make an endpoint", run_create, "POST", "/api/v1/online-endpoints", {auth, kDescription, kTags,
@@ -264,9 +264,10 @@ Group endpoint_group() {
             {{"--request-file", "-r", path, verb, "", "the request's body (JSON)"},
              {"--deployment-name", "-d", text, query, "deployment", "this deployment, whatever the traffic"}},
             {{"online-endpoint invoke -n churn --request-file request.json", "print the predictions"}}},
-           {"get-credentials", "Print an endpoint's keys", run_show, "GET",
+           {"get-credentials", "Print an endpoint's keys, or a token", run_show, "GET",
             "/api/v1/online-endpoints/{name}/credentials", {},
-            {{"online-endpoint get-credentials -n churn --query primaryKey -o tsv", "the key alone"}}},
+            {{"online-endpoint get-credentials -n churn --query primaryKey -o tsv", "the key alone"},
+             {"online-endpoint get-credentials -n churn --query accessToken -o tsv", "a token, with auth_mode aml_token"}}},
            {"regenerate-keys", "Replace a key", run_regenerate_keys, "POST",
             "/api/v1/online-endpoints/{name}/regenerate-keys",
             {{"--key-type", "", text, field, "key_type", "primary (default) or secondary"}, kNoWait},

@@ -383,9 +383,12 @@ class Session final : public Closable, public std::enable_shared_from_this<Sessi
                                   equals == std::string_view::npos ? "" : decode(pair.substr(equals + 1)));
       }
     }
-    for (const auto& field : request)
+    for (const auto& field : request) {
+      // It says what OPTIONS asks about, and nothing elsewhere.
+      if (field.name() == beast::http::field::access_control_request_method && !asks_about_) continue;
       call.headers.emplace_back(to_lower({field.name_string().data(), field.name_string().size()}),
                                 std::string(field.value().data(), field.value().size()));
+    }
     call.peer = peer_;
     return call;
   }

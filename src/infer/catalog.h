@@ -66,6 +66,7 @@ struct Unready {
 struct Endpoint {
   std::string name;
   std::vector<KeyDigest> keys;
+  bool takes_tokens = false;                                   ///< that these have signed, and no keys
   std::vector<std::shared_ptr<const Deployment>> deployments;  ///< the ready ones
   std::shared_ptr<TrafficSplit> split;                         ///< over `deployments`
   std::shared_ptr<TrafficSplit> everywhere;  ///< the traffic as it is wanted, where there are peers; or null

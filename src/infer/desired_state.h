@@ -112,6 +112,7 @@ struct DesiredRateLimit {
 struct DesiredEndpoint {
   std::string name;
   std::vector<std::string> keys;  ///< SHA-256 of each, hex
+  bool takes_tokens = false;      ///< that these digests have signed (base/timed_token.h), and no keys
   std::vector<std::pair<std::string, int>> traffic;
   std::vector<std::pair<std::string, int>> mirror;  ///< percent of the requests that are copied to a deployment
   std::vector<DesiredDeployment> deployments;

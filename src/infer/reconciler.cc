@@ -327,6 +327,7 @@ void Reconciler::publish() {
       else
         log::warn("a key is ignored endpoint={} reason=\"{}\"", wanted.name, digest.error().message);
     }
+    endpoint.takes_tokens = wanted.takes_tokens;
     endpoint.allowed_origins = wanted.allowed_origins;
     endpoint.rate_limit = make_rate_limit(wanted, endpoint, before.get());
     for (const auto& deployment : wanted.deployments) {

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "infer/cluster/relay.h"
+#include "infer/credential.h"
 #include "infer/grpc/reflection.h"
 #include "infer/grpc/status.h"
 #include "infer/grpc/wire.h"
@@ -144,8 +145,14 @@ Result<void> Service::check_head(const http::Request& head) const {
                 "('lathe online-endpoint get-credentials' prints it)");
   LATHE_TRY(const auto digest, digest_of(key));
   const auto catalog = catalog_.load(std::memory_order_acquire);
-  for (const auto& [name, endpoint] : catalog->endpoints)
-    if (knows_key(endpoint.keys, digest)) return {};
+  std::optional<Error> expired;
+  for (const auto& [name, endpoint] : catalog->endpoints) {
+    if (!endpoint.takes_tokens && !knows_key(endpoint.keys, digest)) continue;
+    auto opens = check_credential(endpoint, key, digest);
+    if (opens) return {};
+    if (opens.error().code == Code::unauthenticated) expired = std::move(opens.error());
+  }
+  if (expired) return fail(std::move(*expired));
   return fail(Code::forbidden,
               "this is not a key of any endpoint here; 'lathe online-endpoint get-credentials' prints them");
 }
@@ -209,15 +216,11 @@ Result<void> Service::check_key(const http::Request& request, Call& call) const 
                     "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
   LATHE_TRY(const auto digest, digest_of(key));
   if (call.endpoint != nullptr) {
-    if (const auto found = find_key(call.endpoint->keys, digest)) {
-      call.key = *found;
-      return {};
-    }
-    return fail(Code::forbidden, "this is not one of the keys of endpoint " + in_quotes(call.endpoint->name) +
-                                     "; 'lathe online-endpoint get-credentials' prints them");
+    LATHE_TRY(call.key, check_credential(*call.endpoint, key, digest));
+    return {};
   }
   for (const auto& [name, endpoint] : call.catalog->endpoints)
-    if ((call.route.endpoint.empty() || call.route.endpoint == name) && knows_key(endpoint.keys, digest))
+    if ((call.route.endpoint.empty() || call.route.endpoint == name) && check_credential(endpoint, key, digest))
       call.endpoints.push_back(&endpoint);
   if (!call.endpoints.empty()) return {};
   return fail(Code::forbidden,

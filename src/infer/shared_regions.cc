@@ -63,7 +63,10 @@ bool move_all(Call call, int file, Bytes* bytes, std::uint64_t size, std::uint64
 
 Result<void> SharedRegions::add(const std::string& name, const std::string& key, std::uint64_t offset,
                                 std::uint64_t size) {
-  if (name.empty() || name.size() > kLongestName) return fail(Code::invalid, "a region's name has 1 to 255 bytes");
+  if (name.empty() || name.size() > kLongestName || printable(name) != name ||
+      name.find_first_of("\n\t") != std::string::npos)
+    return fail(Code::invalid,
+                "a region's name has 1 to 255 bytes of printable text, and " + in_quotes(name) + " has not");
   LATHE_TRY(const auto path, read_key(key));
   if (size == 0) return fail(Code::invalid, "region " + in_quotes(name) + ": byte_size must be above 0");
   auto file = std::make_shared<const Fd>(::shm_open(path.c_str(), O_RDWR, 0));

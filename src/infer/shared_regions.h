@@ -34,8 +34,8 @@ class SharedRegions {
     std::shared_ptr<const Fd> file;
   };
 
-  /// Errors: `invalid` — the name is taken or too long, the key is no name of shared memory, it is smaller than this;
-  /// `not_found` — there is no such memory; `exhausted` — there are too many regions.
+  /// Errors: `invalid` — the name is taken, too long or not printable, the key is no name of shared memory, it is
+  /// smaller than this; `not_found` — there is no such memory; `exhausted` — there are too many regions.
   Result<void> add(const std::string& name, const std::string& key, std::uint64_t offset, std::uint64_t size);
   /// One that is not there is as good as removed. Who reads it at this moment goes on.
   void remove(std::string_view name);

@@ -33,6 +33,13 @@ TEST_F(SharedRegionsTest, BytesGoBothWaysAtTheirPlace) {
   EXPECT_EQ(got, "there");
 }
 
+TEST_F(SharedRegionsTest, NamesArePrintable) {
+  for (const std::string& bad : {std::string(), std::string(256, 'a'), std::string("a\nb"), std::string("a\tb"),
+                                std::string("a\0b", 3), std::string("\x1b[2J"), std::string("\xff")})
+    EXPECT_EQ(regions_.add(bad, key_, 0, 100).error().code, Code::invalid) << bad;
+  EXPECT_TRUE(regions_.add("größe 1", key_, 0, 100));
+}
+
 TEST_F(SharedRegionsTest, NothingReachesPastARegion) {
   ASSERT_TRUE(regions_.add("r", key_, 10, 50));
   std::string room(100, ' ');

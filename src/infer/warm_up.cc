@@ -11,11 +11,15 @@
 namespace lathe::infer {
 namespace {
 
-constexpr std::size_t kMostElements = std::size_t{1} << 28;
+constexpr std::size_t kMostBytes = std::size_t{256} << 20;  ///< as many as a request may have
 
 /// Numbers: zeros, or random ones: of whole types 0 and 1, which may be indexes.
 Result<Tensor> make_tensor(const std::string& name, DataType type, Shape shape, bool random, std::mt19937& source) {
-  LATHE_TRY(const auto count, element_count(shape, kMostElements));
+  const auto each = type == DataType::bytes ? sizeof(std::string) : size_of(type);
+  const auto counted = element_count(shape, kMostBytes / each);
+  if (!counted)
+    return fail(Code::invalid, "input \"" + name + "\" of the shape " + print(shape) + " has more than 256 MiB");
+  const auto count = *counted;
   Tensor tensor{name, type, std::move(shape), {}, {}};
   if (type == DataType::bytes) {
     tensor.texts.resize(count);

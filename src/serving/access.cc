@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cmath>
 
 #include "base/text.h"
@@ -28,6 +29,22 @@ Result<std::string> read_origin(const std::string& text) {
   if (!std::all_of(origin.begin(), origin.begin() + static_cast<std::ptrdiff_t>(scheme), good) ||
       !std::all_of(origin.begin() + static_cast<std::ptrdiff_t>(scheme) + 3, origin.end(), good))
     return wrong();
+  auto site = std::string_view(origin).substr(scheme + 3);
+  const auto bracket = site.starts_with('[') ? site.find(']') : 0;  // [::1]:8080
+  if (bracket == std::string_view::npos) return wrong();
+  const auto colon = site.find(':', bracket);
+  if (colon == std::string_view::npos) {
+    if (bracket > 0 && site.size() != bracket + 1) return wrong();
+    return origin;
+  }
+  const auto port = site.substr(colon + 1);
+  int number = 0;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  const bool good_port = error == std::errc{} && end == port.data() + port.size() && number >= 1 && number <= 65535;
+  if (colon == 0 || (bracket > 0 && colon != bracket + 1)) return wrong();
+  if (!good_port)
+    return fail(Code::invalid, "cors.allowed_origins: a port is a number from 1 to 65535, and \"" + printable(text) +
+                                   "\" has another one");
   return origin;
 }
 
@@ -75,7 +92,12 @@ Result<std::optional<RateLimit>> read_rate_limit(const json::Object& document) {
 
 }  // namespace
 
-Result<void> read_access(const json::Object& document, Access& access) {
+Result<void> read_access(const json::Object& document, Access& access, json::Report& report) {
+  LATHE_TRY(const auto auth_mode, json::get_string(document, "auth_mode"));
+  if (auth_mode && *auth_mode != "key" && *auth_mode != "aml_token" && *auth_mode != "aad_token")
+    return fail(Code::invalid, "auth_mode: must be key or aml_token, not \"" + printable(*auth_mode) + "\"");
+  if (auth_mode == "aad_token") report.push_back({"auth_mode", "substituted", "by aml_token: tokens are this server's own"});
+  if (auth_mode) access.auth_mode = *auth_mode == "key" ? std::nullopt : std::optional<std::string>("aml_token");
   if (document.contains("cors")) {
     LATHE_TRY(access.cors, read_cors(document));
   }
@@ -102,6 +124,7 @@ Result<void> put_access(db::Connection& c, const std::string& endpoint, const Ac
 }
 
 void add_access(const Access& access, json::Object& desired) {
+  if (access.auth_mode) desired["auth"] = "token";
   if (access.cors) desired["allowed_origins"] = json::to_json(access.cors->allowed_origins);
   if (access.rate_limit) desired["rate_limit"] = json::to_json(*access.rate_limit);
 }

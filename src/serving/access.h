@@ -6,6 +6,7 @@
 
 #include "db/db.h"
 #include "json/fields.h"
+#include "json/report.h"
 
 /// Who may ask an endpoint besides those who hold its keys, and how often.
 namespace lathe::serving {
@@ -22,13 +23,14 @@ struct RateLimit {
 };
 
 struct Access {
+  std::optional<std::string> auth_mode;  ///< "aml_token"; absent: keys
   std::optional<Cors> cors;
   std::optional<RateLimit> rate_limit;
 };
 
-/// Takes the members cors and rate_limit of an endpoint's document over those that are there; null, an empty list and 0
-/// end them. Errors: `invalid`, naming the member.
-Result<void> read_access(const json::Object& document, Access& access);
+/// Takes the members auth_mode, cors and rate_limit of an endpoint's document over those that are there; null, an empty
+/// list and 0 end them. Errors: `invalid`, naming the member.
+Result<void> read_access(const json::Object& document, Access& access, json::Report& report);
 
 Result<Access> find_access(db::Connection& c, const std::string& endpoint);
 /// On the writer.
@@ -58,7 +60,8 @@ template <>
 struct Fields<serving::Access> {
   static constexpr std::string_view name = "EndpointAccess";
   static constexpr auto list =
-      std::tuple{field("cors", &serving::Access::cors), field("rate_limit", &serving::Access::rate_limit)};
+      std::tuple{field("auth_mode", &serving::Access::auth_mode), field("cors", &serving::Access::cors),
+                 field("rate_limit", &serving::Access::rate_limit)};
 };
 
 }  // namespace lathe::json

@@ -13,6 +13,7 @@
 
 #include "base/ids.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "process/log_follow.h"
 
 namespace lathe::serving {
@@ -29,6 +30,7 @@ constexpr const char* kCertificate = "certificate.pem";
 constexpr const char* kKey = "key.pem";
 constexpr int kRestartPauseMs = 3000;
 constexpr int kTakeAgainMs = 500;
+constexpr std::chrono::minutes kSayAgain{1};
 constexpr int kRestartsPerMinute = 10;
 constexpr std::uint64_t kLogBytes = std::uint64_t{16} << 20;
 
@@ -95,6 +97,17 @@ void forget_old_runs(const fs::path& folder, const fs::path& keep) {
     }
 }
 
+/// "4GiB", "500MiB", or the word for 0. Errors: `invalid`.
+Result<std::int64_t> parse_memory(std::string_view text, std::string_view none) {
+  if (text == none) return 0;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  const double bytes = unit == "GiB" ? 0x1p30 : unit == "MiB" ? 0x1p20 : 0;
+  if (error == std::errc{} && value > 0 && value <= 1e6 && bytes > 0) return static_cast<std::int64_t>(value * bytes);
+  return fail(Code::invalid, "must be " + std::string(none) + " or a size such as 4GiB or 500MiB, not \"" + std::string(text) + "\"");
+}
+
 }  // namespace
 
 const ReportedDeployment* Reported::find(std::string_view endpoint, std::string_view deployment) const {
@@ -112,13 +125,11 @@ Result<http::ClientOptions> Reported::client_options() const {
 }
 
 Result<std::int64_t> parse_inference_memory(std::string_view text) {
-  if (text == "unlimited") return 0;
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  const double bytes = unit == "GiB" ? 0x1p30 : unit == "MiB" ? 0x1p20 : 0;
-  if (error == std::errc{} && value > 0 && value <= 1e6 && bytes > 0) return static_cast<std::int64_t>(value * bytes);
-  return fail(Code::invalid, "must be unlimited or a size such as 4GiB or 500MiB, not \"" + std::string(text) + "\"");
+  return parse_memory(text, "unlimited");
+}
+
+Result<std::int64_t> parse_response_cache(std::string_view text) {
+  return parse_memory(text, "0");
 }
 
 Result<Reported> parse_reported(std::string_view text) {
@@ -136,6 +147,8 @@ Result<Reported> parse_reported(std::string_view text) {
   out.certificate = certificate.value_or("");
   LATHE_TRY(const auto memory, json::get_int(document, "memory_bytes"));
   out.memory_bytes = memory.value_or(0);
+  LATHE_TRY(const auto pid, json::get_int(document, "pid"));
+  out.pid = pid.value_or(0);
   LATHE_TRY(const auto* deployments, json::get_array(document, "deployments"));
   if (deployments == nullptr) return out;
   for (const auto& item : *deployments) {
@@ -276,6 +289,7 @@ Result<fs::path> DataPlane::launch() {
                std::to_string(rest_.port), "--grpc-port", std::to_string(grpc_.port)};
   spec.argv.insert(spec.argv.end(),
                    {"--capture-folder", (options_.data / "datastore" / "modelDataCollector").string()});
+  spec.argv.insert(spec.argv.end(), {"--response-cache-bytes", std::to_string(options_.response_cache_bytes)});
   if (!options_.certificate.empty())
     spec.argv.insert(spec.argv.end(),
                      {"--tls-certificate", (folder_ / kCertificate).string(), "--tls-key", (folder_ / kKey).string()});
@@ -331,7 +345,8 @@ void DataPlane::follow() {
       const std::lock_guard lock(mutex_);
       if (stopping_) return;
       if (std::exchange(ended_, false)) {
-        log::error("the data plane ended; it is started again");
+        say_ended();
+        pid_ = 0;
         pause = kRestartPauseMs;
         continue;
       }
@@ -348,6 +363,16 @@ void DataPlane::follow() {
   }
 }
 
+void DataPlane::say_ended() {
+  ++ends_;
+  if (Clock::now() < say_again_) return;
+  const auto run = current_run(folder_);
+  const auto said = run ? process::last_lines(*run, 3) : Result<std::string>(std::string{});
+  log::error("the data plane ended; it is started again times={} last_words=\"{}\"", std::exchange(ends_, 0),
+             said ? printable(trim(*said)) : std::string{});
+  say_again_ = Clock::now() + kSayAgain;
+}
+
 /// False: it is to be taken again.
 bool DataPlane::take_report() {
   const auto text = read_file(folder_ / "reported.json");
@@ -359,6 +384,9 @@ bool DataPlane::take_report() {
     fs::remove(folder_ / "reported.json", ignored);
     return true;
   }
+  // Its shim starts it again without us.
+  if (pid_ != 0 && parsed->pid != pid_) say_ended();
+  pid_ = parsed->pid;
   rest_ = {};
   grpc_ = {};
   {

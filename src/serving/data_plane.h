@@ -41,6 +41,7 @@ struct Reported {
   std::string grpc;             ///< HOST:PORT of the same by gRPC
   std::string certificate;      ///< the SHA-256 of the one that both show; empty: they are plain
   std::int64_t memory_bytes = 0;  ///< the budget of native models; 0: none
+  std::int64_t pid = 0;
   std::vector<ReportedDeployment> deployments;
 
   const ReportedDeployment* find(std::string_view endpoint, std::string_view deployment) const;
@@ -59,10 +60,13 @@ struct DataPlaneOptions {
   std::string certificate = {};  ///< PEM, with `key`: TLS on both ports
   std::string key = {};
   std::int64_t memory_bytes = 0;  ///< what native models may take together; 0: no limit
+  std::int64_t response_cache_bytes = std::int64_t{128} << 20;
 };
 
 /// "unlimited", "4GiB", "500MiB". Errors: `invalid`.
 Result<std::int64_t> parse_inference_memory(std::string_view text);
+/// "0", "128MiB", "1GiB". Errors: `invalid`.
+Result<std::int64_t> parse_response_cache(std::string_view text);
 
 /// A port that lathe-infer is to listen on, kept from all others until it does. 0: none.
 struct HeldPort {
@@ -119,6 +123,8 @@ class DataPlane {
   Result<void> await_first_report(const std::filesystem::path& run);
   void follow();
   bool take_report();
+  /// Says, once a minute at most, that it ended, and its last words.
+  void say_ended();
   void wake();
 
   DataPlaneOptions options_;
@@ -131,6 +137,9 @@ class DataPlane {
   mutable std::condition_variable changed_;
   Reported reported_;
   std::uint64_t reports_ = 0;
+  std::int64_t pid_ = 0;     ///< that reported last
+  int ends_ = 0;             ///< since it was said
+  std::chrono::steady_clock::time_point say_again_;
   std::filesystem::path run_;
   bool begun_here_ = false;  ///< started by `begin`, and not yet confirmed by `start`
   bool stopping_ = false;

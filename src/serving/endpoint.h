@@ -37,7 +37,12 @@ struct Shift {
   std::int64_t started_us = 0;
   std::int64_t ends_us = 0;
   std::string who;
-  Sample baseline;  ///< the deployment's counts when it began
+  Sample baseline;  ///< the deployment's counts when it began, or when its data plane did
+  std::optional<Sample> seen = {};     ///< its counts when it was last looked at
+  std::optional<Sample> carried = {};  ///< what came before `baseline`, from data planes that have ended
+
+  /// What has come since it began, as far as it was looked at.
+  Sample sample() const { return together(carried.value_or(Sample{}), between(baseline, seen.value_or(baseline))); }
 };
 
 struct Endpoint {
@@ -167,7 +172,8 @@ struct Fields<serving::Shift> {
   static constexpr auto list =
       std::tuple{field("state", &T::state),   field("why", &T::why),     field("deployment", &T::deployment),
                  field("guard", &T::guard),   field("before", &T::before), field("started_us", &T::started_us),
-                 field("ends_us", &T::ends_us), field("who", &T::who),     field("baseline", &T::baseline)};
+                 field("ends_us", &T::ends_us), field("who", &T::who),     field("baseline", &T::baseline),
+                 field("seen", &T::seen),     field("carried", &T::carried)};
 };
 
 template <>

@@ -56,6 +56,7 @@ Result<Condition> parse_condition(std::string_view text) {
     return wrong(unknown_name("metric", out.metric, {"p50", "p90", "p95", "p99", "mean", "errors"}));
   const auto value = read_limit(trim(limit), !errors);
   if (!value) return wrong(errors ? "needs a percentage" : "needs a time in us, ms or s");
+  if (*value == 0 && !out.or_equal) return wrong("can never hold");
   out.limit = *value;
   return out;
 }
@@ -96,6 +97,16 @@ Sample between(const Sample& earlier, const Sample& later) {
              later.began_us};
   for (const auto& [bucket, count] : later.latency_us)
     if (count > before(bucket)) out.latency_us[bucket] = count - before(bucket);
+  return out;
+}
+
+Sample together(const Sample& earlier, const Sample& later) {
+  auto out = later;
+  out.requests += earlier.requests;
+  out.errors += earlier.errors;
+  out.succeeded += earlier.succeeded;
+  out.total_us += earlier.total_us;
+  for (const auto& [bucket, count] : earlier.latency_us) out.latency_us[bucket] += count;
   return out;
 }
 

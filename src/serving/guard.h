@@ -28,6 +28,8 @@ struct Sample {
 Result<Sample> read_sample(std::string_view statistics, const std::string& deployment);
 /// What came between two samples; all of `later` where the counts began anew between them.
 Sample between(const Sample& earlier, const Sample& later);
+/// All of both. `began_us` is that of `later`.
+Sample together(const Sample& earlier, const Sample& later);
 /// The time that this part (0 to 1) of the requests that succeeded stays within, to 1/16; 0 where none did.
 std::int64_t quantile_us(const Sample& sample, double part);
 

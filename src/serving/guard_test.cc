@@ -22,7 +22,7 @@ TEST(Guard, IsConditionsOfTimesAndErrors) {
   EXPECT_EQ(guard->at(2).limit, 500'000);
   for (const char* bad :
        {"", ",", "p99", "p99<", "p99<50", "p99<50%", "p99<-1ms", "p99>50ms", "errors<1", "errors<101%", "errors<1ms",
-        "p98<1ms", "p99<nanms", "p99<infs", "p99<50msx", "p99<50ms,,errors<1%", "<1ms"})
+        "p98<1ms", "p99<nanms", "p99<infs", "p99<50msx", "p99<50ms,,errors<1%", "<1ms", "errors<0%", "p99<0ms"})
     EXPECT_FALSE(parse_guard(bad)) << bad;
   EXPECT_NE(parse_guard("p98<1ms").error().message.find("\"p9"), std::string::npos)
       << parse_guard("p98<1ms").error().message;
@@ -51,6 +51,14 @@ TEST(Guard, LooksAtWhatCameSince) {
   Sample anew = after;
   anew.began_us = 6;
   EXPECT_EQ(between(before, anew), anew) << "another data plane, which has counted more already";
+}
+
+TEST(Guard, AddsWhatSeveralDataPlanesHaveCounted) {
+  const Sample first{10, 1, 9, 90, {{"10", 9}}, 5};
+  const Sample second{3, 1, 2, 60, {{"10", 1}, {"50", 1}}, 6};
+  EXPECT_EQ(together(first, second), (Sample{13, 2, 11, 150, {{"10", 10}, {"50", 1}}, 6}));
+  EXPECT_EQ(together(Sample{}, second), second);
+  EXPECT_TRUE(parse_guard("errors<=0%"));
 }
 
 TEST(Guard, ReadsADeploymentsCounts) {

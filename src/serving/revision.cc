@@ -55,4 +55,14 @@ Result<void> keep_revision(db::Connection& c, const std::string& endpoint, const
   return {};
 }
 
+Result<void> mark_refused(db::Connection& c, const Endpoint& endpoint, const std::string& why) {
+  LATHE_TRY(auto all, revisions(c, endpoint.name));
+  LATHE_TRY(const auto served, served_now(c, endpoint.name));
+  if (all.empty() || all.front().served.traffic != served.traffic) return {};
+  all.front().served.refused = why;
+  static constexpr auto kSql = "UPDATE endpoint_revision SET served = $3 WHERE endpoint = $1 AND number = $2";
+  LATHE_CHECK(db::run(c, kSql, endpoint.name, all.front().number, json::print(json::to_json(all.front().served))));
+  return {};
+}
+
 }  // namespace lathe::serving

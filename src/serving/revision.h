@@ -11,6 +11,7 @@ struct Served {
   Traffic traffic;
   Traffic mirror_traffic;
   std::map<std::string, Spec> deployments;  ///< those that answer
+  std::optional<std::string> refused = {};  ///< why its guard did not let it stay
 };
 
 struct Revision {
@@ -30,6 +31,9 @@ Result<std::vector<Revision>> revisions(db::Connection& c, const std::string& en
 Result<void> keep_revision(db::Connection& c, const std::string& endpoint, const std::string& what,
                            const std::string& who, Time time);
 
+/// The newest revision, if it is what the endpoint serves now, is one that its guard has refused.
+Result<void> mark_refused(db::Connection& c, const Endpoint& endpoint, const std::string& why);
+
 /// Gives the endpoint the traffic that its rollback is to bring, once all deployments that it waits for are ready;
 /// drops the rollback once one has failed.
 Result<void> finish_rollback(db::Connection& c, Endpoint endpoint, Time time);
@@ -43,7 +47,7 @@ struct Fields<serving::Served> {
   static constexpr std::string_view name = "Served";
   static constexpr auto list =
       std::tuple{field("traffic", &serving::Served::traffic), field("mirror_traffic", &serving::Served::mirror_traffic),
-                 field("deployments", &serving::Served::deployments)};
+                 field("deployments", &serving::Served::deployments), field("refused", &serving::Served::refused)};
 };
 
 }  // namespace lathe::json

@@ -13,12 +13,17 @@ bool is_same(const Spec& one, const Spec& other) {
 
 /// Errors: `not_found` — there is no such revision.
 Result<Revision> choose(const std::vector<Revision>& all, std::optional<std::int64_t> number) {
-  if (!number && all.size() < 2)
+  // Nobody wants what a guard has refused, nor what is there.
+  const auto is_worth_it = [&](const Revision& each) {
+    return !each.served.refused && json::print(json::to_json(each.served)) != json::print(json::to_json(all.front().served));
+  };
+  const auto before = std::find_if(all.begin(), all.end(), is_worth_it);
+  if (!number && before == all.end())
     return fail(Code::not_found,
                 "there is no revision to go back to: this is how the endpoint was served from the beginning");
   const auto found =
       number ? std::find_if(all.begin(), all.end(), [&](const auto& each) { return each.number == *number; })
-             : all.begin() + 1;
+             : before;
   if (found != all.end()) return *found;
   const auto kept = all.empty()
                         ? std::string("none is kept")
@@ -33,6 +38,7 @@ RevisionView view_of(const Revision& revision, bool current) {
                    revision.served.traffic,
                    revision.served.mirror_traffic,
                    {},
+                   revision.served.refused,
                    {revision.created_by, to_iso8601(from_micros(revision.created_us))}};
   for (const auto& [name, spec] : revision.served.deployments) out.deployments[name] = spec.model;
   return out;

@@ -96,8 +96,11 @@ void add_endpoint_routes(http::Router& router, Serving& serving, const std::stri
                     return serving.roll_back(text(call, "name"), number, call.principal.user, wish.wait);
                   });
   router.add_json({.id = "online_endpoint_credentials", .method = Method::get, .path = base + "/{name}/credentials",
-                   .right = Right::write, .summary = "The endpoint's two keys."},
+                   .right = Right::write, .summary = "The endpoint's two keys, or a new token, as its auth_mode says."},
                   [&serving](Call& call) { return serving.credentials(text(call, "name")); });
+  router.add_json({.id = "online_endpoint_token", .method = Method::post, .path = base + "/{name}/token",
+                   .right = Right::write, .summary = "A token for an endpoint with auth_mode aml_token; it ends by itself."},
+                  [&serving](Call& call) { return serving.token(text(call, "name")); });
   router.add_json({.id = "online_endpoint_regenerate_keys", .method = Method::post, .path = base + "/{name}/regenerate-keys",
                    .right = Right::write, .summary = "Makes a new primary or secondary key; the old one ends at once."},
                   [&serving](Call& call) -> Result<Credentials> {

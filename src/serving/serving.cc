@@ -4,7 +4,6 @@
 #include <cctype>
 
 #include "base/file.h"
-#include "base/ids.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "process/log_follow.h"
@@ -12,7 +11,6 @@
 namespace lathe::serving {
 namespace {
 
-constexpr std::size_t kKeyBytes = 24;
 /// For keys and traffic, which hold at once, or as soon as the model that is being read is loaded.
 constexpr std::chrono::milliseconds kQuick{2000};
 
@@ -33,17 +31,12 @@ Result<void> read_endpoint_fields(const json::Object& document, const std::vecto
                                     {"public_network_access", "--host decides who reaches it"},
                                     {"properties", "Lathe keeps tags, not properties"}},
                                    report));
-  LATHE_TRY(const auto auth_mode, json::get_string(document, "auth_mode"));
-  if (auth_mode && (*auth_mode == "aml_token" || *auth_mode == "aad_token"))
-    report.push_back({"auth_mode", "substituted", "by key: there is no token service"});
-  else if (auth_mode && *auth_mode != "key")
-    return fail(Code::invalid, "auth_mode: must be key, not \"" + printable(*auth_mode) + "\"");
   LATHE_TRY(const auto description, json::get_string(document, "description"));
   if (description) endpoint.description = *description;
   if (document.contains("tags")) {
     LATHE_TRY(endpoint.tags, assets::read_tags(document));
   }
-  LATHE_CHECK(read_access(document, endpoint.access));
+  LATHE_CHECK(read_access(document, endpoint.access, report));
   LATHE_TRY(const auto* traffic, json::get_object(document, "traffic"));
   if (traffic != nullptr) {
     LATHE_TRY(endpoint.traffic, read_traffic(*traffic, deployments, guarded ? endpoint.traffic : Traffic{}));
@@ -54,6 +47,15 @@ Result<void> read_endpoint_fields(const json::Object& document, const std::vecto
   }
   if (traffic != nullptr || mirror != nullptr) LATHE_CHECK(check_mirror(endpoint.mirror_traffic, endpoint.traffic));
   return {};
+}
+
+/// Says that a change leaves the endpoint without traffic.
+void warn_of_silence(const Traffic& before, const Traffic& after, json::Report& report) {
+  const auto any = [](const Traffic& traffic) {
+    return std::any_of(traffic.begin(), traffic.end(), [](const auto& each) { return each.second > 0; });
+  };
+  if (any(before) && !any(after))
+    report.push_back({"traffic", "honoured", "no deployment gets requests any longer: the endpoint answers 503, but to those that name a deployment"});
 }
 
 /// Writes the endpoint's row, and keeps a revision where its traffic has changed.
@@ -69,8 +71,6 @@ Result<void> change_traffic(db::Connection& c, const Endpoint& before, Endpoint 
                            : "mirrored traffic: " + print_traffic(endpoint.mirror_traffic);
   return keep_revision(c, endpoint.name, what, who, from_micros(endpoint.updated_us));
 }
-
-std::string new_key() { return random_hex(kKeyBytes); }
 
 void forget_log(const std::filesystem::path& folder) {
   std::error_code ignored;
@@ -202,6 +202,7 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   out.tags = endpoint.tags;
   out.traffic = endpoint.traffic;
   out.mirror_traffic = endpoint.mirror_traffic;
+  if (endpoint.access.auth_mode) out.auth_mode = *endpoint.access.auth_mode;
   out.cors = endpoint.access.cors;
   out.rate_limit = endpoint.access.rate_limit;
   const auto url = plane_.url();
@@ -212,7 +213,7 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   out.deployments = names_of(deployments);
   if (const auto& shift = endpoint.shift)
     out.shift = ShiftView{shift->state, shift->why, shift->deployment, shift->guard, shift->before,
-                          to_iso8601(from_micros(shift->ends_us))};
+                          to_iso8601(from_micros(shift->ends_us)), shift->sample().requests};
   if (endpoint.rollback) {
     std::string names;
     for (const auto& each : endpoint.rollback->deployments) names += (names.empty() ? "" : ", ") + each;
@@ -279,6 +280,7 @@ Result<EndpointView> Serving::put_endpoint(const json::Object& document, const h
     endpoint.updated_us = time;
     LATHE_TRY(const auto existing, deployments(c, name));
     LATHE_CHECK(read_endpoint_fields(document, names_of(existing), false, endpoint, report));
+    if (found) warn_of_silence(found->traffic, endpoint.traffic, report);
     LATHE_CHECK(json::refuse_if_strict(report, strict));
     if (!found) return insert_endpoint(c, endpoint);
     return change_traffic(c, *found, std::move(endpoint), who.user);
@@ -303,6 +305,7 @@ Result<EndpointView> Serving::patch_endpoint(const std::string& name, const json
     auto endpoint = found;
     LATHE_TRY(const auto existing, deployments(c, name));
     LATHE_CHECK(read_endpoint_fields(change.changes, names_of(existing), change.guard.has_value(), endpoint, report));
+    warn_of_silence(found.traffic, endpoint.traffic, report);
     for (const auto& [deployment, percent] : changes.contains("traffic") ? endpoint.traffic : Traffic{})
       for (const auto& each : existing)
         if (each.name == deployment && percent > 0 && !each.served)
@@ -352,23 +355,6 @@ Result<void> Serving::remove_endpoint(const std::string& name) {
   return {};
 }
 
-Result<Credentials> Serving::credentials(const std::string& name) {
-  LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, name); }));
-  return Credentials{found.primary_key, found.secondary_key};
-}
-
-Result<Credentials> Serving::regenerate(const std::string& name, const std::string& key_type) {
-  if (key_type != "primary" && key_type != "secondary")
-    return fail(Code::invalid, "key_type: must be primary or secondary, not \"" + printable(key_type) + "\"");
-  LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
-    LATHE_TRY(auto endpoint, find_endpoint(c, name));
-    (key_type == "primary" ? endpoint.primary_key : endpoint.secondary_key) = new_key();
-    endpoint.updated_us = micros(now());
-    return update_endpoint(c, endpoint);
-  }));
-  await_generation(generation);
-  return credentials(name);
-}
 
 Result<DeploymentView> Serving::put_deployment(const std::string& endpoint, const json::Object& document,
                                                const Deployer& deployer, const Wish& wish) {

@@ -33,6 +33,7 @@ struct ShiftView {
   std::string guard;
   Traffic before;
   std::string until;
+  std::int64_t requests = 0;  ///< that were judged so far
 };
 
 struct EndpointView {
@@ -81,6 +82,7 @@ struct RevisionView {
   Traffic traffic;
   Traffic mirror_traffic;
   std::map<std::string, std::string> deployments;  ///< the model of each
+  std::optional<std::string> refused;
   assets::CreationContext creation_context;
 };
 
@@ -110,10 +112,20 @@ struct DeploymentView {
   std::optional<json::Report> report;
 };
 
+/// Keys, or a token: as the endpoint's auth_mode says.
 struct Credentials {
-  std::string primaryKey;
-  std::string secondaryKey;
+  std::optional<std::string> primaryKey;
+  std::optional<std::string> secondaryKey;
+  std::optional<std::string> accessToken;
+  std::optional<std::int64_t> expiryTimeUtc;        ///< seconds since 1970
+  std::optional<std::int64_t> refreshAfterTimeUtc;  ///< the same
+  std::optional<std::string> tokenType;
 };
+
+/// A key such as endpoints get.
+std::string new_key();
+/// What opens the endpoint for the server itself, now.
+std::string bearer_of(const Endpoint& endpoint);
 
 /// Thread-safe; all functions block.
 class Serving {
@@ -158,7 +170,12 @@ class Serving {
   /// Errors: `not_found`; `conflict` — a part of it is gone, is being updated, or has failed.
   Result<EndpointView> roll_back(const std::string& name, std::optional<std::int64_t> number, const std::string& who,
                                  std::chrono::milliseconds wait);
+  /// Its keys, or a new token.
   Result<Credentials> credentials(const std::string& name);
+  /// A new token. Errors: `conflict` — the endpoint has keys.
+  Result<Credentials> token(const std::string& name);
+  /// Of an endpoint with tokens, those that the primary key has signed hold until they expire, and a new secondary key
+  /// ends those of the one before.
   Result<Credentials> regenerate(const std::string& name, const std::string& key_type);
 
   struct Wish {
@@ -208,6 +225,8 @@ class Serving {
   Result<std::string> statistics(const std::string& endpoint);
   /// Looks at each shift that is watched. False: there is none.
   bool watch_shifts();
+  /// What came of a shift's deployment since it began, whatever became of the data plane meanwhile; kept with it.
+  Result<Sample> look_at(const Endpoint& endpoint);
   Result<void> end_shift(const Endpoint& seen, const std::string& state, const std::string& why);
   Result<void> check_revision(const Revision& revision);
   Result<void> await_rollback(const std::string& name, Clock::time_point deadline);
@@ -276,7 +295,8 @@ struct Fields<serving::ShiftView> {
                                           field("deployment", &T::deployment, "that gets more"),
                                           field("guard", &T::guard),
                                           field("before", &T::before, "the traffic that it goes back to"),
-                                          field("until", &T::until)};
+                                          field("until", &T::until),
+                                          field("requests", &T::requests, "of the deployment since it began")};
 };
 
 template <>
@@ -284,7 +304,7 @@ struct Fields<serving::EndpointView> {
   static constexpr std::string_view name = "OnlineEndpoint";
   static constexpr auto list = std::tuple{
       field("name", &serving::EndpointView::name),
-      field("auth_mode", &serving::EndpointView::auth_mode, "key"),
+      field("auth_mode", &serving::EndpointView::auth_mode, "key or aml_token"),
       field("description", &serving::EndpointView::description),
       field("tags", &serving::EndpointView::tags),
       field("traffic", &serving::EndpointView::traffic, "percent by deployment"),
@@ -335,6 +355,7 @@ struct Fields<serving::RevisionView> {
                                           field("traffic", &T::traffic, "percent by deployment"),
                                           field("mirror_traffic", &T::mirror_traffic),
                                           field("deployments", &T::deployments, "the model of each"),
+                                          field("refused", &T::refused, "why its guard did not let it stay"),
                                           field("creation_context", &T::creation_context)};
 };
 
@@ -373,7 +394,11 @@ template <>
 struct Fields<serving::Credentials> {
   static constexpr std::string_view name = "EndpointCredentials";
   static constexpr auto list = std::tuple{field("primaryKey", &serving::Credentials::primaryKey),
-                                          field("secondaryKey", &serving::Credentials::secondaryKey)};
+                                          field("secondaryKey", &serving::Credentials::secondaryKey),
+                                          field("accessToken", &serving::Credentials::accessToken, "of an endpoint with auth_mode aml_token"),
+                                          field("expiryTimeUtc", &serving::Credentials::expiryTimeUtc, "seconds since 1970"),
+                                          field("refreshAfterTimeUtc", &serving::Credentials::refreshAfterTimeUtc, "seconds since 1970"),
+                                          field("tokenType", &serving::Credentials::tokenType, "Bearer")};
 };
 
 }  // namespace lathe::json

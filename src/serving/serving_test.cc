@@ -102,6 +102,20 @@ TEST(Reported, TellsOfEachDeploymentHowFarItIs) {
   EXPECT_EQ(reported->find("e", "d")->generation, 6);
 }
 
+TEST(Access, OriginsHavePortsThatAre) {
+  const auto read = [](const std::string& origin) {
+    Access access;
+    json::Report report;
+    const auto done = read_access(json::Object{{"cors", json::Object{{"allowed_origins", json::Array{json::Value(origin)}}}}}, access, report);
+    return done ? access.cors->allowed_origins.front() : std::string();
+  };
+  for (const char* good : {"https://a.example.com", "http://localhost:3000", "https://a:65535", "http://[::1]:8080", "http://[::1]", "*"})
+    EXPECT_EQ(read(good), good);
+  for (const char* bad : {"https://a:0", "https://a:65536", "https://a:", "https://a:http", "https://a:1:2", "https://:80",
+                          "http://[::1", "http://[::1]x", "http://[::1]:99999", "https://a:080000"})
+    EXPECT_EQ(read(bad), "") << bad;
+}
+
 struct RowsTest : ::testing::Test {
   fs::path folder = fs::temp_directory_path() / ("lathe-serving-test-" + random_hex(4));
   std::unique_ptr<db::Database> db;

@@ -88,7 +88,7 @@ Result<GuardedChange> GuardedChange::read(const json::Object& changes) {
 Result<std::string> Serving::statistics(const std::string& endpoint) {
   LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, endpoint); }));
   LATHE_TRY(auto options, plane_.reported().client_options());
-  options.token = found.primary_key;
+  options.token = bearer_of(found);
   options.timeout = kAnswer;
   http::Client client(std::move(options));
   LATHE_TRY(auto answer, client.request("GET", "/endpoints/" + endpoint + "/statistics"));
@@ -136,6 +136,30 @@ Result<void> begin_watch(const GuardedChange& change, const std::string& statist
   return {};
 }
 
+Result<Sample> Serving::look_at(const Endpoint& endpoint) {
+  auto shift = *endpoint.shift;
+  LATHE_TRY(const auto told, statistics(endpoint.name));
+  LATHE_TRY(const auto sample, read_sample(told, shift.deployment));
+  const auto last = shift.seen.value_or(shift.baseline);
+  // A deployment that is still loading has no counts yet.
+  if (sample.began_us == 0 || sample == last) return shift.sample();
+  if (sample.began_us != last.began_us) {
+    // Another data plane counts from 0: what the one before has counted stays.
+    shift.carried = shift.sample();
+    shift.baseline = Sample{};
+    shift.baseline.began_us = sample.began_us;
+  }
+  shift.seen = sample;
+  LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
+    LATHE_TRY(auto now_is, find_endpoint(c, endpoint.name));
+    const bool same = now_is.shift && now_is.shift->state == "watching" && now_is.shift->started_us == shift.started_us;
+    if (!same) return {};
+    now_is.shift = shift;
+    return update_endpoint(c, now_is);
+  }));
+  return shift.sample();
+}
+
 bool Serving::watch_shifts() {
   const auto all = db_.read([](db::Connection& c) { return endpoints(c); });
   if (!all) return true;
@@ -144,11 +168,10 @@ bool Serving::watch_shifts() {
     if (!each.shift || each.shift->state != "watching") continue;
     again = true;
     const auto time = now();
-    const auto told = statistics(each.name);
-    auto sample = told ? read_sample(*told, each.shift->deployment) : Result<Sample>(fail(told.error()));
+    const auto sample = look_at(each);
     std::optional<Verdict> verdict;
     if (sample)
-      verdict = judge(*each.shift, between(each.shift->baseline, *sample), time);
+      verdict = judge(*each.shift, *sample, time);
     else if (time >= from_micros(each.shift->ends_us) + kSilence)
       verdict = Verdict{"rolled back", sample.error().message};
     if (!verdict) continue;
@@ -168,7 +191,10 @@ Result<void> Serving::end_shift(const Endpoint& seen, const std::string& state, 
     endpoint.shift->why = why;
     endpoint.updated_us = micros(now());
     const bool back = state == "rolled back";
-    if (back) endpoint.traffic = endpoint.shift->before;
+    if (back) {
+      LATHE_CHECK(mark_refused(c, endpoint, why));
+      endpoint.traffic = endpoint.shift->before;
+    }
     LATHE_CHECK(update_endpoint(c, endpoint));
     if (!back) return {};
     const auto what = "traffic: " + print_traffic(endpoint.traffic) + " again, since " + why;

@@ -96,9 +96,23 @@ Result<void> read_shape(ondemand::object& input, Tensor& tensor, const std::stri
   return {};
 }
 
+/// What inputs are read from.
+struct Body {
+  std::size_t bytes = 0;
+  bool tells_regions = false;  ///< somewhere in it: else no input has to be asked for one
+};
+
+/// Of an input that has elements of its own.
+Result<void> refuse_region(ondemand::object& input, const Body& body, const std::string& where) {
+  if (!body.tells_regions) return {};
+  LATHE_TRY(const auto region, parameter_of<std::string_view>(input, "shared_memory_region", where));
+  if (!region) return {};
+  return fail(Code::invalid, where + "has elements and a region of shared memory: give one of the two");
+}
+
 /// One of the request's inputs. The members are asked for in the order in which clients write them, so that the JSON is
 /// walked once.
-Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinarySection* binary, Tensor& tensor) {
+Result<void> read_input(ondemand::object& input, const Body& body, BinarySection* binary, Tensor& tensor) {
   LATHE_TRY(const auto name, text_member(input, "name", "an input: "));
   tensor.name = name;
   const auto where = "input \"" + tensor.name + "\": ";
@@ -112,6 +126,7 @@ Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinaryS
   if (binary != nullptr) {
     LATHE_TRY(const auto size, parameter_of<std::uint64_t>(input, "binary_data_size", where));
     if (size) {
+      LATHE_CHECK(refuse_region(input, body, where));
       LATHE_TRY(const auto bytes, binary->take(*size, tensor.name));
       return take_bytes(tensor, bytes, where);
     }
@@ -122,7 +137,8 @@ Result<void> read_input(ondemand::object& input, std::size_t body_bytes, BinaryS
     if (region) return take_region(tensor, *region, where);
   }
   if (!data) return fail(Code::invalid, where + "\"data\" is missing");
-  return read_elements(*data, tensor, body_bytes);
+  LATHE_CHECK(read_elements(*data, tensor, body.bytes));
+  return refuse_region(input, body, where);
 }
 
 Result<std::vector<WantedOutput>> read_outputs(ondemand::value value, const Model& model) {
@@ -218,7 +234,7 @@ Result<void> read_raw(std::string_view body, const Model& model, InferRequest& o
   return {};
 }
 
-Result<void> read_inputs(ondemand::value value, std::size_t body_bytes, BinarySection* binary, const Model& model,
+Result<void> read_inputs(ondemand::value value, const Body& body, BinarySection* binary, const Model& model,
                          std::vector<Tensor>& inputs) {
   ondemand::array list;
   if (value.get_array().get(list) != SUCCESS) return fail(Code::invalid, "\"inputs\" must be a list");
@@ -232,7 +248,7 @@ Result<void> read_inputs(ondemand::value value, std::size_t body_bytes, BinarySe
       return fail(Code::invalid,
                   "expected " + std::to_string(count) + " inputs (" + names_of(model.inputs()) + "), got more");
     if (inputs.size() == count) inputs.emplace_back();
-    LATHE_CHECK(read_input(input, body_bytes, binary, inputs[count]));
+    LATHE_CHECK(read_input(input, body, binary, inputs[count]));
     ++count;
   }
   inputs.resize(count);
@@ -276,7 +292,8 @@ Result<void> read_infer_request(ondemand::parser& parser, std::string_view body,
       if (has_inputs) return fail(Code::invalid, "\"inputs\" is given twice");
       has_inputs = !is_null(value);
       if (!has_inputs) continue;
-      LATHE_CHECK(read_inputs(value, body.size(), json_bytes ? &binary : nullptr, model, out.inputs));
+      const Body about{body.size(), body.find("shared_memory_region") != std::string_view::npos};
+      LATHE_CHECK(read_inputs(value, about, json_bytes ? &binary : nullptr, model, out.inputs));
     } else if (key == "id") {
       std::string_view text;
       if (is_null(value)) continue;

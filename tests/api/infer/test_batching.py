@@ -339,7 +339,7 @@ def test_a_warm_up_that_fails_keeps_the_old_model(plane, asker):
 
     x = {"data_type": "TYPE_FP32", "dims": [1, 3], "random_data": True}
     assert served(plane, model_warmup=warmup(x=x))["state"] == "ready"
-    for inputs, words in (({"x": {**x, "dims": [1, 4]}}, "[1,4]"), ({"z": x}, "no such input"),
+    for inputs, words in (({"x": {**x, "dims": [1, 4]}}, "[1,4]"), ({"x": {**x, "dims": [1, 100_000_000]}}, "256 MiB"), ({"z": x}, "no such input"),
                           ({"x": {**x, "data_type": "TYPE_INT32"}}, "INT32")):  # fmt: skip
         reported = served(plane, model_warmup=warmup(**inputs))
         assert reported["state"] == "failed" and words in reported["error"], reported

@@ -1,5 +1,6 @@
 """What needs the operator's key: Triton's system shared memory, where client and server both see tensors, and its log."""
 
+import json
 import os
 import pathlib
 import uuid
@@ -205,3 +206,17 @@ def test_how_much_is_logged_can_be_changed(plane, operator):
         with pytest.raises(grpc.RpcError) as refused:
             administrator.call("LogSettings", asked)
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_elements_and_a_region_at_once_are_refused(plane, operator, memory):
+    register(plane, operator, "in", memory.key, 100)
+    x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+    for both in ({"parameters": shared("in", 12), **x}, {**x, "parameters": shared("in", 12)}):
+        got = plane.post("/v2/models/e/infer", json={"inputs": [both]})
+        assert got.status_code == 400 and "give one of the two" in got.json()["error"], got.text
+    head = json.dumps({"inputs": [{**{key: x[key] for key in ("name", "datatype", "shape")},
+                                   "parameters": {**shared("in", 12), "binary_data_size": 12}}]}).encode()  # fmt: skip
+    got = plane.post("/v2/models/e/infer", data=head + bytes(12), headers={"Inference-Header-Content-Length": str(len(head))})
+    assert got.status_code == 400 and "give one of the two" in got.json()["error"], got.text
+    got = plane.post("/v2/models/e/infer", json={"inputs": [x], "id": "shared_memory_region"})
+    assert got.status_code == 200, got.text

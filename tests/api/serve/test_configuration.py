@@ -1,11 +1,13 @@
 """The guide's configuration files are taken as they stand there."""
 
+import json
+import pathlib
 import re
 import subprocess
 
 import pytest
 
-from lathe_server import ROOT, bin_folder
+from lathe_server import ROOT, Server, bin_folder
 
 PAGE = (ROOT / "docs/guide/configuration.md").read_text()
 
@@ -32,3 +34,14 @@ def test_a_variable_wins_over_the_file_and_a_flag_over_both(tmp_path):
     assert lines["infer_port"] == ["1", "file", str(file)]
     assert lines["grpc_port"] == ["4", "environment", "LATHE_GRPC_PORT"]
     assert lines["port"] == ["6", "flag", "--port"]
+
+
+def test_the_response_caches_size_reaches_the_data_plane():
+    with Server("--response-cache", "2MiB") as server:
+        pid = json.loads((server.data / "infer" / "reported.json").read_text())["pid"]
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        assert words[words.index(b"--response-cache-bytes") + 1] == b"2097152"
+    for wrong in ("much", "-1", "1e6", "unlimited"):
+        refused = subprocess.run([bin_folder() / "lathe", "config", "show", "--response-cache", wrong], capture_output=True,
+                                 text=True, timeout=60)  # fmt: skip
+        assert refused.returncode != 0 and "response_cache must be 0 or a size such as" in refused.stderr

@@ -32,6 +32,10 @@ def test_a_page_may_ask_by_both_ports(server, served):
             assert got.headers["Access-Control-Allow-Headers"] == "authorization"
         got = requests.post(f"{base}/endpoints/open/invocations", json={"inputs": ROWS[:2].tolist()}, headers=served, timeout=60)
         assert got.status_code == 200 and got.headers["Access-Control-Allow-Origin"] == PAGE
+    # Only OPTIONS asks about what follows.
+    got = requests.post(f"{server.url}/endpoints/open/invocations", json={"inputs": ROWS[:2].tolist()}, timeout=60,
+                        headers={**served, "Access-Control-Request-Method": "POST"})  # fmt: skip
+    assert got.status_code == 200 and len(got.json()["predictions"]) == 2
     # The server's own routes stay closed to other sites.
     got = requests.get(server.url + ENDPOINTS, headers={"Authorization": f"Bearer {server.token}", "Origin": PAGE}, timeout=60)
     assert got.status_code == 403

@@ -1,5 +1,9 @@
 """Changes of traffic that a guard watches: they stay, or go back by themselves."""
 
+import json
+import os
+import signal
+
 import pytest
 from asking import ROWS, Asking, ask, train
 from endpoint_helpers import ENDPOINTS, deploy, make_endpoint, primary_key, register
@@ -112,3 +116,51 @@ def test_a_watch_goes_on_after_the_server_was_killed(fresh_server, tmp_path, gua
     shown = outcome(server, "lasting")
     assert shown["shift"]["state"] == state and "over 40 requests" in shown["shift"]["why"], shown
     assert shown["traffic"] == ({"blue": 20, "green": 80} if state == "kept" else {"blue": 100})
+
+
+def end_the_data_plane(server):
+    before = json.loads((server.data / "infer" / "reported.json").read_text())["pid"]
+    os.kill(before, signal.SIGKILL)
+
+    def again():
+        try:
+            said = json.loads((server.data / "infer" / "reported.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return False
+        return said["pid"] != before and said["deployments"] and all(each["state"] == "ready" for each in said["deployments"])
+
+    wait_for(again, 120, "the data plane that is started again")
+
+
+def test_what_was_counted_before_the_data_plane_ended_counts(fresh_server, tmp_path):
+    server = fresh_server
+    uri, key = two_deployments(server, "again", tmp_path)
+    shift(server, "again", "p99<30s,errors<=0%", "1h", "green=100")
+
+    def judged(count):
+        return lambda: server.get(f"{ENDPOINTS}/again").json()["shift"]["requests"] == count
+
+    for total in (15, 30):
+        for _ in range(15):
+            assert ask(uri, key, ROWS[:1]).status_code == 200
+        wait_for(judged(total), 90, f"{total} requests that were judged")
+        end_the_data_plane(server)
+    # Its end is told, with its last words.
+    wait_for(lambda: "the data plane ended; it is started again times=" in server.log.read_text(), 60, "what the log says")
+    assert "last_words=" in server.log.read_text()
+
+
+def test_a_rollback_does_not_lead_to_what_a_guard_has_refused(server, tmp_path):
+    uri, key = two_deployments(server, "wiser", tmp_path)
+    server.patch(f"{ENDPOINTS}/wiser", json={"traffic": {"blue": 90, "green": 10}}).raise_for_status()
+    with Asking(uri, key):
+        shift(server, "wiser", "p50<1us", "1h", "green=50")
+        outcome(server, "wiser")
+    kept = server.get(f"{ENDPOINTS}/wiser/revisions").json()["value"]
+    refused = [each for each in kept if "refused" in each]
+    assert [each["traffic"] for each in refused] == [{"blue": 50, "green": 50}] and "p50 was" in refused[0]["refused"]
+    back = server.post(f"{ENDPOINTS}/wiser/rollback").json()
+    assert back["traffic"] == {"blue": 100}, back
+    # Whoever names it gets it.
+    back = server.post(f"{ENDPOINTS}/wiser/rollback", json={"revision": refused[0]["number"]}).json()
+    assert back["traffic"] == {"blue": 50, "green": 50}, back

@@ -68,6 +68,9 @@ def test_what_cannot_come_back_is_refused_and_changes_nothing(server, models, tm
                                ({"revison": 1}, 400, "revision")):  # fmt: skip
         refused = server.post(f"{ENDPOINTS}/stays/rollback", json=body)
         assert refused.status_code == status and word in refused.json()["detail"], (body, refused.text)
+    for number in ("abc", "1.5", "0", "1x"):
+        refused = server.cli("online-endpoint", "rollback", "-n", "stays", "--revision", number, check=False)
+        assert refused.returncode != 0 and f'not "{number}"' in refused.stderr and "revisions" in refused.stderr, refused
     server.cli("model", "delete", "-n", "soon-gone", "--yes")
     refused = server.post(f"{ENDPOINTS}/stays/rollback")
     assert refused.status_code == 409, refused.text

@@ -187,7 +187,7 @@ def test_a_model_is_swapped_without_a_failed_request(server, models):
 
 
 def test_what_cannot_be_honoured_is_said(server, models, tmp_path):
-    made = make_endpoint(server, "said", auth_mode="aml_token", identity={"type": "system_assigned"})
+    made = make_endpoint(server, "said", auth_mode="aad_token", identity={"type": "system_assigned"})
     assert {(one["field"], one["verdict"]) for one in made["report"]} == {
         ("auth_mode", "substituted"), ("identity", "ignored")}  # fmt: skip
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
@@ -331,3 +331,14 @@ def test_a_damaged_model_fails_alone(server_that_may_report, tmp_path):
     failed = wait_for(lambda: (found := server.get(place).json())["provisioning_state"] == "Failed" and found, 30, "the failure")
     assert "model.ubj is damaged" in failed["error"]
     assert data_plane_pids(server) == before
+
+
+def test_an_endpoint_that_a_change_leaves_without_traffic_says_so(server, models):
+    endpoint = make_endpoint(server, "silent")
+    deploy(server, "silent", "blue", models[0][0], "?all_traffic=true")
+    done = server.cli("online-endpoint", "update", "-n", "silent", "--traffic", "blue=0")
+    assert done.json()["traffic"] == {"blue": 0}
+    assert "traffic" in done.stderr and "no deployment gets requests" in done.stderr, done
+    assert ask(endpoint["scoring_uri"], primary_key(server, "silent"), ROWS[:1]).status_code == 503
+    again = server.patch(f"{ENDPOINTS}/silent", json={"traffic": {"blue": 0}})
+    assert again.status_code == 200 and "report" not in again.json()  # as it was

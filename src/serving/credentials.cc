@@ -1,0 +1,87 @@
+#include <charconv>
+
+#include "base/digest.h"
+#include "base/ids.h"
+#include "base/text.h"
+#include "base/timed_token.h"
+#include "serving/serving.h"
+
+namespace lathe::serving {
+namespace {
+
+constexpr std::size_t kKeyBytes = 24;
+constexpr std::int64_t kTokenS = 30 * 60;
+constexpr std::int64_t kRefreshS = 20 * 60;
+
+std::int64_t seconds_now() {
+  return micros(now()) / 1'000'000;
+}
+
+std::string bytes_of_hex(std::string_view hex) {
+  std::string out(hex.size() / 2, 0);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    unsigned char byte = 0;
+    std::from_chars(hex.data() + 2 * i, hex.data() + 2 * i + 2, byte, 16);
+    out[i] = static_cast<char>(byte);
+  }
+  return out;
+}
+
+/// The data plane has the digests of keys, and knows tokens by them.
+std::string token_until(const Endpoint& endpoint, std::int64_t ends_s) {
+  return make_timed_token(bytes_of_hex(sha256_hex(endpoint.primary_key)), endpoint.name, ends_s);
+}
+
+Credentials token_of(const Endpoint& endpoint) {
+  const auto time = seconds_now();
+  Credentials out;
+  out.accessToken = token_until(endpoint, time + kTokenS);
+  out.expiryTimeUtc = time + kTokenS;
+  out.refreshAfterTimeUtc = time + kRefreshS;
+  out.tokenType = "Bearer";
+  return out;
+}
+
+}  // namespace
+
+std::string new_key() {
+  return random_hex(kKeyBytes);
+}
+
+std::string bearer_of(const Endpoint& endpoint) {
+  return endpoint.access.auth_mode ? token_until(endpoint, seconds_now() + kTokenS) : endpoint.primary_key;
+}
+
+Result<Credentials> Serving::credentials(const std::string& name) {
+  LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, name); }));
+  if (found.access.auth_mode) return token_of(found);
+  Credentials out;
+  out.primaryKey = found.primary_key;
+  out.secondaryKey = found.secondary_key;
+  return out;
+}
+
+Result<Credentials> Serving::token(const std::string& name) {
+  LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, name); }));
+  if (found.access.auth_mode) return token_of(found);
+  return fail(Code::conflict, "endpoint \"" + name +
+                                  "\" has keys, not tokens: set its auth_mode to aml_token, or take a key "
+                                  "(lathe online-endpoint get-credentials)");
+}
+
+Result<Credentials> Serving::regenerate(const std::string& name, const std::string& key_type) {
+  if (key_type != "primary" && key_type != "secondary")
+    return fail(Code::invalid, "key_type: must be primary or secondary, not \"" + printable(key_type) + "\"");
+  LATHE_TRY(const auto generation, commit([&](db::Connection& c, std::int64_t) -> Result<void> {
+              LATHE_TRY(auto endpoint, find_endpoint(c, name));
+              // Tokens that are out there go on until they expire.
+              if (endpoint.access.auth_mode && key_type == "primary") endpoint.secondary_key = endpoint.primary_key;
+              (key_type == "primary" ? endpoint.primary_key : endpoint.secondary_key) = new_key();
+              endpoint.updated_us = micros(now());
+              return update_endpoint(c, endpoint);
+            }));
+  await_generation(generation);
+  return credentials(name);
+}
+
+}  // namespace lathe::serving
