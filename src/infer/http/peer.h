@@ -17,8 +17,8 @@ struct PeerHost {
   Handler& handler;
   std::int64_t now_s = 0;  ///< a clock that ticks about once a second
   bool draining = false;
-  Peer* first = nullptr;    ///< all connections, as a list through `Peer::next`
-  std::vector<char> spare;  ///< of the last large request, for the next: new memory costs as much as reading it
+  Peer* first = nullptr;      ///< all connections, as a list through `Peer::next`
+  std::vector<char> spare{};  ///< of the last large request, for the next: new memory costs as much as reading it
 };
 
 /// One client. Lives while an operation on its socket is under way or an answer is awaited.
