@@ -79,7 +79,7 @@ def serve(binary, folder, made):
     (folder / "infer/desired.json").write_text(json.dumps({"generation": 1, "endpoints": endpoints}))
     begin = time.monotonic()
     # One thread, as the server beside it: two threads share out the connections, and each wake-up serves fewer.
-    server, url = start([binary / "lathe-infer", "--folder", folder / "infer", "--port", "0", "--threads", "1"])
+    server, url = start([binary / "lathe-infer", "--folder", folder / "infer", "--port", "0", "--grpc-port", "0", "--threads", "1"])
     print(f"lathe-infer: ready after {(time.monotonic() - begin) * 1e3:.0f} ms")
     while json.loads((folder / "infer/reported.json").read_text())["generation"] != 1:
         time.sleep(0.01)

@@ -136,6 +136,11 @@ TEST_F(DocumentTest, ATextOfPairsIsTakenApart) {
   EXPECT_EQ(json::print(document->yaml.value), R"({"name":"e","traffic":{"blue":90,"green":10}})");
 }
 
+TEST_F(DocumentTest, PairsThatSayNothingOrTwoThingsAreRefused) {
+  for (const char* value : {"", " ", "blue", "=90", "blue=90 blue=10"})
+    EXPECT_FALSE(build("{}", {"online-endpoint", "update", "-n", "e", "--traffic", value})) << value;
+}
+
 TEST_F(DocumentTest, ErrorsOfTheServerAreShownWhereTheyStand) {
   const auto document = build("name: a\nlimits:\n  timeout: soon\n", {"job", "create"}).value();
   const auto at = file_.string() + ":";

@@ -46,12 +46,14 @@ Result<json::Object> read_map(const Flag& flag, const std::vector<std::string>& 
   json::Object out;
   for (const auto& value : values) {
     auto pairs = split(value, ' ');
-    if (!std::all_of(pairs.begin(), pairs.end(), [](auto pair) { return pair.find('=') != std::string_view::npos; }))
-      pairs = {value};
+    const auto is_pair = [](auto pair) { return pair.find('=') != std::string_view::npos; };
+    if (pairs.empty() || !std::all_of(pairs.begin(), pairs.end(), is_pair)) pairs = {value};
     for (const auto pair : pairs) {
       const auto equals = pair.find('=');
       if (equals == std::string_view::npos || equals == 0)
-        return fail(Code::invalid, fmt::format("{} {}: expected KEY=VALUE", flag.name, value));
+        return fail(Code::invalid, fmt::format("{} \"{}\": expected KEY=VALUE", flag.name, value));
+      if (out.contains(boost::json::string_view(pair.data(), equals)))
+        return fail(Code::invalid, fmt::format("{}: {} is given twice", flag.name, pair.substr(0, equals)));
       const auto text = pair.substr(equals + 1);
       const auto typed = json::plain_scalar(text);
       out[boost::json::string_view(pair.data(), equals)] =

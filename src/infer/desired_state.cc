@@ -217,6 +217,8 @@ Result<DesiredState> parse_desired(std::string_view text) {
   LATHE_TRY(const auto generation, json::get_int(object, "generation"));
   if (!generation) return fail(Code::invalid, "\"generation\" is missing");
   state.generation = *generation;
+  LATHE_TRY(const auto put_out, json::get_bool(object, "put_out"));
+  state.put_out = put_out.value_or(false);
   LATHE_CHECK(each_object(object, "endpoints", [&](const json::Object& one) -> Result<void> {
     LATHE_TRY(auto endpoint, read_endpoint(one));
     state.endpoints.push_back(std::move(endpoint));

@@ -139,6 +139,7 @@ struct DesiredCluster {
 
 struct DesiredState {
   std::int64_t generation = 0;
+  bool put_out = false;  ///< a node that its server no longer knows: it serves nothing, and is not ready
   std::vector<DesiredEndpoint> endpoints;
   DesiredCluster cluster;  ///< without peers: there are no others
 };

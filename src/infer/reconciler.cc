@@ -155,7 +155,7 @@ void Reconciler::settle() {
     }
   if (all) {
     reached_ = desired_.generation;
-    settled_ = true;
+    settled_ = !desired_.put_out;
   }
   publish();
   report();

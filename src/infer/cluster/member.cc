@@ -189,7 +189,7 @@ std::string Member::say() {
 
 void Member::put_out() {
   const std::lock_guard lock(mutex_);
-  static const json::Object kNothing{{"generation", 0}, {"endpoints", json::Array{}}};
+  static const json::Object kNothing{{"generation", 0}, {"put_out", true}, {"endpoints", json::Array{}}};
   if (wanted_ && *wanted_ == kNothing) return;
   log::error("the server does not know this node's token: it stops answering until {} holds one that is known",
              options_.token_file.string());

@@ -150,7 +150,7 @@ def test_binary(shared, length, sent, words):
     assert got.status_code == 400 and words in got.json()["error"], got.text
 
 
-def speak(plane, raw, limit_s=10):
+def speak(plane, raw, limit_s=60):
     """Sends bytes on a new connection and answers all that comes until the server closes it."""
     with socket.create_connection(("127.0.0.1", plane.port), timeout=limit_s) as connection:
         connection.sendall(raw)

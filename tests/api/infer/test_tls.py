@@ -102,13 +102,15 @@ def test_what_does_not_speak_it_is_let_go(secured):
     assert got.status_code == 400 and "https" in got.json()["error"]
     for noise in (b"", b"\x16\x03\x01\x02\x00\x01\x00", b"\xff" * 5000):
         with socket.create_connection(("127.0.0.1", secured.port), 60) as client:
-            client.sendall(noise)
-            client.shutdown(socket.SHUT_WR)
             client.settimeout(60)
             try:
+                client.sendall(noise)
+                client.shutdown(socket.SHUT_WR)
                 while client.recv(4096):
                     pass
-            except ConnectionResetError:
+            except TimeoutError:
+                raise
+            except OSError:  # it has closed already
                 pass
     # A client of HTTP/1.1 at the port of gRPC agrees on no protocol.
     context = ssl.create_default_context(cafile=secured.session.verify)

@@ -16,7 +16,9 @@ def raw(server, request):
             while piece := connection.recv(1 << 16):
                 answer += piece
             return answer
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
             return b""  # it was dropped
 
 

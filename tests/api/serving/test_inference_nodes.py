@@ -107,6 +107,7 @@ def test_a_node_whose_token_is_revoked_stops_answering(server, models):
         node.wait_ready("revoked.blue")
         server.delete(f"{NODES}/leaver").raise_for_status()
         wait_for(lambda: asked_at(node, "revoked", key).status_code == 404, 60, "the end of its answers")
+        wait_for(lambda: requests.get(f"{node.url}/v2/health/ready", timeout=30).status_code == 400, 60, "its not being ready")
         # A new token in the same file lets it in again.
         node.token_file.write_text(server.post(NODES, json={"name": "leaver"}).json()["token"])
         wait_for(lambda: asked_at(node, "revoked", key).status_code == 200, 60, "its answers")
