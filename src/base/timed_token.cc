@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/digest.h"
+#include "base/hex.h"
 
 namespace lathe {
 namespace {
@@ -17,18 +18,12 @@ constexpr std::size_t kMacDigits = 64;
 
 /// 64 hex digits.
 std::string mac_of(std::string_view key, std::string_view purpose, std::string_view ends) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   const auto text = std::string(kBegin) + std::string(ends) + '\n' + std::string(purpose);
   std::array<unsigned char, EVP_MAX_MD_SIZE> raw{};
   unsigned int size = 0;
   HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
        text.size(), raw.data(), &size);
-  std::string out;
-  for (std::size_t i = 0; i < size; ++i) {
-    out += kDigits[raw[i] >> 4];
-    out += kDigits[raw[i] & 15];
-  }
-  return out;
+  return to_hex({reinterpret_cast<const char*>(raw.data()), size});
 }
 
 struct Parts {

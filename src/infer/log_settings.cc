@@ -73,19 +73,13 @@ void put_setting(std::string& out, std::string_view name, std::uint32_t field, s
   std::string setting;
   wire::put_tag(setting, field, wire::Type::varint);
   wire::put_varint(setting, value);
-  std::string entry;
-  wire::put_text(entry, 1, name);
-  wire::put_bytes(entry, 2, setting);
-  wire::put_bytes(out, 1, entry);
+  wire::put_entry(out, 1, name, setting);
 }
 
 void put_setting(std::string& out, std::string_view name, std::string_view text) {
   std::string setting;
   wire::put_bytes(setting, 3, text);
-  std::string entry;
-  wire::put_text(entry, 1, name);
-  wire::put_bytes(entry, 2, setting);
-  wire::put_bytes(out, 1, entry);
+  wire::put_entry(out, 1, name, setting);
 }
 
 }  // namespace

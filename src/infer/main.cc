@@ -26,6 +26,7 @@ namespace lathe::infer {
 namespace {
 
 constexpr std::chrono::seconds kGrace{20};
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 50;  ///< that a flag may ask for
 
 struct Options {
   std::string folder;
@@ -144,7 +145,8 @@ int run(int argc, char** argv) {
   app.add_option("--max-body-bytes", options.server.limits.body_bytes, "largest request body")->capture_default_str();
   app.add_option("--response-cache-bytes", options.cache_bytes,
                  "what the answers that deployments keep (response_cache) may take together")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, kMostBytes));
   app.add_option("--capture-folder", options.capture.folder,
                  "where captured predictions are kept (data_collector); FOLDER/capture if not given");
   app.add_option("--capture-seconds", capture_s, "how long a file of them gets lines before it can be read")
@@ -155,7 +157,7 @@ int run(int argc, char** argv) {
          "what native models may take together, told by the size of their files: the one that was not asked for "
          "longest leaves memory, and comes back with its next request; 0: no limit")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(std::int64_t{0}, kMostBytes));
   app.add_flag("--json-log", options.json_log, "log as JSON lines");
   app.set_version_flag("--version", version());
   options.server.host.clear();

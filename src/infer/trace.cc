@@ -190,10 +190,7 @@ std::string Traces::settings_message(const std::string& model) const {
   for (const auto& [name, value] : printed(effective(model))) {
     std::string list;
     wire::put_bytes(list, 1, value);
-    std::string entry;
-    wire::put_text(entry, 1, name);
-    wire::put_bytes(entry, 2, list);
-    wire::put_bytes(out, 1, entry);
+    wire::put_entry(out, 1, name, list);
   }
   return out;
 }

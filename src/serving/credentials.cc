@@ -1,6 +1,5 @@
-#include <charconv>
-
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/ids.h"
 #include "base/text.h"
 #include "base/timed_token.h"
@@ -17,19 +16,9 @@ std::int64_t seconds_now() {
   return micros(now()) / 1'000'000;
 }
 
-std::string bytes_of_hex(std::string_view hex) {
-  std::string out(hex.size() / 2, 0);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    unsigned char byte = 0;
-    std::from_chars(hex.data() + 2 * i, hex.data() + 2 * i + 2, byte, 16);
-    out[i] = static_cast<char>(byte);
-  }
-  return out;
-}
-
 /// The data plane has the digests of keys, and knows tokens by them.
 std::string token_until(const Endpoint& endpoint, std::int64_t ends_s) {
-  return make_timed_token(bytes_of_hex(sha256_hex(endpoint.primary_key)), endpoint.name, ends_s);
+  return make_timed_token(from_hex(sha256_hex(endpoint.primary_key)).value_or(""), endpoint.name, ends_s);
 }
 
 Credentials token_of(const Endpoint& endpoint) {

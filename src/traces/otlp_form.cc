@@ -1,4 +1,5 @@
 #include "base/digest.h"
+#include "base/hex.h"
 #include "traces/span.h"
 
 namespace lathe::traces {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/text.h"
 #include "traces/span.h"
 

@@ -44,8 +44,4 @@ class Budget {
   std::size_t values_ = 0;
 };
 
-std::string to_hex(std::string_view bytes);
-/// nullopt: not hex.
-std::optional<std::string> from_hex(std::string_view text);
-
 }  // namespace lathe::traces

@@ -3,18 +3,17 @@
 import http.server
 import pathlib
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 
 import requests
-from lathe_server import bin_folder, wait_for
+from infer_process import InferProcess
+from lathe_server import wait_for
 
 NODES = "/api/v1/inference-nodes"
 
 
-class Node:
+class Node(InferProcess):
     """Made at the server on entry, and joined; ends on exit. `url`, `grpc`: where it answers."""
 
     def __init__(self, server, name, *flags, join=None, env=None):
@@ -22,7 +21,6 @@ class Node:
         self.join = join or server.url
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="lathe-node."))
         self.folder, self.log, self.token_file = self.root / "node", self.root / "log", self.root / "token"
-        self.process = None
         self.env = {**server.env, **(env or {})}
 
     def __enter__(self):
@@ -42,29 +40,12 @@ class Node:
             print(f"the end of node {self.name}'s log:\n{log}")
 
     def start(self, port=0, grpc_port=0):
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [bin_folder() / "lathe-infer", "--folder", self.folder, "--join", self.join,
-                 "--token-file", self.token_file, "--port", str(port), "--grpc-port", str(grpc_port), *self.flags],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True)  # fmt: skip
-        ready = self.process.stdout.readline().split()
-        assert ready[:1] == ["ready"], f"no ready line but {ready}\n{self.log_tail()}"
-        self.url, self.grpc = ready[1], ready[3]
+        self.run("--folder", self.folder, "--join", self.join, "--token-file", self.token_file, "--port", port,
+                 "--grpc-port", grpc_port, *self.flags)  # fmt: skip
 
     def restart(self):
         """Where it was."""
         self.start(int(self.url.rsplit(":", 1)[1]), int(self.grpc.rsplit(":", 1)[1]))
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(60)
-        self.process.stdout.close()
-        return status
-
-    def kill9(self):
-        self.process.kill()
-        self.process.wait(10)
-        self.process.stdout.close()
 
     def shown(self):
         """What the server says of it."""
@@ -79,10 +60,6 @@ class Node:
             return found.get("state") == "ready" and found["version"] == version
 
         wait_for(ready, 120, f"{deployment} version {version} on {self.name}")
-
-    def log_tail(self, lines=60):
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
 
 
 class Between:

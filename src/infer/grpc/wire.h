@@ -126,6 +126,14 @@ inline void put_text(std::string& out, std::uint32_t number, std::string_view te
   if (!text.empty()) put_bytes(out, number, text);
 }
 
+/// An entry of a map from texts to messages.
+inline void put_entry(std::string& out, std::uint32_t number, std::string_view name, std::string_view message) {
+  std::string entry;
+  put_text(entry, 1, name);
+  put_bytes(entry, 2, message);
+  put_bytes(out, number, entry);
+}
+
 /// A packed list of whole numbers. As proto3 does, an empty one is left out.
 inline void put_list(std::string& out, std::uint32_t number, const std::vector<std::int64_t>& values) {
   std::string list;

@@ -5,13 +5,12 @@ import json
 import os
 import pathlib
 import shutil
-import signal
-import subprocess
 import tempfile
 
 import requests
 
-from lathe_server import bin_folder, wait_for
+from infer_process import InferProcess
+from lathe_server import wait_for
 
 KEY = "the-key-of-the-tests"
 
@@ -38,7 +37,7 @@ def endpoint(name, deployments, traffic=None, key=KEY):
     return {"name": name, "keys": keys, "traffic": traffic, "deployments": deployments}
 
 
-class DataPlane:
+class DataPlane(InferProcess):
     """Starts on entry, ends (and must end cleanly) on exit. `folder` holds its two documents, `models` is for models."""
 
     def __init__(self, *flags, env=None):
@@ -49,7 +48,6 @@ class DataPlane:
         self.log = self.root / "log"
         self.flags = list(flags)
         self.generation = 0
-        self.process = None
         self.env = dict(os.environ, **(env or {}))
         reports = os.environ.get("LATHE_SANITIZER_REPORTS")
         if reports:
@@ -68,32 +66,13 @@ class DataPlane:
             assert status == 0, f"lathe-infer ended with {status}\n{log}"
 
     def start(self, port=0, grpc_port=0):
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [bin_folder() / "lathe-infer", "--folder", self.folder, "--port", str(port),
-                 "--grpc-port", str(grpc_port), *self.flags],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True)  # fmt: skip
-        ready = self.process.stdout.readline().split()
-        assert ready[:1] == ["ready"], f"no ready line but {ready}\n{self.log_tail()}"
-        self.url, self.grpc = ready[1], ready[3]
+        self.run("--folder", self.folder, "--port", port, "--grpc-port", grpc_port, *self.flags)
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {KEY}"
 
     @property
     def port(self):
         return int(self.url.rsplit(":", 1)[1])
-
-    def stop(self):
-        """SIGTERM; answers the exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(60)
-        self.process.stdout.close()
-        return status
-
-    def kill9(self):
-        self.process.kill()
-        self.process.wait(10)
-        self.process.stdout.close()
 
     def desire(self, *endpoints, wait=True):
         """Replaces the desired state; waits until it is reached."""
@@ -125,7 +104,3 @@ class DataPlane:
         inputs = [{"name": name, "datatype": kind, "shape": shape, "data": data}
                   for name, (kind, shape, data) in tensors.items()]  # fmt: skip
         return self.post(f"/v2/models/{model}/infer", json={"inputs": inputs, **more})
-
-    def log_tail(self, lines=60):
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
