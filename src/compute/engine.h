@@ -48,10 +48,11 @@ struct Sighting {
     refused   ///< the engine does not take it: `words` says why
   };
   Where where = Where::unknown;
-  std::string words;       ///< why it waits, or how it ended: in the engine's words
-  bool cancelled = false;  ///< by somebody, in the engine
-  bool lost = false;       ///< a node failed or was taken away, or the engine forgot it: worth another attempt
-  bool timed_out = false;  ///< it ran into the engine's time limit
+  std::string words;               ///< why it waits, or how it ended: in the engine's words
+  bool cancelled = false;          ///< by somebody, in the engine
+  bool lost = false;               ///< a node failed or was taken away, or the engine forgot it: worth another attempt
+  bool lost_unless_begun = false;  ///< `cancelled` is somebody's wish only if the attempt had begun
+  bool timed_out = false;          ///< it ran into the engine's time limit
   std::string nodes;
   std::string expected_start;
 };

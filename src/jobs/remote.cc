@@ -270,7 +270,7 @@ void RemoteJobs::look_after(const LivePtr& live) {
   for (const auto& node : live->nodes) silent = silent || (!node.ended && Clock::now() - node.heard > options_.lease);
   // Its nodes say nothing, and neither does Slurm claim that it runs.
   if (!silent || seen.where != Where::over) return;
-  if (live->cancelled || (seen.cancelled && !seen.lost && !live->cut_off)) {
+  if (live->cancelled || (seen.cancelled && !live->cut_off)) {
     live->over = true;
     const auto job = live->job.name;
     lock.unlock();
@@ -289,7 +289,7 @@ void RemoteJobs::look_after(const LivePtr& live) {
 
 void RemoteJobs::look_after_waiting(const LivePtr& live, std::unique_lock<std::mutex>& lock, const Sighting& seen) {
   if (seen.where != Where::refused && seen.where != Where::over) return;
-  if (seen.where == Where::over && seen.lost) {
+  if (seen.where == Where::over && (seen.lost || seen.lost_unless_begun)) {
     try_again(live, lock, seen.words, false);
     return;
   }

@@ -374,13 +374,12 @@ SlurmEngine::Taken SlurmEngine::take_queue(const std::vector<Entry>& entries, st
   return out;
 }
 
-/// A controller that was killed forgets jobs of its last seconds and gives their numbers again; what nodes still run
-/// under a number that is another's by now they then cancel, whichever it is. That is nobody's wish.
+/// A controller that was killed forgets jobs of its last seconds and gives their numbers again; a node that still runs
+/// such a number refuses the new job, and Slurm cancels that before it began. That is nobody's wish.
 Sighting SlurmEngine::judged(const Known& known, Sighting seen) const {
   const bool just_away = last_trouble_ && Clock::now() - *last_trouble_ < kAfterTrouble;
-  if (!seen.cancelled || known.cancelling || !just_away) return seen;
-  seen.cancelled = false;
-  seen.lost = true;
+  if (!seen.cancelled || seen.nodes.empty() || known.cancelling || !just_away) return seen;
+  seen.lost_unless_begun = true;
   seen.words = "Slurm cancelled it just after having been away";
   return seen;
 }

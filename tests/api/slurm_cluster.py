@@ -103,6 +103,7 @@ class Bridge:
 
     def __init__(self, cluster, target_port, address=CONTROLLER, port=PORT, node=None):
         self.target_port = target_port
+        self.refusing = False
         self.open = set()
         libc = ctypes.CDLL(None, use_errno=True)
         ready = threading.Event()
@@ -123,6 +124,14 @@ class Bridge:
         self.listener.close()
         self.cut()
 
+    def refuse(self):
+        """Lets nobody through until `accept`."""
+        self.refusing = True
+        self.cut()
+
+    def accept(self):
+        self.refusing = False
+
     def cut(self):
         """Breaks all connections that are open now."""
         for end in list(self.open):
@@ -137,6 +146,9 @@ class Bridge:
                 near, _ = self.listener.accept()
             except OSError:
                 return
+            if self.refusing:
+                near.close()
+                continue
             try:
                 far = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
                 far.settimeout(None)

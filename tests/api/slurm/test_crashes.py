@@ -146,19 +146,28 @@ def test_slurmctld_killed_right_after_a_submission_loses_no_job(slurm):
 
 
 def test_what_a_controller_cancels_that_came_back_unnoticed_gets_another_attempt(slurm):
-    """A killed controller gives numbers twice, and nodes cancel what has another's. Here it came back between two looks."""
+    """A killed controller gives numbers twice; a node that knows one refuses it, and Slurm cancels the job before it began."""
+    slurm.bridge.refuse()  # so that its nodes never get through to the server
     name = held(slurm, "unnoticed")
-    until_log(slurm, name, "up")
-    with ends_with_a_sound_controller(slurm.cluster):
-        slurm.kill9()  # so that it certainly sees nothing of it
-        slurm.cluster.verb("ctld-kill")
-        slurm.cluster.verb("ctld-on")
-        slurm.restart()
-        slurm.cluster.run("scancel", "--user=root")
-        wait_for(lambda: show(slurm, name)["attempt"] == 2, 60, "the second attempt")
-        until_log(slurm, name, "up", limit_s=60)
-        go(slurm, name)
-        assert ended(slurm, name, limit_s=60)["status"] == "Completed"
+    wait_for(lambda: [state for _, _, state in slurm.cluster.queue()] == ["RUNNING"], 60, "its nodes")
+    slurm.kill9()  # so that it certainly sees nothing of it
+    slurm.cluster.verb("ctld-renew")
+    slurm.cluster.run("scancel", "--user=root")
+    slurm.restart()
+    slurm.bridge.accept()
+    wait_for(lambda: show(slurm, name)["attempt"] == 2, 60, "the second attempt")
+    until_log(slurm, name, "up", limit_s=60)
+    go(slurm, name)
+    assert (ended(slurm, name, limit_s=60)["status"], runs(slurm, name)) == ("Completed", 1)
+
+
+def test_what_somebody_cancels_just_after_the_controller_came_back_is_cancelled(slurm):
+    slurm.cluster.verb("ctld-renew")
+    running, waiting = (submit(slurm, "echo up; sleep 300", compute="main", resources={"instance_count": 3})["name"] for _ in range(2))
+    until_log(slurm, running, "up")
+    wait_for(lambda: len(slurm.cluster.queue()) == 2, what="both jobs in Slurm")
+    slurm.cluster.run("scancel", "--user=root")
+    assert [ended(slurm, name)["status"] for name in (running, waiting)] == ["Canceled", "Canceled"]
 
 
 def test_what_is_ended_by_nobodys_wish_gets_another_attempt(slurm):
