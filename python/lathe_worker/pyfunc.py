@@ -12,7 +12,7 @@ from lathe_worker.channel import INFER, INVOCATIONS
 from lathe_worker.native import native_form
 from lathe_worker.printed import print_json
 from lathe_worker.signature import Signature
-from lathe_worker.trouble import BadInput, CannotLoad, print_trouble
+from lathe_worker.trouble import BadInput, CannotCompute, CannotLoad, print_trouble
 
 _JSON = b"Content-Type: application/json\r\n"
 _KINDS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -48,6 +48,8 @@ class Predictor:
             return _refusal(_MODEL_FAILED, f"the model answers {error}, which is no tensor: ask /invocations instead")
         except Exception as error:
             print_trouble(error)
+            if isinstance(error, CannotCompute):
+                return _refusal(_MODEL_FAILED, str(error))
             if type(error).__name__ == "MlflowException":
                 return _refusal(400, str(error))
             return _refusal(_MODEL_FAILED, "the model failed on this input; 'lathe online-deployment get-logs' says why")

@@ -2,7 +2,7 @@
 
 from lathe_worker.pyfunc import Predictor
 from lathe_worker.signature import Signature
-from lathe_worker.trouble import BadInput, CannotLoad
+from lathe_worker.trouble import BadInput, CannotCompute, CannotLoad
 
 
 class TorchScript(Predictor):
@@ -44,16 +44,16 @@ class _Module:
         with self._torch.inference_mode():
             try:
                 return self._plain(self._module(**self._tensors(given)))
-            except RuntimeError:
+            except RuntimeError as error:
                 # JSON's 1 may have meant 1.0: what takes no whole numbers is asked once more.
                 if self._whole_are_fractions or not any(each.dtype.kind in "iu" for each in given.values()):
-                    raise
+                    raise _cannot_compute(error) from error
                 self._whole_are_fractions = True
                 try:
                     return self._plain(self._module(**self._tensors(given)))
-                except RuntimeError:
+                except RuntimeError as again:
                     self._whole_are_fractions = False
-                    raise
+                    raise _cannot_compute(again) from again
 
     def _given(self, data):
         """{argument: array}. Inputs may also be called as Triton calls them: INPUT__0, INPUT__1..."""
@@ -97,3 +97,9 @@ class _Module:
         if isinstance(result, dict):
             return {name: self._plain(each) for name, each in result.items()}
         return result
+
+
+def _cannot_compute(error):
+    """Torch says what was wrong in the last line, below where in the module's program it was."""
+    reason = str(error).strip().split("\n")[-1].removeprefix("RuntimeError: ")
+    return CannotCompute(f"the model failed on this input: {reason}")

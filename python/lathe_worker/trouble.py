@@ -19,11 +19,17 @@ class BadInput(Exception):
         self.status = status
 
 
+class CannotCompute(Exception):
+    """What a model makes nothing of, in a sentence for who asked; its cause goes to the log."""
+
+
 def print_trouble(error):
     """The traceback as the model's author wants it: it begins in their code, not in ours."""
     if isinstance(error, CannotLoad):
         if error.__cause__ is None:
             return
+        error = error.__cause__
+    elif isinstance(error, CannotCompute):
         error = error.__cause__
     frames = error.__traceback__
     while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):

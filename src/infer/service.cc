@@ -101,6 +101,20 @@ std::string one_number(std::uint64_t value) {
   return out;
 }
 
+/// Why no deployment of an endpoint takes requests, and what to do.
+std::string why_no_traffic(const Endpoint& endpoint) {
+  const auto name = in_quotes(endpoint.name);
+  if (!endpoint.deployments.empty())
+    return "no deployment of endpoint " + name + " takes traffic; give it to one: lathe online-endpoint update -n " +
+           endpoint.name + " --traffic \"" + endpoint.deployments.front()->name + "=100\"";
+  if (endpoint.others.empty())
+    return "endpoint " + name + " has no deployment; 'lathe online-deployment list -e " + endpoint.name +
+           "' shows whether one waits for room, and this makes one: lathe online-deployment create -e " +
+           endpoint.name + " -f FILE --all-traffic";
+  return "endpoint " + name + " has no deployment that is ready; 'lathe online-deployment list -e " + endpoint.name +
+         "' says what they wait for";
+}
+
 }  // namespace
 
 Service::Service(const CatalogHolder& catalog, Peers& peers, const ServiceLimits& limits, const KeyDigest& operator_key)
@@ -510,15 +524,7 @@ Result<const Service::DeploymentPtr*> Service::pick(const http::Request& request
     }
     return found;
   }
-  if (endpoint.split->empty())
-    return fail(Code::unavailable, endpoint.deployments.empty()
-                                       ? "endpoint " + in_quotes(endpoint.name) +
-                                             " has no deployment that is ready; 'lathe online-deployment list -e " +
-                                             endpoint.name + "' says what they wait for"
-                                       : "no deployment of endpoint " + in_quotes(endpoint.name) +
-                                             " takes traffic; give it to one: lathe online-endpoint update -n " +
-                                             endpoint.name + " --traffic \"" + endpoint.deployments.front()->name +
-                                             "=100\"");
+  if (endpoint.split->empty()) return fail(Code::unavailable, why_no_traffic(endpoint));
   if (!call.route.predicts()) return &endpoint.deployments[endpoint.split->main()];
   const auto session = request.header(kSessionHeader);
   return &endpoint.deployments[session.empty() ? endpoint.split->pick() : endpoint.split->pick_for(session)];

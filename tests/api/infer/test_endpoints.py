@@ -255,3 +255,10 @@ def test_deployed_and_answering_quickly(plane, make_booster):
     plane.desire(endpoint("e", [deployment("blue", path)]))
     assert plane.infer("e", ROW).status_code == 200
     assert time.monotonic() - begin < 2
+
+
+def test_an_endpoint_without_deployments_says_how_to_make_one(plane):
+    plane.desire(endpoint("empty", [], traffic={}))
+    answer = plane.infer("empty", {"input": ("FP32", [1, 1], [0])})
+    assert answer.status_code == 503
+    assert "lathe online-deployment create -e empty -f FILE" in answer.json()["error"]

@@ -105,8 +105,11 @@ def test_what_does_not_fit_is_refused(plane):
         answer = plane.post("/endpoints/two/invocations", json=document)
         assert answer.status_code == 400 and said in answer.json()["error"], answer.text
     answer = plane.post("/endpoints/affine/invocations", json={"inputs": [[1.0, 2.0]]})
-    assert answer.status_code == 424
-    assert "mat1 and mat2 shapes cannot be multiplied" in log_of(plane, "affine.blue")
+    reason = "mat1 and mat2 shapes cannot be multiplied (1x2 and 3x2)"
+    assert (answer.status_code, answer.json()["error"]) == (424, f"the model failed on this input: {reason}")
+    assert reason in log_of(plane, "affine.blue")
+    answer = plane.infer("affine", {"x": ("BOOL", [1, 3], [True, False, True])})
+    assert answer.status_code == 424 and "the model failed on this input: " in answer.json()["error"], answer.text
 
 
 def test_saved_weights_are_no_torchscript(plane):
