@@ -58,7 +58,7 @@ class Asking:
         session.headers["Authorization"] = f"Bearer {self.key}"
         while not self._end.is_set():
             try:
-                answer = session.post(self.uri, json=body_of(ROWS[:2]), timeout=10)
+                answer = session.post(self.uri, json=body_of(ROWS[:2]), timeout=60)
                 if answer.status_code != 200:
                     self.failed.append(answer.text)
             except requests.RequestException as error:

@@ -28,7 +28,7 @@ class InferProcess:
 
     def kill9(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
 
     def log_tail(self, lines=60):

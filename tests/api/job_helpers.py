@@ -25,7 +25,7 @@ def show(server, name):
     return answer.json()
 
 
-def until(server, name, *statuses, limit_s=30):
+def until(server, name, *statuses, limit_s=60):
     """Waits until the job has one of the statuses, and answers it."""
 
     def look():
@@ -35,7 +35,7 @@ def until(server, name, *statuses, limit_s=30):
     return wait_for(look, limit_s, f"{name} being {' or '.join(statuses)}")
 
 
-def ended(server, name, limit_s=30):
+def ended(server, name, limit_s=60):
     return until(server, name, *ENDED, limit_s=limit_s)
 
 
@@ -51,7 +51,7 @@ def log_of(server, name, offset=0):
     return answer.content.decode()
 
 
-def until_log(server, name, text, limit_s=30):
+def until_log(server, name, text, limit_s=60):
     return wait_for(lambda: text in log_of(server, name), limit_s, f"{text!r} in the log of {name}")
 
 

@@ -23,7 +23,7 @@ def bin_folder():
     return next((folder for folder in found if (folder / "lathe").exists()), found[0])
 
 
-def wait_for(condition, limit_s=10.0, what="the condition"):
+def wait_for(condition, limit_s=60.0, what="the condition"):
     """Calls `condition` until it answers something true, and answers that; fails after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while True:
@@ -98,13 +98,13 @@ class Server:
         try:
             if self.process is not None:
                 self.process.wait(30)
-            left = wait_for_none(self.processes, limit_s=10)
+            left = wait_for_none(self.processes, limit_s=60)
         except subprocess.TimeoutExpired:
             left = self.processes()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         if self.process is not None:
-            self.process.wait(10)
+            self.process.wait(60)
         log = self.log_tail()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.database is not None:
@@ -142,7 +142,7 @@ class Server:
     def kill9(self):
         """Kills the server alone, as a crash would: jobs and inference are left to their shims."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
 
     def terminate(self):

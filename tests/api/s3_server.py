@@ -45,7 +45,7 @@ class S3:
 
     def stop(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
 
     def freeze(self):

@@ -115,7 +115,7 @@ class Bridge:
             ready.set()
 
         threading.Thread(target=listen).start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         self.thread = threading.Thread(target=self._accept, daemon=True)
         self.thread.start()
 
@@ -150,7 +150,7 @@ class Bridge:
                 near.close()
                 continue
             try:
-                far = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
+                far = socket.create_connection(("127.0.0.1", self.target_port), timeout=60)
                 far.settimeout(None)
             except OSError:
                 near.close()

@@ -19,7 +19,7 @@ def gpu_list(server):
 
 
 def until_gpu(server, number, state):
-    return wait_for(lambda: gpu_list(server)[number]["state"] == state, 15, f"GPU {number} being {state}")
+    return wait_for(lambda: gpu_list(server)[number]["state"] == state, 60, f"GPU {number} being {state}")
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_the_box_is_filled_from_all_four_sides(gpu_server, gpus, outside, tmp_pa
     starting = gpu_server.post("/api/v1/compute/mia/start").json()
     assert starting["state"] == "Starting" and "1 core" in starting["waiting_for"]
     gpu_server.post(f"/api/v1/jobs/{third}/cancel")
-    wait_for(lambda: gpu_server.get("/api/v1/compute/mia").json()["state"] == "Running", 15, "the instance getting its room")
+    wait_for(lambda: gpu_server.get("/api/v1/compute/mia").json()["state"] == "Running", 60, "the instance getting its room")
 
 
 def test_a_deployments_reservation_survives_the_server_and_follows_its_changes(gpu_server, tmp_path):

@@ -32,7 +32,7 @@ def act(server, name, verb):
     return answer.json()
 
 
-def until_state(server, name, state, limit_s=15):
+def until_state(server, name, state, limit_s=60):
     def there():
         seen = look(server, name)
         return seen if seen["state"] == state else None
@@ -61,7 +61,7 @@ def made(server):
     for job in server.get("/api/v1/jobs").json()["value"]:
         if job["status"] == "Queued":
             server.post(f"/api/v1/jobs/{job['name']}/cancel")
-    assert wait_for(lambda: server.delete(f"/api/v1/compute/{name}").status_code == 204, 10, "the instance going")
+    assert wait_for(lambda: server.delete(f"/api/v1/compute/{name}").status_code == 204, 60, "the instance going")
 
 
 def test_a_new_instance_runs_and_holds_its_part_of_the_machine(server, made):
@@ -188,7 +188,7 @@ def test_states_and_schedules_survive_the_server():
         until(server, job, "Running")
         server.kill9()
         due = datetime.datetime.now() + datetime.timedelta(seconds=2)
-        wait_for(lambda: datetime.datetime.now() > due, 10, "the time of the stop to pass")
+        wait_for(lambda: datetime.datetime.now() > due, 60, "the time of the stop to pass")
         server.restart()
         # The stop that was missed is made up for, once.
         seen = until_state(server, running, "Stopped")

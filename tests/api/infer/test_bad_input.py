@@ -221,7 +221,7 @@ def test_a_chunked_body_and_pipelined_requests_are_answered_in_order(shared):
 def test_a_body_is_asked_for_only_when_it_will_be_read(shared):
     body = json.dumps(tensor()).encode()
     head = b"POST /v2/models/e/infer HTTP/1.1\r\n" + H + b"Expect: 100-continue\r\nContent-Length: %d\r\n" % len(body)
-    with socket.create_connection(("127.0.0.1", shared.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=60) as connection:
         connection.sendall(head + A + b"\r\n")
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(body)

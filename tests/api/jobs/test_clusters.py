@@ -26,7 +26,7 @@ def test_a_cluster_grows_for_a_job_and_shrinks_when_idle(server):
     assert (seen["nodes"][0]["state"], seen["nodes"][0]["job"]) == ("running", job)
     go(server, job)
     assert ended(server, job)["status"] == "Completed"
-    wait_for(lambda: nodes(server, name)["current_node_count"] == 0, 10, "the idle node leaving")
+    wait_for(lambda: nodes(server, name)["current_node_count"] == 0, 60, "the idle node leaving")
     assert "idle for 1 s" in nodes(server, name)["recent"][-1]
 
 

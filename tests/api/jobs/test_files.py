@@ -156,7 +156,7 @@ def test_a_link_in_place_of_an_output_is_not_registered_as_data(server):
 
 def test_a_pipe_among_the_outputs_stops_nobody(server):
     job, _ = run(server, "mkfifo ${{outputs.o}}/pipe", outputs={"o": {}})
-    assert server.get(f"/api/v1/jobs/{job['name']}/files/named-outputs/o/pipe", timeout=10).status_code == 404
+    assert server.get(f"/api/v1/jobs/{job['name']}/files/named-outputs/o/pipe", timeout=60).status_code == 404
 
 
 def test_a_named_output_becomes_a_data_asset_that_the_next_job_reads(server):

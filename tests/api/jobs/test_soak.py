@@ -109,7 +109,7 @@ def soak(jobs, seed):
             job = wait_for(lambda: ended_or_none(server, name), 120, f"the end of {name}")
             check(server, job, number, code, name in killer.shims, name in killer.programs, seed)
 
-        wait_for(lambda: not shims(server), 10, "the end of the last shim")
+        wait_for(lambda: not shims(server), 60, "the end of the last shim")
         assert mounts_below(server.data) == []
         left = [folder for name in wanted for folder in (server.data / "jobs" / name).iterdir()
                 if folder.name != "work" and not folder.name.startswith("attempt-")]  # fmt: skip

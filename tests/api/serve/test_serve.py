@@ -11,7 +11,7 @@ from lathe_server import bin_folder
 def test_the_ready_line_names_a_server_that_answers(server):
     assert server.get("/healthz").status_code == 200
     assert server.get("/readyz").status_code == 200
-    assert requests.get(server.url + "/health", timeout=10).text == "OK"
+    assert requests.get(server.url + "/health", timeout=60).text == "OK"
     assert json.loads((server.data / "server.json").read_text())["url"] == server.url
 
 
@@ -47,8 +47,8 @@ def test_a_killed_server_comes_back_on_its_data_folder_and_port(fresh_server):
 
 
 def test_without_a_token_only_health_and_version_are_open(server):
-    assert requests.get(server.url + "/version", timeout=10).status_code == 200
-    assert requests.get(server.url + "/api/v1/users", timeout=10).status_code == 401
+    assert requests.get(server.url + "/version", timeout=60).status_code == 200
+    assert requests.get(server.url + "/api/v1/users", timeout=60).status_code == 401
     assert server.get("/api/v1/users").status_code == 200
 
 

@@ -286,7 +286,7 @@ def test_a_taken_port_is_one_sentence(fresh_server):
     try:
         with pytest.raises(AssertionError):
             other.start(0, port, 0)
-        other.process.wait(10)
+        other.process.wait(60)
         assert other.process.returncode != 0
         said = [line for line in other.log.read_text().splitlines() if line.startswith("lathe serve:")]
         assert len(said) == 1
@@ -303,7 +303,7 @@ def test_a_server_that_cannot_start_leaves_no_data_plane(fresh_server):
     try:
         with pytest.raises(AssertionError):
             other.start(fresh_server.port, 0, 0)
-        other.process.wait(10)
+        other.process.wait(60)
         wait_for(lambda: not other.processes(), what="the end of its data plane")
     finally:
         other.__exit__(None, None, None)

@@ -80,7 +80,7 @@ def test_cancelling_ends_a_running_job_with_its_grace(slurm):
     slurm.post(f"/api/v1/jobs/{name}/cancel")
     assert ended(slurm, name)["status"] == "Canceled"
     assert "got it" in log_of(slurm, name)
-    wait_for(lambda: not slurm.cluster.queue(), 20, "an empty queue")
+    wait_for(lambda: not slurm.cluster.queue(), 60, "an empty queue")
 
 
 def test_a_waiting_job_says_what_for_and_cancelling_takes_it_out_of_the_queue(slurm):
@@ -88,10 +88,10 @@ def test_a_waiting_job_says_what_for_and_cancelling_takes_it_out_of_the_queue(sl
     for name in blockers:
         until(slurm, name, "Running")
     name = submit(slurm, "echo never", compute="whole")["name"]
-    wait_for(lambda: "busy" in (show(slurm, name).get("waiting_for") or ""), 20, "the reason of the wait")
+    wait_for(lambda: "busy" in (show(slurm, name).get("waiting_for") or ""), 60, "the reason of the wait")
     assert "busy" in slurm.get(f"/api/v1/jobs/{name}/why").json()["sentence"]
     assert slurm.post(f"/api/v1/jobs/{name}/cancel").json()["status"] == "Canceled"
-    wait_for(lambda: len(slurm.cluster.queue()) == 3, 20, "the cancelled job leaving Slurm's queue")
+    wait_for(lambda: len(slurm.cluster.queue()) == 3, 60, "the cancelled job leaving Slurm's queue")
     for blocker in blockers:
         slurm.post(f"/api/v1/jobs/{blocker}/cancel")
         assert ended(slurm, blocker)["status"] == "Canceled"
@@ -139,11 +139,11 @@ def test_a_target_with_jobs_is_not_deleted(slurm):
     target = slurm.target("busy", cores=1)
     name = submit(slurm, "sleep 300", compute=target)["name"]
     until(slurm, name, "Running")
-    wait_for(lambda: slurm.get(f"/api/v1/compute/{target}").json()["running_jobs"] == 1, 20, "the target's count")
+    wait_for(lambda: slurm.get(f"/api/v1/compute/{target}").json()["running_jobs"] == 1, 60, "the target's count")
     assert slurm.delete(f"/api/v1/compute/{target}").status_code == 409
     slurm.post(f"/api/v1/jobs/{name}/cancel")
     assert ended(slurm, name)["status"] == "Canceled"
-    assert wait_for(lambda: slurm.delete(f"/api/v1/compute/{target}").ok, 20, "the target to be free")
+    assert wait_for(lambda: slurm.delete(f"/api/v1/compute/{target}").ok, 60, "the target to be free")
 
 
 def test_the_time_limit_is_kept(slurm):
@@ -175,7 +175,7 @@ def test_a_partition_is_attached_and_detached_by_azures_verbs(slurm):
     assert nodes.split() == ["n1", "idle", "n2", "idle", "n3", "idle"]
     job, log = run(slurm, "echo $SLURM_CPUS_PER_TASK", compute="attached")
     assert (job["status"], log) == ("Completed", "2\n")
-    assert wait_for(lambda: slurm.cli("compute", "detach", "-n", "attached", "--yes", check=False).returncode == 0, 20, "the detaching")
+    assert wait_for(lambda: slurm.cli("compute", "detach", "-n", "attached", "--yes", check=False).returncode == 0, 60, "the detaching")
     assert slurm.get("/api/v1/compute/attached").status_code == 404
     refused = slurm.cli("compute", "attach", "-n", "k8s", "--type", "kubernetes", check=False)
     assert refused.returncode != 0 and "partition of a Slurm cluster" in refused.stderr

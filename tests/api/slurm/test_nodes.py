@@ -37,7 +37,7 @@ def test_nodes_may_leave_files_of_the_same_name(slurm):
     slurm.cluster.run("scontrol", "update", "partitionname=main", "state=down")
     try:
         name = submit(slurm, "true", compute="main", **spread())["name"]
-        [(number, _, _)] = wait_for(slurm.cluster.queue, 20, "the job in the queue")
+        [(number, _, _)] = wait_for(slurm.cluster.queue, 60, "the job in the queue")
         script = slurm.cluster.run("scontrol", "write", "batch_script", number, "-")
         attempt, token = (re.search(f"LATHE_ATTEMPT_{what}='(.*)'", script)[1] for what in ("URL", "TOKEN"))
 

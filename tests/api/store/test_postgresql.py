@@ -142,8 +142,8 @@ def test_while_postgresql_is_away_answers_are_503_and_then_all_goes_on(postgres)
             assert server.get("/readyz").status_code == 503
         finally:
             postgres.start()
-        wait_for(lambda: server.get("/readyz").status_code == 200, 20, "the store's return")
-        wait_for(lambda: server.post("/api/2.0/mlflow/runs/log-metric", json={"run_id": run, "key": "k", "value": 2, "timestamp": 2}).ok, 20)
+        wait_for(lambda: server.get("/readyz").status_code == 200, 60, "the store's return")
+        wait_for(lambda: server.post("/api/2.0/mlflow/runs/log-metric", json={"run_id": run, "key": "k", "value": 2, "timestamp": 2}).ok, 60)
         assert [point["value"] for point in rest.get("metrics/get-history", run_id=run, metric_key="k")["metrics"]] == [2]
 
 
@@ -151,7 +151,7 @@ def test_a_job_that_ends_while_postgresql_is_away_is_written_down_when_it_is_bac
     with Server(store=postgres.database().url) as server:
         go = 'until [ -e "$HOME/go" ]; do sleep 0.02; done; exit 3'
         name = server.post("/api/v1/jobs", json={"command": go}).json()["name"]
-        wait_for(lambda: server.get(f"/api/v1/jobs/{name}").json()["status"] == "Running", 20, "the job's start")
+        wait_for(lambda: server.get(f"/api/v1/jobs/{name}").json()["status"] == "Running", 60, "the job's start")
         postgres.stop("immediate")
         try:
             (server.data / "jobs" / name / "work" / "go").touch()
@@ -320,7 +320,7 @@ def test_a_proxy_that_stays_away_leaves_the_write_in_doubt_no_longer_than_needed
         answers = []
         asked = threading.Thread(target=lambda: answers.append(server.post("/api/2.0/mlflow/experiments/create", json={"name": "doubt"})))
         asked.start()
-        wait_for(lambda: proxy.cuts == 1, 10, "the commit")
+        wait_for(lambda: proxy.cuts == 1, 60, "the commit")
         other = server.post("/api/2.0/mlflow/experiments/create", json={"name": "other"})
         assert (other.status_code, answers) == (503, [])
         again = Proxy(database.url, tmp_path)

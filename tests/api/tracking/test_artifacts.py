@@ -289,11 +289,11 @@ def test_a_viewer_reads_but_does_not_write(server, rest):
     headers = {"Authorization": f"Bearer {viewer.json()['token']}"}
     place = f"{server.url}{ROOT}/0/{rest.run()}/artifacts/x"
     rest.server.put(place[len(server.url):], data=b"x")
-    assert requests.get(place, headers=headers, timeout=10).content == b"x"
-    answer = requests.put(place, headers=headers, data=b"y", timeout=10)
+    assert requests.get(place, headers=headers, timeout=60).content == b"x"
+    answer = requests.put(place, headers=headers, data=b"y", timeout=60)
     assert f"{answer.status_code} {answer.json()['error_code']}" == DENIED
-    assert requests.delete(place, headers=headers, timeout=10).status_code == 403
-    create = requests.post(server.url + "/api/2.0/mlflow/runs/create", headers=headers, json={}, timeout=10)
+    assert requests.delete(place, headers=headers, timeout=60).status_code == 403
+    create = requests.post(server.url + "/api/2.0/mlflow/runs/create", headers=headers, json={}, timeout=60)
     assert create.status_code == 403
 
 
