@@ -111,6 +111,8 @@ TEST(Records, BodiesKeepTheirFormAndDataFramesBecomeRecords) {
   EXPECT_EQ(body_members(R"({"dataframe_records":[{"a":1}]})"), json_of(R"([{"a":1}])"));
   EXPECT_EQ(body_members(R"({"predictions":[0.5,1.5]})"), json_of(R"([{"predict":0.5},{"predict":1.5}])"));
   EXPECT_EQ(body_members(R"({"dataframe_split":{"columns":["a"],"data":[[1,2]]}})"), json_of("[[1,2]]"));
+  EXPECT_EQ(body_members("{\"a\":\r\n[123456789012345678901234567890,1.10]}"),
+            json_of(R"({"a":  [123456789012345678901234567890,1.10]})"));  // as it was written
   EXPECT_EQ(body_members("a,b\n"), R"("datacontenttype":"text/plain","data":"a,b\u000a")");
   EXPECT_EQ(body_members("\xff\xfe"), R"("datacontenttype":"application/octet-stream","data_base64":"//4=")");
 }

@@ -75,9 +75,10 @@ json::Value predictions_of(const json::Array& list) {
   return out;
 }
 
-json::Value data_of(json::Value body) {
-  if (!body.is_object()) return body;
-  auto& object = body.get_object();
+/// The records of a body, or nullopt where it has none that it names.
+std::optional<json::Value> data_of(const json::Value& body) {
+  if (!body.is_object()) return std::nullopt;
+  const auto& object = body.get_object();
   for (const char* const key : {"dataframe_split", "input_data"}) {
     const auto* const frame = object.if_contains(key);
     if (frame == nullptr || !frame->is_object()) continue;
@@ -90,7 +91,15 @@ json::Value data_of(json::Value body) {
     if (const auto* const records = object.if_contains(key); records != nullptr && records->is_array()) return *records;
   if (const auto* const list = object.if_contains("predictions"); list != nullptr && list->is_array())
     return predictions_of(list->get_array());
-  return body;
+  return std::nullopt;
+}
+
+/// JSON as it came, which keeps numbers as they were written, in one line: between values a line's end is but a space.
+std::string in_one_line(std::string_view json) {
+  std::string out(json);
+  std::replace_if(
+      out.begin(), out.end(), [](char each) { return each == '\n' || each == '\r'; }, ' ');
+  return out;
 }
 
 }  // namespace
@@ -118,8 +127,10 @@ void append_records(std::string& out, std::span<const Tensor> tensors, const std
 }
 
 std::string body_members(std::string_view body) {
-  if (auto value = json::parse(body))
-    return R"("datacontenttype":"application/json","data":)" + json::print(data_of(std::move(*value)));
+  if (const auto value = json::parse(body)) {
+    const auto data = data_of(*value);
+    return R"("datacontenttype":"application/json","data":)" + (data ? json::print(*data) : in_one_line(body));
+  }
   if (!is_utf8(body))
     return R"("datacontenttype":"application/octet-stream","data_base64":")" + base64_encode(body) + '"';
   std::string out = R"("datacontenttype":"text/plain","data":)";
