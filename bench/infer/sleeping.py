@@ -2,12 +2,13 @@
 """What deployments cost while nobody asks them, and how long the first answer takes after that.
 
 CPU of 100 deployments that are in memory and of 100 that left it, over ten seconds; memory of both; the round trip of a request
-that wakes a native model (XGBoost) or a Python worker (an empty script, and one that imports numpy and scikit-learn). LATHE_BIN names
-the folder with lathe-infer; default: build/release/bin.
+that wakes a native model (XGBoost) or a Python worker (an empty script, and one that unpickles a scikit-learn model of the iris data),
+with and without a parked interpreter. LATHE_BIN names the folder with lathe-infer; default: build/release/bin.
 """
 
 import argparse
 import os
+import pickle
 import pathlib
 import statistics
 import sys
@@ -25,7 +26,18 @@ from python_workers import interpreters_of, scoring_script  # noqa: E402
 
 BODY = {"inputs": [[0.1 * i for i in range(8)]]}
 PLAIN = "def run(data): return 1\n"
-LEARNED = "import numpy, sklearn.ensemble\ndef run(data): return 1\n"
+LEARNED = """
+import json, os, pickle
+import sklearn.ensemble
+
+def init():
+    global model
+    with open(os.path.join(os.environ["AZUREML_MODEL_DIR"], "model.pkl"), "rb") as file:
+        model = pickle.load(file)
+
+def run(data):
+    return model.predict(json.loads(data)["data"]).tolist()
+"""
 
 
 def train(path, rounds):
@@ -44,9 +56,13 @@ def memory_mib(pid):
     return int(line.split()[1]) / 1024
 
 
-def awake(plane):
-    lines = [each for each in plane.get("/metrics").text.splitlines() if each.startswith("lathe_infer_instances{")]
+def total(plane, metric):
+    lines = [each for each in plane.get("/metrics").text.splitlines() if each.startswith(f"lathe_infer_{metric}{{")]
     return sum(int(each.rsplit(" ", 1)[1]) for each in lines)
+
+
+def awake(plane):
+    return total(plane, "instances")
 
 
 def idle_cpu(plane, seconds):
@@ -74,13 +90,26 @@ def many(count, seconds, path):
                   f"{memory_mib(plane.process.pid):.0f} MiB")  # fmt: skip
 
 
-def wakes(plane, deployed, ask, rounds):
+def learn(folder):
+    """A forest on the iris data, pickled."""
+    from sklearn.datasets import load_iris
+    from sklearn.ensemble import RandomForestClassifier
+
+    rows, kinds = load_iris(return_X_y=True)
+    folder.mkdir()
+    with open(folder / "model.pkl", "wb") as file:
+        pickle.dump(RandomForestClassifier(100, random_state=3).fit(rows, kinds), file)
+    return folder
+
+
+def wakes(plane, deployed, ask, rounds, parked=0):
     deployed["model"]["scale"] = {"min": 0, "max": 1, "quiet_ms": 200, "polling_ms": 50}
     state = plane.desire(endpoint("e", [deployed]))["e.blue"]
     assert state["state"] == "ready", state
     times = []
     for _ in range(rounds):
-        wait_for(lambda: awake(plane) == 0 and not interpreters_of(plane), 120, "its sleep")
+        wait_for(lambda: awake(plane) == 0 and len(interpreters_of(plane)) == parked and
+                 total(plane, "parked_interpreters") == parked, 120, "its sleep")  # fmt: skip
         begin = time.perf_counter()
         got = ask(plane)
         times.append((time.perf_counter() - begin) * 1000)
@@ -105,10 +134,15 @@ def main():
         for name, model in ((f"{path.stat().st_size >> 10} KiB", path), (f"{large.stat().st_size >> 10} KiB", large)):
             ask = lambda plane: plane.post("/endpoints/e/invocations", json=BODY)  # noqa: E731
             print(f"wake of an XGBoost model of {name}: {wakes(plane, deployment('blue', model), ask, asked.rounds)}")
-        score = lambda plane: plane.post("/endpoints/e/score", json={})  # noqa: E731
-        for version, (name, source) in enumerate((("an empty script", PLAIN), ("one that imports scikit-learn", LEARNED))):
-            made = scoring_script(plane, source, version=str(version), request_timeout_ms=60_000)
-            print(f"wake of a Python worker, {name}: {wakes(plane, made, score, asked.rounds)}")
+    row = {"data": [[5.1, 3.5, 1.4, 0.2]]}
+    score = lambda plane: plane.post("/endpoints/e/score", json=row)  # noqa: E731
+    for parked in (1, 0):
+        with DataPlane("--parked-interpreters", str(parked)) as plane:
+            model = learn(plane.models / "iris")
+            for version, (name, source) in enumerate((("an empty script", PLAIN), ("a scikit-learn forest", LEARNED))):
+                made = scoring_script(plane, source, model=model, version=str(version), request_timeout_ms=60_000)
+                print(f"wake of a Python worker, {name}, {'an' if parked else 'no'} interpreter parked: "
+                      f"{wakes(plane, made, score, asked.rounds, parked)}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m lathe_worker script FILE | pyfunc FOLDER | torchscript FILE"""
+"""python -m lathe_worker script FILE | pyfunc FOLDER | torchscript FILE [parked]"""
 
 import gc
 import json
@@ -6,13 +6,11 @@ import os
 import sys
 
 from lathe_worker.channel import FAILED, READY, Channel
+from lathe_worker.parking import Imports, park
 from lathe_worker.trouble import CannotLoad, print_trouble
 
 
 def load(kind, path):
-    # Behind all others: what the environment provides wins.
-    library = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.path += [os.path.join(library, "lathe_azureml"), os.path.join(library, "lathe_mlflow")]
     if kind == "script":
         from lathe_worker.script import Script
 
@@ -28,8 +26,17 @@ def load(kind, path):
 
 def main():
     channel = Channel()
+    kind, path = sys.argv[1:3]
+    # Behind all others: what the environment provides wins.
+    library = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path += [os.path.join(library, "lathe_azureml"), os.path.join(library, "lathe_mlflow")]
+    imports = Imports(path if kind == "pyfunc" else os.path.dirname(path))
+    if sys.argv[3:] == ["parked"]:
+        del sys.argv[3:]
+        if not park(channel):
+            return
     try:
-        model = load(sys.argv[1], sys.argv[2])
+        model = load(kind, path)
     except BaseException as error:  # also sys.exit in the model's code
         print_trouble(error)
         sys.stdout.flush()
@@ -42,6 +49,7 @@ def main():
     while True:
         frame = channel.receive()
         if frame is None:
+            imports.leave(channel)
             return
         channel.send(*model.answer(*frame))
 

@@ -4,7 +4,8 @@ import os
 import socket
 import struct
 
-READY, FAILED = 1, 2
+READY, FAILED, PARKED, IMPORTED = 1, 2, 3, 4
+PARK, WAKE = 8, 9
 SCORE, INVOCATIONS, INFER = 16, 17, 18
 
 _HEADER = struct.Struct("=IIQQ")
@@ -20,6 +21,7 @@ class Channel:
         os.dup2(nothing, 0)
         os.close(nothing)
         self._buffer = bytearray(_ROOM)
+        self._kept = 0  # bytes at its beginning that are the next frame's
 
     def send(self, kind, head=b"", body=b"", nanoseconds=0):
         pieces = [_HEADER.pack(kind, len(head), len(body), nanoseconds), head, body]
@@ -30,7 +32,7 @@ class Channel:
     def receive(self):
         """(kind, head, body) of the next frame; None at the end."""
         buffer = self._buffer
-        have = self._socket.recv_into(buffer)
+        have = self._kept or self._socket.recv_into(buffer)
         while have < _HEADER.size:
             more = self._socket.recv_into(memoryview(buffer)[have:])
             if not more:
@@ -48,4 +50,8 @@ class Channel:
                 return None
             have += more
         begin = _HEADER.size + head_size
-        return kind, bytes(view[_HEADER.size:begin]), bytes(view[begin:size])
+        head, body = bytes(view[_HEADER.size:begin]), bytes(view[begin:size])
+        self._kept = max(0, have - size)
+        if self._kept:
+            buffer[:self._kept] = view[size:have]
+        return kind, head, body

@@ -118,6 +118,11 @@ Result<void> check(std::string_view name, const std::string& value, const std::s
   if (name == "response_cache")
     if (const auto bytes = serving::parse_response_cache(value); !bytes)
       return fail(Code::invalid, fmt::format("response_cache {} (from {})", bytes.error().message, origin));
+  if (name == "parked_interpreters") {
+    constexpr std::size_t kMostDigits = 4;
+    const bool digits = !value.empty() && value.size() <= kMostDigits && value.find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || std::stoi(value) > 1024) return wrong("a number from 0 to 1024");
+  }
   if (name == "data" && value.empty()) return wrong("a folder");
   if ((name == "auth") && value != "on" && value != "off") return wrong("on or off");
   const bool unitless = !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
@@ -185,6 +190,7 @@ const std::vector<Setting>& settings() {
       {"infer_port", "8081", "port of the predictions' REST API; 0 lets the system choose"},
       {"grpc_port", "8082", "port of the predictions' gRPC API; 0 lets the system choose"},
       {"inference_memory", "unlimited", "what native models may take together, such as 4GiB: the one not asked for longest leaves and comes back when it is"},
+      {"parked_interpreters", "4", "Python processes that wait, with their modules imported, for the wake of deployments scaled to zero: of those asked last; 0: none"},
       {"response_cache", "128MiB", "what the answers that deployments keep (response_cache) may take together; 0: none are kept"},
       {"auth", "on", "off: everybody is the administrator (on loopback only)"},
       {"allowed_hosts", "", "host names that requests may name, beside this machine's own, with commas between"},

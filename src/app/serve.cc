@@ -194,7 +194,8 @@ class App {
     return {config_.data(), own.parent_path() / "lathe-infer", open ? host : "127.0.0.1", config_.port("infer_port"),
             config_.port("grpc_port"), own_port.certificate_file, own_port.key_file,
             *serving::parse_inference_memory(config_.text("inference_memory")),  // both checked at load
-            *serving::parse_response_cache(config_.text("response_cache"))};
+            *serving::parse_response_cache(config_.text("response_cache")),
+            std::stoi(config_.text("parked_interpreters"))};
   }
 
   /// Which jobs run in a sandbox, and whether there may be several users.

@@ -247,6 +247,7 @@ std::string print(const Reported& reported) {
                                   {"certificate_sha256", text(reported.certificate)},
                                   {"error", text(reported.error)},
                                   {"memory_bytes", reported.memory_bytes},
+                                  {"parked_interpreters", reported.parked_interpreters},
                                   {"deployments", std::move(deployments)}});
 }
 

@@ -168,6 +168,7 @@ struct Reported {
   std::string error;              ///< why the newest desired state cannot be read
   std::int64_t memory_bytes = 0;  ///< the budget of native models; 0: none
   std::vector<ReportedDeployment> deployments;
+  int parked_interpreters = 0;  ///< that there may be
 };
 
 std::string print(const Reported& reported);

@@ -33,6 +33,7 @@ struct Options {
   http::ServerOptions server;
   std::size_t cache_bytes = ServiceLimits{}.cache_bytes;
   std::int64_t memory_bytes = 0;
+  int parked_interpreters = WorkerHost::kMostParked;
   std::string certificate;
   std::string key;
   CaptureOptions capture;
@@ -66,7 +67,7 @@ Result<void> serve(Options options) {
   options.server.tls = tls;
   if (options.capture.folder.empty()) options.capture.folder = std::filesystem::path(options.folder) / "capture";
   capture_writer().start(options.capture);
-  WorkerHost workers(std::filesystem::path(options.folder) / "logs");
+  WorkerHost workers(std::filesystem::path(options.folder) / "logs", options.parked_interpreters);
   Residents residents(options.memory_bytes);
   CatalogHolder catalog{std::make_shared<const Catalog>()};
   LATHE_TRY(const auto key, operator_key(options.folder));
@@ -158,6 +159,11 @@ int run(int argc, char** argv) {
          "longest leaves memory, and comes back with its next request; 0: no limit")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, kMostBytes));
+  app.add_option("--parked-interpreters", options.parked_interpreters,
+                 "Python processes that wait, with their modules imported, for the wake of deployments that sleep: of "
+                 "those that were asked last; 0: none")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
   app.add_flag("--json-log", options.json_log, "log as JSON lines");
   app.set_version_flag("--version", version());
   options.server.host.clear();

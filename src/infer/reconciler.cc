@@ -129,6 +129,7 @@ Result<void> Reconciler::start() {
   begun.grpc = grpc_;
   if (tls_) begun.certificate = tls_->fingerprint();
   begun.memory_bytes = residents_.budget();
+  begun.parked_interpreters = workers_.most_parked();
   LATHE_CHECK(write_file(folder_ / "reported.json", print(begun)));
   thread_ = std::thread([this] { follow(); });
   return {};
@@ -357,7 +358,15 @@ void Reconciler::publish() {
 }
 
 void Reconciler::report() {
-  Reported reported{reached_, shown_, rest_, grpc_, tls_ ? tls_->fingerprint() : "", error_, residents_.budget(), {}};
+  Reported reported{reached_,
+                    shown_,
+                    rest_,
+                    grpc_,
+                    tls_ ? tls_->fingerprint() : "",
+                    error_,
+                    residents_.budget(),
+                    {},
+                    workers_.most_parked()};
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
       const Name name{endpoint.name, wanted.name};

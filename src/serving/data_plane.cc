@@ -147,6 +147,7 @@ Result<Reported> parse_reported(std::string_view text) {
   out.certificate = certificate.value_or("");
   LATHE_TRY(const auto memory, json::get_int(document, "memory_bytes"));
   out.memory_bytes = memory.value_or(0);
+  LATHE_TRY(out.parked_interpreters, json::get_int(document, "parked_interpreters"));
   LATHE_TRY(const auto pid, json::get_int(document, "pid"));
   out.pid = pid.value_or(0);
   LATHE_TRY(const auto* deployments, json::get_array(document, "deployments"));
@@ -194,13 +195,14 @@ Result<void> DataPlane::begin() {
     const auto reported = text ? parse_reported(*text) : Result<Reported>(Reported{});
     const bool as_wanted =
         !reported || reported->rest.empty() ||
-        (reported->rest.starts_with("https:") == !options_.certificate.empty() && reported->memory_bytes == options_.memory_bytes);
+        (reported->rest.starts_with("https:") == !options_.certificate.empty() && reported->memory_bytes == options_.memory_bytes &&
+         reported->parked_interpreters.value_or(options_.parked_interpreters) == options_.parked_interpreters);
     if (as_wanted) {
       run_ = *run;
       return {};
     }
-    log::info("the data plane is started again {} TLS, memory_bytes={}", options_.certificate.empty() ? "without" : "with",
-              options_.memory_bytes);
+    log::info("the data plane is started again {} TLS, memory_bytes={} parked_interpreters={}",
+              options_.certificate.empty() ? "without" : "with", options_.memory_bytes, options_.parked_interpreters);
     LATHE_CHECK(stop_running(*run));
   }
   LATHE_TRY(run_, launch());
@@ -290,6 +292,7 @@ Result<fs::path> DataPlane::launch() {
   spec.argv.insert(spec.argv.end(),
                    {"--capture-folder", (options_.data / "datastore" / "modelDataCollector").string()});
   spec.argv.insert(spec.argv.end(), {"--response-cache-bytes", std::to_string(options_.response_cache_bytes)});
+  spec.argv.insert(spec.argv.end(), {"--parked-interpreters", std::to_string(options_.parked_interpreters)});
   if (!options_.certificate.empty())
     spec.argv.insert(spec.argv.end(),
                      {"--tls-certificate", (folder_ / kCertificate).string(), "--tls-key", (folder_ / kKey).string()});

@@ -41,6 +41,7 @@ struct Reported {
   std::string grpc;             ///< HOST:PORT of the same by gRPC
   std::string certificate;      ///< the SHA-256 of the one that both show; empty: they are plain
   std::int64_t memory_bytes = 0;  ///< the budget of native models; 0: none
+  std::optional<std::int64_t> parked_interpreters;  ///< that there may be; older ones do not say
   std::int64_t pid = 0;
   std::vector<ReportedDeployment> deployments;
 
@@ -61,6 +62,7 @@ struct DataPlaneOptions {
   std::string key = {};
   std::int64_t memory_bytes = 0;  ///< what native models may take together; 0: no limit
   std::int64_t response_cache_bytes = std::int64_t{128} << 20;
+  std::int64_t parked_interpreters = 4;  ///< of Python deployments that sleep
 };
 
 /// "unlimited", "4GiB", "500MiB". Errors: `invalid`.

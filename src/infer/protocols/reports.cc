@@ -11,6 +11,7 @@
 #include "infer/protocols/tensor_json.h"
 #include "infer/sleeping_model.h"
 #include "infer/warm_up.h"
+#include "infer/workers/python_model.h"
 #include "json/json.h"
 
 namespace lathe::infer {
@@ -395,6 +396,7 @@ std::string metrics_text(const Catalog& catalog) {
     std::size_t pending;
     int instances;
     const SleepingModel* sleeper;
+    const PythonModel* python;  ///< of one whose workers follow the load
   };
   std::vector<Row> rows;
   for (const auto& [name, endpoint] : catalog.endpoints)
@@ -402,7 +404,7 @@ std::string metrics_text(const Catalog& catalog) {
       rows.push_back({"endpoint=\"" + name + "\",deployment=\"" + each->name + "\"",
                       "model=\"" + full_name(*each) + "\",version=\"" + each->desired.model.version + "\"",
                       each->stats.get(), each->stats->totals(), each->pending(), each->instances(),
-                      each->model->sleeper()});
+                      each->model->sleeper(), each->desired.model.scale ? each->model->python() : nullptr});
   std::string out =
       "# HELP lathe_infer_requests_total Predictions asked for, by HTTP status.\n"
       "# TYPE lathe_infer_requests_total counter\n";
@@ -433,6 +435,14 @@ std::string metrics_text(const Catalog& catalog) {
   for (const auto& row : rows)
     if (row.sleeper != nullptr)
       fmt::format_to(std::back_inserter(out), "lathe_infer_wakes_total{{{}}} {}\n", row.labels, row.sleeper->wakes());
+
+  out +=
+      "# HELP lathe_infer_parked_interpreters Python processes that wait, with their modules imported, for a wake.\n"
+      "# TYPE lathe_infer_parked_interpreters gauge\n";
+  for (const auto& row : rows)
+    if (row.python != nullptr)
+      fmt::format_to(std::back_inserter(out), "lathe_infer_parked_interpreters{{{}}} {}\n", row.labels,
+                     row.python->workers()->parked());
 
   out +=
       "# HELP lathe_infer_rate_limited_total Predictions refused since their key asked too often.\n"

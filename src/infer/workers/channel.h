@@ -17,8 +17,12 @@ struct Frame {
   std::string body;
 };
 
-constexpr std::uint32_t kReady = 1;   ///< the worker has loaded; `head` describes the model as JSON
-constexpr std::uint32_t kFailed = 2;  ///< it has not; `head` says why
+constexpr std::uint32_t kReady = 1;     ///< the worker has loaded; `head` describes the model as JSON
+constexpr std::uint32_t kFailed = 2;    ///< it has not; `head` says why
+constexpr std::uint32_t kParked = 3;    ///< it has imported what it was told, and waits
+constexpr std::uint32_t kImported = 4;  ///< it ends; `head` is what the next `kPark` may tell
+constexpr std::uint32_t kPark = 8;      ///< to one that was started so: import this, if `head` tells anything
+constexpr std::uint32_t kWake = 9;      ///< to the same: load the model
 
 /// Frames over a stream socket, without ever waiting. One caller at a time.
 class Channel {

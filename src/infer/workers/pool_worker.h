@@ -18,17 +18,20 @@ inline std::chrono::milliseconds pause_after(int failures) {
 }
 
 struct WorkerPool::Worker {
-  enum class Stage { gone, starting, idle, busy, ending };
+  /// `parking` until it has imported, `parked` until it is woken; then `starting`.
+  enum class Stage { gone, parking, parked, starting, idle, busy, ending };
   using Descriptor = boost::asio::posix::stream_descriptor;
 
   Worker(boost::asio::io_context& io, int own_number) : number(own_number), pause(io), socket(io), log(io), ended(io) {}
 
   bool is_ready() const { return stage == Stage::idle || stage == Stage::busy; }
+  bool is_parked() const { return stage == Stage::parking || stage == Stage::parked; }
 
   const int number;
   bool wanted = true;  ///< else it is to end, or gone, and is not started again
   Stage stage = Stage::gone;
-  bool was_ready = false;  ///< this process
+  bool was_ready = false;   ///< this process
+  bool was_parked = false;  ///< this process
   pid_t pid = -1;
   Channel channel;
   std::optional<Waiting> current;

@@ -1,5 +1,6 @@
 #include "infer/workers/worker_host.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <csignal>
@@ -15,7 +16,8 @@ constexpr std::chrono::seconds kGrace{2};
 
 }  // namespace
 
-WorkerHost::WorkerHost(std::filesystem::path logs) : logs_(std::move(logs)), thread_([this] { io_.run(); }) {}
+WorkerHost::WorkerHost(std::filesystem::path logs, int most_parked)
+    : logs_(std::move(logs)), most_parked_(most_parked), thread_([this] { io_.run(); }) {}
 
 WorkerHost::~WorkerHost() {
   busy_.reset();
@@ -45,6 +47,28 @@ void WorkerHost::add(const std::shared_ptr<WorkerPool>& pool) {
   const std::lock_guard lock(mutex_);
   std::erase_if(pools_, [](const auto& each) { return each.expired(); });
   pools_.push_back(pool);
+}
+
+bool WorkerHost::may_park(const std::shared_ptr<WorkerPool>& pool, std::chrono::steady_clock::time_point used) {
+  std::shared_ptr<WorkerPool> leaves;
+  {
+    const std::lock_guard lock(mutex_);
+    if (static_cast<int>(parked_.size()) >= most_parked_) {
+      const auto first = std::min_element(parked_.begin(), parked_.end(),
+                                          [](const auto& a, const auto& b) { return a.used < b.used; });
+      if (first == parked_.end() || first->used >= used) return false;
+      leaves = first->pool.lock();
+      parked_.erase(first);
+    }
+    parked_.push_back({pool.get(), pool, used});
+  }
+  if (leaves) leaves->unpark();
+  return true;
+}
+
+void WorkerHost::has_parked_no_longer(const WorkerPool* pool) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(parked_, [&](const auto& each) { return each.id == pool; });
 }
 
 std::shared_ptr<WorkerLog> WorkerHost::log_of(const std::string& endpoint, const std::string& deployment) {

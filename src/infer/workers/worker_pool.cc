@@ -96,13 +96,15 @@ void WorkerPool::begin() {
   if (scaler_) scaler_->hold(Clock::now(), count);
 }
 
-void WorkerPool::launch(Worker& worker) {
+void WorkerPool::launch(Worker& worker, bool parked) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || !worker.wanted || worker.stage != Worker::Stage::gone) return;
+    if (stopping_ || worker.wanted == parked || worker.stage != Worker::Stage::gone)
+      return parked ? host_.has_parked_no_longer(this) : void();
     worker.was_ready = false;
+    worker.was_parked = parked;
   }
-  auto process = start_worker(model_, worker.number, sandboxed_);
+  auto process = start_worker(model_, worker.number, sandboxed_, parked);
   if (!process) {
     worker.why = process.error().message;
     return worker_ended(worker, 0);
@@ -118,6 +120,15 @@ void WorkerPool::launch(Worker& worker) {
     worker.stage = Worker::Stage::starting;
     worker.since = Clock::now();
     worker.why.clear();
+    if (parked) {
+      // Nothing wakes it before that, and the socket takes this much at once; where it does not, there is none.
+      const auto told = worker.channel.send(kPark, imported_, {});
+      worker.stage = Worker::Stage::parking;
+      if (!told || !*told)
+        end_worker(worker, "it cannot be told what to import");
+      else if (worker.wanted)
+        wake_parked(worker);  // what was asked meanwhile found it gone
+    }
     keep_ticking();
   }
   watch_log(worker);
@@ -188,6 +199,15 @@ void WorkerPool::watch_socket(Worker& worker) {
 void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
   if (frame.kind == kFailed) {
     worker.why = std::move(frame.head);
+    parked_failed_ = worker.was_parked;
+    return;
+  }
+  if (frame.kind == kParked) {
+    if (worker.stage == Worker::Stage::parking) worker.stage = Worker::Stage::parked;
+    return;
+  }
+  if (frame.kind == kImported) {
+    if (worker.stage == Worker::Stage::ending) imported_ = std::move(frame.head);
     return;
   }
   if (frame.kind == kReady && worker.stage == Worker::Stage::starting) {
@@ -195,6 +215,7 @@ void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
     if (state_.stage == WorkerState::Stage::starting) native_form_ = std::move(frame.body);
     if (!any_ready()) awake_since_ = Clock::now();
     worker.was_ready = true;
+    if (std::exchange(parked_failed_, false) && !worker.was_parked) parks_ = false;
     give_next(worker);
     const auto is_there = [](const auto& each) { return !each->wanted || each->is_ready(); };
     const bool all_there =
@@ -267,6 +288,7 @@ void WorkerPool::ask(WorkerRequest request, Done done) {
     const auto count_in = [&] {
       keep_polling();
       load_.add(now, 1);
+      last_used_ = now;
     };
     if (!idle_.empty()) {
       auto* const worker = idle_.back();
@@ -334,10 +356,12 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
   Answers answers;
   const auto pid = worker.pid;
   bool again = false;
+  bool from_new = false;  // where a parked interpreter did not become a worker
   std::string why;
   {
     const std::lock_guard lock(mutex_);
     std::erase(idle_, &worker);
+    if (worker.was_parked) host_.has_parked_no_longer(this);
     worker.stage = Worker::Stage::gone;
     worker.pid = -1;
     why = !worker.why.empty() ? worker.why : how_it_ended(status);
@@ -347,11 +371,16 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
       });
     if (worker.current) load_.add(Clock::now(), -1);
     worker.current.reset();
-    again = !stopping_ && worker.wanted && goes_on(worker, why, answers);
+    from_new = !stopping_ && worker.wanted && worker.was_parked && !worker.was_ready;
+    again = !stopping_ && worker.wanted && !from_new && goes_on(worker, why, answers);
   }
   for (const auto& answer : answers) answer();
   host_.ended(pid);
-  if (!again) return;
+  if (from_new) {
+    log_->add(worker.number, {"[lathe] the parked interpreter has ended, and a new one is started: " + why});
+    return launch(worker, false);
+  }
+  if (!again) return worker.was_parked && !worker.was_ready ? void() : park();  // what ended unused is not missed
   log_->add(worker.number, {"[lathe] the worker has ended and is started again: " + why});
   launch_later(worker);
 }
@@ -377,7 +406,7 @@ bool WorkerPool::goes_on(Worker& worker, const std::string& why, Answers& answer
 void WorkerPool::launch_later(Worker& worker) {
   worker.pause.expires_after(pause_after(worker.failures));
   worker.pause.async_wait([this, self = shared_from_this(), &worker](const auto& error) {
-    if (!error) launch(worker);
+    if (!error) launch(worker, false);
   });
 }
 
@@ -400,7 +429,8 @@ void WorkerPool::tick() {
     const std::lock_guard lock(mutex_);
     check_times(answers);
     const auto works = [](const auto& worker) {
-      return worker->stage != Worker::Stage::gone && worker->stage != Worker::Stage::idle;
+      return worker->stage != Worker::Stage::gone && worker->stage != Worker::Stage::parked &&
+             worker->stage != Worker::Stage::idle;
     };
     const bool needed = !waiting_.empty() || std::any_of(workers_.begin(), workers_.end(), works);
     idle_ticks_ = needed ? 0 : idle_ticks_ + 1;
@@ -418,8 +448,8 @@ void WorkerPool::check_times(Answers& answers) {
   const auto now = Clock::now();
   const auto& python = *model_.python;
   for (auto& worker : workers_) {
-    if (worker->stage == Worker::Stage::starting && now - worker->since > kStartLimit)
-      end_worker(*worker, "it was not ready within ten minutes");
+    const bool starts = worker->stage == Worker::Stage::starting || worker->stage == Worker::Stage::parking;
+    if (starts && now - worker->since > kStartLimit) end_worker(*worker, "it was not ready within ten minutes");
     if (worker->stage == Worker::Stage::ending && now - worker->since > (worker->wanted ? kEndGrace : kStopGrace))
       end_worker(*worker, worker->why);
     if (worker->stage != Worker::Stage::busy || now - worker->since <= milliseconds(python.request_timeout_ms))

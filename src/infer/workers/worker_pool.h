@@ -50,7 +50,7 @@ struct WorkerState {
 /// The processes of one deployment whose model is Python: each computes one request at a time, requests wait for a free
 /// one, and one that ends is started again, after a pause that grows. Their number follows the load where the model has
 /// a scale: what goes is idle, so no request fails by it; where it came down to none, the next request starts one and
-/// waits for it. Thread-safe.
+/// waits for it, which is quicker where the host lets an interpreter be parked meanwhile. Thread-safe.
 class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
  public:
   using Clock = std::chrono::steady_clock;
@@ -67,6 +67,10 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   std::string take_native_form();
   /// Those that compute, or could.
   int ready_workers() const;
+  /// Interpreters that wait, with their modules imported, for the next wake.
+  int parked() const;
+  /// Ends those.
+  void unpark();
 
   /// Calls `done` exactly once, perhaps at once, on any thread. Errors: `exhausted` — the queue is full, or no worker
   /// became free in time; `unavailable` — no worker runs, or the one that computed it ended; `timeout` — it took longer
@@ -91,7 +95,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
 
   // On the host's thread.
   void begin();
-  void launch(Worker& worker);
+  void launch(Worker& worker, bool parked);
   void watch_log(Worker& worker);
   void watch_socket(Worker& worker);
   void watch_end(Worker& worker);
@@ -103,6 +107,8 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   void launch_later(Worker& worker);
   void tick();
   void poll();
+  /// Where the pool sleeps, and the host has room: starts an interpreter for its wake.
+  void park();
   std::string with_last_lines(std::string why) const;
 
   // With the lock held.
@@ -119,6 +125,8 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   int wanted() const;
   bool any_ready() const;
   void want_one();
+  /// Makes an interpreter that is parked, and wanted, a worker.
+  void wake_parked(Worker& worker);
   bool leave_one();
   void scale_to(int count, Clock::time_point now);
   /// Starts the first worker. False: it is too early after one that failed.
@@ -151,9 +159,14 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   LoadMeter load_;                    ///< requests that are computed or wait
   bool polling_ = false;
   Clock::time_point awake_since_{};  ///< when there was a worker again after there was none
+  Clock::time_point last_used_{};    ///< when it was asked last
   int failed_starts_ = 0;            ///< in a row, of workers that the load asked for
   Clock::time_point no_start_before_{};
   std::string no_start_why_;
+
+  std::string imported_;        ///< what the worker that ended last had imported, as it told it
+  bool parks_ = true;           ///< false: its code does not load in an interpreter that was parked
+  bool parked_failed_ = false;  ///< the last one could not load it; whether a fresh one can is about to be seen
 };
 
 /// A pool that is stopped when its owner goes.

@@ -34,6 +34,12 @@ bool WorkerPool::any_ready() const {
 }
 
 void WorkerPool::want_one() {
+  const auto waits = [](const auto& each) { return !each->wanted && each->is_parked(); };
+  if (const auto parked = std::find_if(workers_.begin(), workers_.end(), waits); parked != workers_.end()) {
+    (*parked)->wanted = true;
+    (*parked)->failures = 0;
+    return wake_parked(**parked);
+  }
   const auto is_free = [](const auto& each) { return !each->wanted && each->stage == Worker::Stage::gone; };
   auto found = std::find_if(workers_.begin(), workers_.end(), is_free);
   if (found == workers_.end()) {
@@ -44,7 +50,7 @@ void WorkerPool::want_one() {
   worker.wanted = true;
   worker.failures = 0;
   keep_ticking();
-  asio::post(host_.io(), [this, self = shared_from_this(), &worker] { launch(worker); });
+  asio::post(host_.io(), [this, self = shared_from_this(), &worker] { launch(worker, false); });
 }
 
 bool WorkerPool::leave_one() {
@@ -81,6 +87,7 @@ bool WorkerPool::wake(Clock::time_point now) {
 
 void WorkerPool::start_failed(Worker& worker, const std::string& why, Answers& answers) {
   worker.wanted = false;
+  parked_failed_ = false;
   no_start_before_ = Clock::now() + pause_after(++failed_starts_);
   no_start_why_ = "no worker of the deployment could be started: " + first_line(why);
   if (wanted() > 0) return;

@@ -53,7 +53,7 @@ std::string search_path(const DesiredPython& python) {
   return out;
 }
 
-WorkerDocument document_of(const DesiredModel& model, int number, bool sandboxed) {
+WorkerDocument document_of(const DesiredModel& model, int number, bool sandboxed, bool parked) {
   const auto& python = *model.python;
   WorkerDocument out;
   out.parent = ::getpid();
@@ -75,6 +75,7 @@ WorkerDocument document_of(const DesiredModel& model, int number, bool sandboxed
   const auto model_path = model.file.empty() ? shown : shown / model.file;
   out.argv = {python.interpreter, "-m", "lathe_worker", model.format,
               (script ? code / python.script : model_path).string()};
+  if (parked) out.argv.emplace_back("parked");
   std::map<std::string, std::string> variables(python.variables.begin(), python.variables.end());
   variables.emplace("OMP_NUM_THREADS", std::to_string(std::max(1, python.cores)));
   variables.emplace("HOME", "/tmp");
@@ -150,11 +151,11 @@ std::string why_no_sandbox(int account) {
   return known[account] = process::why_no_sandbox(as).value_or("");
 }
 
-Result<WorkerProcess> start_worker(const DesiredModel& model, int number, bool sandboxed) {
+Result<WorkerProcess> start_worker(const DesiredModel& model, int number, bool sandboxed, bool parked) {
   LATHE_TRY(auto sockets, make_sockets());
   LATHE_TRY(auto log, make_pipe());
-  LATHE_TRY(const auto pid,
-            spawn(json::print(json::to_json(document_of(model, number, sandboxed))), sockets.theirs, log.theirs));
+  LATHE_TRY(const auto pid, spawn(json::print(json::to_json(document_of(model, number, sandboxed, parked))),
+                                  sockets.theirs, log.theirs));
   Fd ended{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
   return WorkerProcess{pid, std::move(ended), std::move(sockets.ours), std::move(log.ours)};
 }

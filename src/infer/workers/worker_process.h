@@ -27,7 +27,8 @@ struct WorkerProcess {
 std::string why_no_sandbox(int account);
 
 /// Starts the worker with this number. It ends with the thread that calls this. Errors: `unavailable`.
-Result<WorkerProcess> start_worker(const DesiredModel& model, int number, bool sandboxed);
+/// `parked`: it waits to be told what to import (kPark), and then to load the model (kWake).
+Result<WorkerProcess> start_worker(const DesiredModel& model, int number, bool sandboxed, bool parked);
 
 /// What the new process does first: it takes its account, its limits and its sandbox, and becomes the interpreter.
 /// Returns only when that fails, with the exit status; it has said why on stderr.

@@ -5,9 +5,10 @@ import contextlib
 import os
 import threading
 
+import pytest
 import requests
 
-from data_plane import KEY, endpoint
+from data_plane import KEY, DataPlane, endpoint
 from lathe_server import wait_for
 from python_workers import interpreters_of, log_of, scoring_script
 from sandbox_helpers import python_can_be_deployed
@@ -120,7 +121,15 @@ def test_a_worker_that_ends_while_it_is_needed_comes_back(plane):
     wait_for(lambda: instances(plane) == 2, 120, "two workers")
 
 
-def test_quiet_ends_the_last_worker_and_requests_wake_one_for_all_of_them(plane):
+@pytest.fixture
+def unparked_plane():
+    """One that keeps no interpreter for those that sleep."""
+    with DataPlane("--parked-interpreters", "0") as running:
+        yield running
+
+
+def test_quiet_ends_the_last_worker_and_requests_wake_one_for_all_of_them(unparked_plane):
+    plane = unparked_plane
     deploy(plane, scaled(plane, 0, 1))
     wait_for(lambda: instances(plane) == 0 and not interpreters_of(plane), 120, "the end of the last worker")
     assert plane.get("/v2/models/e").json()["platform"] == "python_script"

@@ -36,12 +36,16 @@ def test_a_variable_wins_over_the_file_and_a_flag_over_both(tmp_path):
     assert lines["port"] == ["6", "flag", "--port"]
 
 
-def test_the_response_caches_size_reaches_the_data_plane():
-    with Server("--response-cache", "2MiB") as server:
+def test_what_is_the_data_planes_reaches_it():
+    with Server("--response-cache", "2MiB", "--parked-interpreters", "2") as server:
         pid = json.loads((server.data / "infer" / "reported.json").read_text())["pid"]
         words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         assert words[words.index(b"--response-cache-bytes") + 1] == b"2097152"
-    for wrong in ("much", "-1", "1e6", "unlimited"):
-        refused = subprocess.run([bin_folder() / "lathe", "config", "show", "--response-cache", wrong], capture_output=True,
+        assert words[words.index(b"--parked-interpreters") + 1] == b"2"
+    for flag, wrong, why in [("--response-cache", each, "response_cache must be 0 or a size such as")
+                             for each in ("much", "-1", "1e6", "unlimited")] + [
+                            ("--parked-interpreters", each, "parked_interpreters must be a number from 0 to 1024")
+                             for each in ("some", "-1", "1025", "99999999999")]:  # fmt: skip
+        refused = subprocess.run([bin_folder() / "lathe", "config", "show", f"{flag}={wrong}"], capture_output=True,
                                  text=True, timeout=60)  # fmt: skip
-        assert refused.returncode != 0 and "response_cache must be 0 or a size such as" in refused.stderr
+        assert refused.returncode != 0 and why in refused.stderr, refused
