@@ -207,7 +207,7 @@ void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
     return;
   }
   if (frame.kind == kImported) {
-    if (worker.stage == Worker::Stage::ending) imported_ = std::move(frame.head);
+    imported_ = std::move(frame.head);
     return;
   }
   if (frame.kind == kReady && worker.stage == Worker::Stage::starting) {
@@ -336,6 +336,10 @@ void WorkerPool::await_end(Worker& worker) {
 void WorkerPool::watch_end(Worker& worker) {
   worker.ended.async_wait(Descriptor::wait_read, [this, self = shared_from_this(), &worker](const auto& error) {
     if (error) return;
+    // Asio uses what it keeps of a descriptor again, so that this may be an older one's readiness.
+    siginfo_t ended{};
+    const int known = ::waitid(P_PID, static_cast<id_t>(worker.pid), &ended, WEXITED | WNOHANG | WNOWAIT);
+    if (known == 0 ? ended.si_pid == 0 : errno == EINTR) return watch_end(worker);
     ::kill(-worker.pid, SIGKILL);  // what it left; its number is still taken
     int status = 0;
     const auto pid = ::waitpid(worker.pid, &status, WNOHANG);
@@ -345,15 +349,22 @@ void WorkerPool::watch_end(Worker& worker) {
 }
 
 void WorkerPool::worker_ended(Worker& worker, int status) {
+  Answers answers;
   if (worker.pid >= 0) {
     while (worker.log.is_open() && read_log(worker) && errno != EAGAIN) continue;
     if (!worker.line.empty()) print(worker, "\n");
+    {  // Its end may be seen before its last words.
+      const std::lock_guard lock(mutex_);
+      for (auto frame = worker.channel.receive(); frame && *frame; frame = worker.channel.receive()) {
+        const auto kind = (**frame).kind;
+        if (kind == kFailed || kind == kImported) take_frame(worker, std::move(**frame), answers);
+      }
+    }
     boost::system::error_code ignored;
     worker.socket.close(ignored);
     worker.log.close(ignored);
     worker.ended.close(ignored);
   }
-  Answers answers;
   const auto pid = worker.pid;
   bool again = false;
   bool from_new = false;  // where a parked interpreter did not become a worker
@@ -380,7 +391,7 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
     log_->add(worker.number, {"[lathe] the parked interpreter has ended, and a new one is started: " + why});
     return launch(worker, false);
   }
-  if (!again) return worker.was_parked && !worker.was_ready ? void() : park();  // what ended unused is not missed
+  if (!again) return park();
   log_->add(worker.number, {"[lathe] the worker has ended and is started again: " + why});
   launch_later(worker);
 }

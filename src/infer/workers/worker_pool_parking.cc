@@ -19,9 +19,13 @@ void WorkerPool::park() {
   {
     const std::lock_guard lock(mutex_);
     const auto is_gone = [](const auto& each) { return !each->wanted && each->stage == Worker::Stage::gone; };
+    const auto was_of_use = [](const auto& each) { return each->was_ready; };
     const bool sleeps = scaler_ && state_.stage == WorkerState::Stage::ready && !workers_.empty() &&
                         std::all_of(workers_.begin(), workers_.end(), is_gone);
     if (!sleeps || stopping_ || !parks_) return;
+    // One that ends without having been woken is not missed.
+    if (std::none_of(workers_.begin(), workers_.end(), was_of_use)) return;
+    for (auto& each : workers_) each->was_ready = false;
     worker = workers_.front().get();
     used = last_used_;
   }
