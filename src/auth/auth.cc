@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "auth/node_token.h"
 #include "base/digest.h"
 #include "base/ids.h"
 #include "base/text.h"
@@ -139,6 +140,10 @@ Result<http::Principal> Auth::authenticate(const std::optional<http::Credentials
     return fail(Code::unauthenticated,
                 "a token is needed: send `Authorization: Bearer TOKEN` (or Basic with the token as password); `lathe token "
                 "create` makes one");
+  if (credentials->token.starts_with(kNodeTokenBegin))
+    return fail(Code::unauthenticated,
+                "this is the token of an inference node, which opens nothing else here: it belongs in the file of `lathe-infer --join "
+                "URL --token-file FILE`; `lathe token create` makes one for people and programs");
   return fail(Code::unauthenticated, "this token is not known here, or was revoked or has expired: `lathe token create` makes a new one");
 }
 

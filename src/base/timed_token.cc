@@ -1,66 +1,91 @@
 #include "base/timed_token.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include <array>
 #include <charconv>
-#include <optional>
+#include <memory>
 
-#include "base/digest.h"
 #include "base/hex.h"
 
 namespace lathe {
 namespace {
 
-constexpr std::string_view kBegin = "lt1.";
-constexpr std::size_t kMacDigits = 64;
+constexpr std::string_view kBegin = "lt2.";
+constexpr std::size_t kNameBytes = 8;
+constexpr std::size_t kSignatureBytes = 64;
 
-/// 64 hex digits.
-std::string mac_of(std::string_view key, std::string_view purpose, std::string_view ends) {
-  const auto text = std::string(kBegin) + std::string(ends) + '\n' + std::string(purpose);
-  std::array<unsigned char, EVP_MAX_MD_SIZE> raw{};
-  unsigned int size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
-       text.size(), raw.data(), &size);
-  return to_hex({reinterpret_cast<const char*>(raw.data()), size});
+using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
+using Context = std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)>;
+
+const unsigned char* bytes(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
 }
 
-struct Parts {
-  std::string_view ends;
-  std::int64_t ends_s = 0;
-  std::string_view mac;
-};
+Key private_half(std::string_view key) {
+  return {EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, bytes(key), key.size()), EVP_PKEY_free};
+}
 
-std::optional<Parts> parts_of(std::string_view token) {
-  if (!token.starts_with(kBegin)) return std::nullopt;
-  token.remove_prefix(kBegin.size());
-  const auto dot = token.find('.');
-  if (dot == std::string_view::npos || token.size() - dot - 1 != kMacDigits) return std::nullopt;
-  Parts out{token.substr(0, dot), 0, token.substr(dot + 1)};
-  const auto* const end = out.ends.data() + out.ends.size();
-  const auto [stopped, error] = std::from_chars(out.ends.data(), end, out.ends_s);
-  if (error != std::errc{} || stopped != end || out.ends_s < 0) return std::nullopt;
+Result<std::string> public_half(const Key& key) {
+  std::string out(kSigningKeyBytes, '\0');
+  auto size = out.size();
+  if (!key || EVP_PKEY_get_raw_public_key(key.get(), reinterpret_cast<unsigned char*>(out.data()), &size) != 1 ||
+      size != out.size())
+    return fail(Code::internal, "a key that signs tokens cannot be read");
   return out;
+}
+
+/// What is signed. No purpose begins like a time, and no time has a line's end.
+std::string signed_text(std::int64_t ends_s, std::string_view purpose) {
+  return std::string(kBegin) + std::to_string(ends_s) + '\n' + std::string(purpose);
 }
 
 }  // namespace
 
-std::string make_timed_token(std::string_view key, std::string_view purpose, std::int64_t ends_s) {
-  const auto ends = std::to_string(ends_s);
-  return std::string(kBegin) + ends + '.' + mac_of(key, purpose, ends);
+Result<std::string> public_key_of(std::string_view private_key) {
+  return public_half(private_half(private_key));
 }
 
-TimedToken check_timed_token(std::string_view token, std::string_view key, std::string_view purpose, std::int64_t now_s,
-                             std::int64_t longest_s) {
-  const auto parts = parts_of(token);
-  if (!parts || !equal_secrets(parts->mac, mac_of(key, purpose, parts->ends))) return TimedToken::wrong;
-  if (parts->ends_s > now_s && parts->ends_s - now_s > longest_s) return TimedToken::wrong;
-  return parts->ends_s > now_s ? TimedToken::good : TimedToken::ended;
+Result<std::string> make_timed_token(std::string_view private_key, std::string_view purpose, std::int64_t ends_s) {
+  const auto key = private_half(private_key);
+  LATHE_TRY(const auto own, public_half(key));
+  const Context context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  const auto text = signed_text(ends_s, purpose);
+  std::array<unsigned char, kSignatureBytes> signature{};
+  auto size = signature.size();
+  if (!context || EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key.get()) != 1 ||
+      EVP_DigestSign(context.get(), signature.data(), &size, bytes(text), text.size()) != 1)
+    return fail(Code::internal, "a token cannot be signed");
+  return std::string(kBegin) + std::to_string(ends_s) + '.' + to_hex(own.substr(0, kNameBytes)) + '.' +
+         to_hex({reinterpret_cast<const char*>(signature.data()), size});
 }
 
-bool is_timed_token(std::string_view text) {
-  return parts_of(text).has_value();
+std::optional<TimedToken> read_timed_token(std::string_view text) {
+  TimedToken out;
+  if (!text.starts_with(kBegin)) return std::nullopt;
+  text.remove_prefix(kBegin.size());
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out.ends_s);
+  const std::string_view digits = text.substr(0, static_cast<std::size_t>(end - text.data()));
+  // As we write it, and in no other way: one token has one text.
+  if (error != std::errc{} || out.ends_s < 0 || digits != std::to_string(out.ends_s)) return std::nullopt;
+  text.remove_prefix(digits.size());
+  if (text.size() != 2 + 2 * (kNameBytes + kSignatureBytes) || text[0] != '.' || text[1 + 2 * kNameBytes] != '.')
+    return std::nullopt;
+  const auto hex = std::string(text.substr(1, 2 * kNameBytes)) + std::string(text.substr(2 + 2 * kNameBytes));
+  auto both = from_hex(hex);
+  if (!both || to_hex(*both) != hex) return std::nullopt;
+  out.key = both->substr(0, kNameBytes);
+  out.signature = both->substr(kNameBytes);
+  return out;
+}
+
+bool is_signed_by(const TimedToken& token, std::string_view public_key, std::string_view purpose) {
+  const Key key(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, bytes(public_key), public_key.size()),
+                EVP_PKEY_free);
+  const Context context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  const auto text = signed_text(token.ends_s, purpose);
+  return key && context && EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
+         EVP_DigestVerify(context.get(), bytes(token.signature), token.signature.size(), bytes(text), text.size()) == 1;
 }
 
 }  // namespace lathe

@@ -98,7 +98,7 @@ struct DesiredDeployment {
   std::int64_t asked = 0;         ///< changes with each order for it: what failed is tried again then
 };
 
-/// The SHA-256 of a key.
+/// The SHA-256 of a key, or a public key that signs tokens.
 using KeyDigest = std::array<unsigned char, 32>;
 
 /// Of each key of an endpoint.
@@ -111,8 +111,8 @@ struct DesiredRateLimit {
 
 struct DesiredEndpoint {
   std::string name;
-  std::vector<std::string> keys;  ///< SHA-256 of each, hex
-  bool takes_tokens = false;      ///< that these digests have signed (base/timed_token.h), and no keys
+  std::vector<std::string> keys;  ///< hex: the SHA-256 of each or, where tokens are taken, the public key
+  bool takes_tokens = false;      ///< signed by one of `keys` (base/timed_token.h), and no keys themselves
   std::vector<std::pair<std::string, int>> traffic;
   std::vector<std::pair<std::string, int>> mirror;  ///< percent of the requests that are copied to a deployment
   std::vector<DesiredDeployment> deployments;

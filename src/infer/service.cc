@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "infer/cluster/relay.h"
-#include "infer/credential.h"
 #include "infer/grpc/reflection.h"
 #include "infer/grpc/status.h"
 #include "infer/grpc/wire.h"
@@ -162,7 +161,7 @@ Result<void> Service::check_head(const http::Request& head) const {
   std::optional<Error> expired;
   for (const auto& [name, endpoint] : catalog->endpoints) {
     if (!endpoint.takes_tokens && !knows_key(endpoint.keys, digest)) continue;
-    auto opens = check_credential(endpoint, key, digest);
+    auto opens = check_credential(endpoint, key, digest, verified_);
     if (opens) return {};
     if (opens.error().code == Code::unauthenticated) expired = std::move(opens.error());
   }
@@ -230,11 +229,12 @@ Result<void> Service::check_key(const http::Request& request, Call& call) const 
                     "'Authorization: Bearer KEY' ('lathe online-endpoint get-credentials' prints it)");
   LATHE_TRY(const auto digest, digest_of(key));
   if (call.endpoint != nullptr) {
-    LATHE_TRY(call.key, check_credential(*call.endpoint, key, digest));
+    LATHE_TRY(call.key, check_credential(*call.endpoint, key, digest, verified_));
     return {};
   }
   for (const auto& [name, endpoint] : call.catalog->endpoints)
-    if ((call.route.endpoint.empty() || call.route.endpoint == name) && check_credential(endpoint, key, digest))
+    if ((call.route.endpoint.empty() || call.route.endpoint == name) &&
+        check_credential(endpoint, key, digest, verified_))
       call.endpoints.push_back(&endpoint);
   if (!call.endpoints.empty()) return {};
   return fail(Code::forbidden,

@@ -9,6 +9,7 @@
 #include "infer/batching/batch_lane.h"
 #include "infer/catalog.h"
 #include "infer/cluster/peers.h"
+#include "infer/credential.h"
 #include "infer/http/server.h"
 #include "infer/mirror.h"
 #include "infer/route.h"
@@ -105,6 +106,7 @@ class Service : public http::Handler {
   Peers& peers_;
   std::size_t most_bytes_;
   const KeyDigest operator_key_;
+  mutable VerifiedTokens verified_;
   ResponseCache cache_;
   boost::asio::thread_pool pool_;
   BatchLane::Tools tools_;

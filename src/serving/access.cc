@@ -5,6 +5,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/digest.h"
+#include "base/hex.h"
 #include "base/text.h"
 
 namespace lathe::serving {
@@ -123,8 +125,13 @@ Result<void> put_access(db::Connection& c, const std::string& endpoint, const Ac
   return {};
 }
 
+std::string signing_key(const std::string& endpoint, const std::string& key) {
+  // Not the digest of the key alone, which data planes know of endpoints with keys.
+  return from_hex(sha256_hex("lathe endpoint token\n" + endpoint + '\n' + key)).value_or("");
+}
+
 void add_access(const Access& access, json::Object& desired) {
-  if (access.auth_mode) desired["auth"] = "token";
+  if (access.auth_mode) desired["auth"] = "ed25519";  // what "keys" then are
   if (access.cors) desired["allowed_origins"] = json::to_json(access.cors->allowed_origins);
   if (access.rate_limit) desired["rate_limit"] = json::to_json(*access.rate_limit);
 }

@@ -35,6 +35,9 @@ Result<void> read_access(const json::Object& document, Access& access, json::Rep
 Result<Access> find_access(db::Connection& c, const std::string& endpoint);
 /// On the writer.
 Result<void> put_access(db::Connection& c, const std::string& endpoint, const Access& access);
+/// The private key (Ed25519) with which the server signs an endpoint's tokens: the hash of one of the endpoint's keys,
+/// which leaves the server no more than that key does.
+std::string signing_key(const std::string& endpoint, const std::string& key);
 /// Adds what is set to the data plane's document of the endpoint.
 void add_access(const Access& access, json::Object& desired);
 

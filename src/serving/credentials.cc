@@ -1,5 +1,3 @@
-#include "base/digest.h"
-#include "base/hex.h"
 #include "base/ids.h"
 #include "base/text.h"
 #include "base/timed_token.h"
@@ -16,15 +14,15 @@ std::int64_t seconds_now() {
   return micros(now()) / 1'000'000;
 }
 
-/// The data plane has the digests of keys, and knows tokens by them.
-std::string token_until(const Endpoint& endpoint, std::int64_t ends_s) {
-  return make_timed_token(from_hex(sha256_hex(endpoint.primary_key)).value_or(""), endpoint.name, ends_s);
+/// Data planes have the public keys, and know tokens by them.
+Result<std::string> token_until(const Endpoint& endpoint, std::int64_t ends_s) {
+  return make_timed_token(signing_key(endpoint.name, endpoint.primary_key), endpoint.name, ends_s);
 }
 
-Credentials token_of(const Endpoint& endpoint) {
+Result<Credentials> token_of(const Endpoint& endpoint) {
   const auto time = seconds_now();
   Credentials out;
-  out.accessToken = token_until(endpoint, time + kTokenS);
+  LATHE_TRY(out.accessToken, token_until(endpoint, time + kTokenS));
   out.expiryTimeUtc = time + kTokenS;
   out.refreshAfterTimeUtc = time + kRefreshS;
   out.tokenType = "Bearer";
@@ -37,8 +35,11 @@ std::string new_key() {
   return random_hex(kKeyBytes);
 }
 
-std::string bearer_of(const Endpoint& endpoint) {
-  return endpoint.access.auth_mode ? token_until(endpoint, seconds_now() + kTokenS) : endpoint.primary_key;
+Result<std::string> bearer_of(const Endpoint& endpoint) {
+  if (!endpoint.access.auth_mode) return endpoint.primary_key;
+  // The same for a minute, so that the data plane knows it already.
+  constexpr std::int64_t kMinute = 60;
+  return token_until(endpoint, (seconds_now() / kMinute + 2) * kMinute);
 }
 
 Result<Credentials> Serving::credentials(const std::string& name) {

@@ -1,8 +1,10 @@
 #include "serving/endpoint.h"
 
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "base/timed_token.h"
 
 namespace lathe::serving {
 namespace {
@@ -226,6 +228,21 @@ json::Object desired_python(const Spec& spec) {
           {"max_queue", spec.max_queue}};
 }
 
+/// By what the data plane knows who may ask: digests of keys or, where there are tokens, the public keys that sign them.
+/// Nothing can be made of either.
+Result<json::Array> known_keys(const Endpoint& endpoint) {
+  json::Array out;
+  for (const auto& key : {endpoint.primary_key, endpoint.secondary_key}) {
+    if (!endpoint.access.auth_mode) {
+      out.emplace_back(sha256_hex(key));
+      continue;
+    }
+    LATHE_TRY(const auto signer, public_key_of(signing_key(endpoint.name, key)));
+    out.emplace_back(to_hex(signer));
+  }
+  return out;
+}
+
 }  // namespace
 
 json::Value desired_deployment(const std::string& name, const Spec& spec) {
@@ -264,8 +281,9 @@ Result<json::Value> desired_state(db::Connection& c) {
         one.as_object()["asked"] = deployment.generation;
         list.push_back(std::move(one));
       }
+    LATHE_TRY(auto keys, known_keys(endpoint));
     json::Object one{{"name", endpoint.name},
-                     {"keys", json::Array{sha256_hex(endpoint.primary_key), sha256_hex(endpoint.secondary_key)}},
+                     {"keys", std::move(keys)},
                      {"traffic", json::to_json(endpoint.traffic)},
                      {"deployments", std::move(list)}};
     if (!endpoint.mirror_traffic.empty()) one["mirror"] = json::to_json(endpoint.mirror_traffic);

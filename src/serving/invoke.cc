@@ -39,7 +39,7 @@ Result<http::Response> Serving::invoke(const std::string& endpoint, const std::s
     return find_endpoint(c, endpoint);
   }));
   LATHE_TRY(auto options, plane_.reported().client_options());
-  options.token = bearer_of(found);
+  LATHE_TRY(options.token, bearer_of(found));
   http::Client client(std::move(options));
   http::Client::Headers headers{{"Content-Type", content_type.empty() ? "application/json" : content_type}};
   if (!deployment.empty()) headers.emplace_back("azureml-model-deployment", deployment);

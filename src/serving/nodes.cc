@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "auth/auth.h"
+#include "auth/node_token.h"
 #include "base/digest.h"
 #include "base/ids.h"
 #include "base/log.h"
@@ -62,6 +63,19 @@ Result<std::vector<NodeDeployment>> read_deployments(const json::Object& said) {
   return out;
 }
 
+/// The document as other machines get it: Python is computed on this one, and its settings may hold secrets.
+json::Object for_nodes(json::Object desired) {
+  for (auto& endpoint : desired["endpoints"].as_array())
+    for (auto& deployment : endpoint.at("deployments").as_array()) {
+      auto& model = deployment.at("model").as_object();
+      if (!model.contains("python")) continue;
+      json::Object told{{"python", json::Object{}}};
+      for (const auto* const key : {"name", "version", "format"}) told[key] = model.at(key);
+      model = std::move(told);
+    }
+  return desired;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Nodes>> Nodes::open(db::Database& db, Serving& serving) {
@@ -116,7 +130,7 @@ NodeView Nodes::view(const std::string& name, const Node& node) const {
 Result<NodeView> Nodes::create(const std::string& name, const std::string& actor) {
   LATHE_CHECK(check_name("name", name));
   if (name == kServer) return fail(Code::invalid, "name: \"server\" is what the server's own data plane is called");
-  const auto token = "lathe_" + random_hex(kTokenBytes);
+  const auto token = std::string(auth::kNodeTokenBegin) + random_hex(kTokenBytes);
   Node node;
   node.token_hash = sha256_hex(token);
   node.created_by = actor;
@@ -247,7 +261,7 @@ Result<json::Object> Nodes::sync(const std::string& name, const json::Object& sa
 
   const auto desired = serving_.published();
   if (!desired) return fail(Code::unavailable, "the server is starting: ask again");
-  json::Object document = *desired;
+  auto document = for_nodes(*desired);
   {
     const std::lock_guard lock(mutex_);
     document["cluster"] = cluster_for(name, host);
@@ -261,9 +275,9 @@ Result<json::Object> Nodes::sync(const std::string& name, const json::Object& sa
 Result<std::filesystem::path> Nodes::file(const std::string& sha256) {
   LATHE_TRY(const auto all, db_.read([](db::Connection& c) { return every_deployment(c); }));
   for (const auto& deployment : all)
-    for (const auto& file : deployment.served ? deployment.spec.files : std::vector<ServedFile>{})
+    for (const auto& file : deployment.served && !deployment.spec.python ? deployment.spec.files : std::vector<ServedFile>{})
       if (file.sha256 == sha256) return std::filesystem::path(deployment.spec.folder) / file.path;
-  return fail(Code::not_found, "no deployment needs a file with the digest " + printable(sha256));
+  return fail(Code::not_found, "no deployment that nodes compute needs a file with the digest " + printable(sha256));
 }
 
 }  // namespace lathe::serving

@@ -124,8 +124,8 @@ struct Credentials {
 
 /// A key such as endpoints get.
 std::string new_key();
-/// What opens the endpoint for the server itself, now.
-std::string bearer_of(const Endpoint& endpoint);
+/// What opens the endpoint for the server itself, now. Errors: `internal`.
+Result<std::string> bearer_of(const Endpoint& endpoint);
 
 /// Thread-safe; all functions block.
 class Serving {

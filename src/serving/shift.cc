@@ -88,7 +88,7 @@ Result<GuardedChange> GuardedChange::read(const json::Object& changes) {
 Result<std::string> Serving::statistics(const std::string& endpoint) {
   LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, endpoint); }));
   LATHE_TRY(auto options, plane_.reported().client_options());
-  options.token = bearer_of(found);
+  LATHE_TRY(options.token, bearer_of(found));
   options.timeout = kAnswer;
   http::Client client(std::move(options));
   LATHE_TRY(auto answer, client.request("GET", "/endpoints/" + endpoint + "/statistics"));

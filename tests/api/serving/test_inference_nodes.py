@@ -65,6 +65,20 @@ def test_a_node_answers_what_the_server_answers(server, models):
         wait_for(lambda: node.shown()["state"] == "silent", 60, "silence")
 
 
+def test_a_node_takes_an_endpoints_tokens_and_cannot_make_them(server, models):
+    make_endpoint(server, "signed", auth_mode="aml_token")
+    assert deploy(server, "signed", "blue", models[0][0], "?all_traffic=true")["provisioning_state"] == "Succeeded"
+    token = server.post(f"{ENDPOINTS}/signed/token").json()["accessToken"]
+    with Node(server, "signed-1") as node:
+        node.wait_ready("signed.blue")
+        assert answers_with(node, "signed", token, models[0][1])
+        changed = token[:-1] + ("0" if token[-1] != "0" else "1")
+        assert asked_at(node, "signed", changed).status_code == 403
+        for key_type in ("primary", "secondary"):
+            server.post(f"{ENDPOINTS}/signed/regenerate-keys", json={"key_type": key_type}).raise_for_status()
+        wait_for(lambda: asked_at(node, "signed", token).status_code == 403, 60, "the end of the token")
+
+
 def test_a_token_opens_what_a_node_needs_and_nothing_else(server, models):
     served(server, "closed", models[0][0])
     made = json.loads(server.cli("inference-node", "create", "-n", "narrow").stdout)
@@ -75,7 +89,8 @@ def test_a_token_opens_what_a_node_needs_and_nothing_else(server, models):
     assert server.post(NODES, json={"name": "server"}).status_code == 400
     for method, path in (("GET", ENDPOINTS), ("GET", NODES), ("GET", f"{ENDPOINTS}/closed/credentials"),
                          ("GET", "/api/v1/me"), ("POST", NODES), ("DELETE", f"{NODES}/narrow")):  # fmt: skip
-        assert requests.request(method, server.url + path, headers=token, json={}, timeout=30).status_code == 401, path
+        refused = requests.request(method, server.url + path, headers=token, json={}, timeout=30)
+        assert refused.status_code == 401 and "token of an inference node" in refused.json()["detail"], path
     said = {"url": "http://127.0.0.1:1", "instance": "a"}
     sync = server.url + "/api/v1/inference-node/sync"
     first = requests.post(sync, headers=token, json=said, timeout=30).json()

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import subprocess
 import time
 
 import pytest
@@ -39,12 +40,28 @@ def token_of(server, name):
     return made.json()["accessToken"]
 
 
-def signed(server, name, ends_s, key=0):
-    """A token as the data plane checks it: HMAC-SHA256 by the digest of a key."""
+def private_key(server, name):
+    """The key that signs the endpoint's tokens, as the server makes it from the primary key."""
+    server.patch(f"{ENDPOINTS}/{name}", json={"auth_mode": "key"}).raise_for_status()
+    key = primary_key(server, name)
+    server.patch(f"{ENDPOINTS}/{name}", json={"auth_mode": "aml_token"}).raise_for_status()
+    return hashlib.sha256(f"lathe endpoint token\n{name}\n{key}".encode()).digest()
+
+
+def signed(name, ends_s, key, public, folder):
+    """A token that openssl has signed (Ed25519)."""
+    der, text = folder / "key.der", folder / "text"
+    der.write_bytes(bytes.fromhex("302e020100300506032b657004220420") + key)
+    text.write_text(f"lt2.{ends_s}\n{name}")
+    made = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-keyform", "DER", "-inkey", der, "-in", text],
+                          check=True, capture_output=True).stdout  # fmt: skip
+    return f"lt2.{ends_s}.{public}.{made.hex()}"
+
+
+def known_keys(server, name):
+    """What the data plane has."""
     desired = json.loads((server.data / "infer" / "desired.json").read_text())
-    digest = next(each for each in desired["endpoints"] if each["name"] == name)["keys"][key]
-    mac = hmac.new(bytes.fromhex(digest), f"lt1.{ends_s}\n{name}".encode(), hashlib.sha256).hexdigest()
-    return f"lt1.{ends_s}.{mac}"
+    return next(each for each in desired["endpoints"] if each["name"] == name)["keys"]
 
 
 def test_a_token_opens_the_endpoint_by_every_way(server, uri):
@@ -69,11 +86,13 @@ def test_a_token_opens_the_endpoint_by_every_way(server, uri):
     assert ask(uri, shown["accessToken"], ROWS[:1]).status_code == 200
 
 
-def test_a_token_that_has_expired_is_told_so(server, uri):
+def test_a_token_that_has_expired_is_told_so(server, uri, tmp_path):
     name = name_of(uri)
     now = int(time.time())
-    assert ask(uri, signed(server, name, now + 600), ROWS[:1]).status_code == 200
-    expired = signed(server, name, now - 1)
+    key, public = private_key(server, name), token_of(server, name).split(".")[2]
+    assert ask(uri, signed(name, now + 600, key, public, tmp_path), ROWS[:1]).status_code == 200
+    assert ask(uri, signed(name, now + 10**7, key, public, tmp_path), ROWS[:1]).status_code == 403
+    expired = signed(name, now - 1, key, public, tmp_path)
     refused = ask(uri, expired, ROWS[:1])
     assert refused.status_code == 401 and "has expired" in refused.json()["error"] and name in refused.json()["error"]
     with Client(server.grpc, expired) as client:
@@ -89,7 +108,7 @@ def test_what_is_no_token_of_this_endpoint_is_refused(server, uri, model):
     key = primary_key(server, "withkeys")
     make_endpoint(server, "othertokens", auth_mode="aml_token")
     wrong = [token[:-1] + ("0" if token[-1] != "0" else "1"), token.replace(ends, str(int(ends) + 60)), "x", key,
-             token_of(server, "othertokens"), signed(server, name, int(time.time()) + 10**7)]  # fmt: skip
+             token_of(server, "othertokens"), token.rsplit(".", 1)[0], token.upper(), token + "."]  # fmt: skip
     for each in wrong:
         refused = ask(uri, each, ROWS[:1])
         assert refused.status_code == 403 and "get-credentials" in refused.json()["error"], refused.text
@@ -97,9 +116,30 @@ def test_what_is_no_token_of_this_endpoint_is_refused(server, uri, model):
     # An endpoint with keys takes no tokens.
     deploy(server, "withkeys", "blue", model, "?all_traffic=true")
     assert ask(uri.replace(name, "withkeys"), token, ROWS[:1]).status_code == 403
-    assert ask(uri.replace(name, "withkeys"), signed(server, "withkeys", int(time.time()) + 60), ROWS[:1]).status_code == 403
     refused = server.post(f"{ENDPOINTS}/withkeys/token")
     assert refused.status_code == 409 and "aml_token" in refused.json()["detail"]
+
+
+def test_what_data_planes_have_makes_no_tokens(server, uri, tmp_path):
+    name = name_of(uri)
+    key, token = private_key(server, name), token_of(server, name)
+    known = known_keys(server, name)
+    assert len(known) == 2 and known[0].startswith(token.split(".")[2])
+    text = (server.data / "infer" / "desired.json").read_text()
+    assert key.hex() not in text
+    ends = int(time.time()) + 600
+    for each in known:
+        forged = [signed(name, ends, bytes.fromhex(each), each[:16], tmp_path)]
+        for begin in ("lt1", "lt2"):
+            mac = hmac.new(bytes.fromhex(each), f"{begin}.{ends}\n{name}".encode(), hashlib.sha256).hexdigest()
+            forged += [f"{begin}.{ends}.{mac}", f"{begin}.{ends}.{each[:16]}.{mac}{mac}"]
+        for one in forged:
+            assert ask(uri, one, ROWS[:1]).status_code == 403, one
+    # One that was taken before is looked at again when its key is another.
+    assert [ask(uri, token, ROWS[:1]).status_code for _ in range(3)] == [200, 200, 200]
+    for key_type in ("primary", "secondary"):
+        server.post(f"{ENDPOINTS}/{name}/regenerate-keys", json={"key_type": key_type}).raise_for_status()
+    assert ask(uri, token, ROWS[:1]).status_code == 403
 
 
 def test_a_rotation_lets_tokens_end_by_themselves(server, uri):
