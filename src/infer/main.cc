@@ -82,7 +82,7 @@ Result<void> serve(Options options) {
   std::unique_ptr<Member> member;
   if (!options.join.server.empty()) {
     LATHE_TRY(auto joining, member_options(options.join, options.folder, url, grpc));
-    LATHE_TRY(member, Member::open(std::move(joining)));
+    LATHE_TRY(member, Member::open(std::move(joining), catalog));
   }
   Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers, residents, peers);
   LATHE_CHECK(reconciler.start());
@@ -94,10 +94,10 @@ Result<void> serve(Options options) {
   int signal = 0;
   sigwait(&ends, &signal);
   log::info("ending signal={}", signal);
-  member.reset();
   peers.leave();
   service.hurry();
   server->drain(kGrace);
+  member.reset();
   residents.finish();
   peers.finish();
   service.finish();

@@ -27,8 +27,21 @@ struct Rollback {
   std::string who;
 };
 
-/// A change of traffic that is watched, or was: by itself it stays, or goes back.
-struct Shift {
+/// What one machine has counted of a deployment since a moment.
+struct Watched {
+  Sample baseline;                     ///< its counts at that moment, or when its data plane began
+  std::optional<Sample> seen = {};     ///< its counts when it was last looked at
+  std::optional<Sample> carried = {};  ///< what came before `baseline`, from data planes that have ended
+
+  /// What has come, as far as it was looked at.
+  Sample sample() const { return together(carried.value_or(Sample{}), between(baseline, seen.value_or(baseline))); }
+  /// Takes what it counts now. False: it has told nothing new.
+  bool look(const Sample& now);
+};
+
+/// A change of traffic that is watched, or was: by itself it stays, or goes back. Its own `Watched` is that of the
+/// server's machine.
+struct Shift : Watched {
   std::string state;  ///< watching; kept, rolled back; ended by another change
   std::string why;
   std::string deployment;  ///< that gets more
@@ -37,12 +50,10 @@ struct Shift {
   std::int64_t started_us = 0;
   std::int64_t ends_us = 0;
   std::string who;
-  Sample baseline;  ///< the deployment's counts when it began, or when its data plane did
-  std::optional<Sample> seen = {};     ///< its counts when it was last looked at
-  std::optional<Sample> carried = {};  ///< what came before `baseline`, from data planes that have ended
+  std::map<std::string, Watched> nodes;  ///< of the inference cluster, by name
 
-  /// What has come since it began, as far as it was looked at.
-  Sample sample() const { return together(carried.value_or(Sample{}), between(baseline, seen.value_or(baseline))); }
+  /// What has come since it began, on all machines, as far as they were looked at.
+  Sample total() const;
 };
 
 struct Endpoint {
@@ -166,6 +177,14 @@ struct Fields<serving::Rollback> {
 };
 
 template <>
+struct Fields<serving::Watched> {
+  static constexpr std::string_view name = "Watched";
+  using T = serving::Watched;
+  static constexpr auto list =
+      std::tuple{field("baseline", &T::baseline), field("seen", &T::seen), field("carried", &T::carried)};
+};
+
+template <>
 struct Fields<serving::Shift> {
   static constexpr std::string_view name = "Shift";
   using T = serving::Shift;
@@ -173,7 +192,7 @@ struct Fields<serving::Shift> {
       std::tuple{field("state", &T::state),   field("why", &T::why),     field("deployment", &T::deployment),
                  field("guard", &T::guard),   field("before", &T::before), field("started_us", &T::started_us),
                  field("ends_us", &T::ends_us), field("who", &T::who),     field("baseline", &T::baseline),
-                 field("seen", &T::seen),     field("carried", &T::carried)};
+                 field("seen", &T::seen),     field("carried", &T::carried), field("nodes", &T::nodes)};
 };
 
 template <>

@@ -69,20 +69,6 @@ std::string print_time(double us) {
 
 }  // namespace
 
-Result<Sample> read_sample(std::string_view statistics, const std::string& deployment) {
-  LATHE_TRY(const auto document, json::parse_object(statistics));
-  LATHE_TRY(const auto* list, json::get_array(document, "deployments"));
-  for (const auto& each : list != nullptr ? *list : json::Array{}) {
-    if (!each.is_object()) return fail(Code::invalid, "deployments: must be objects");
-    const auto name = json::get_string(each.get_object(), "name");
-    if (!name || *name != deployment) continue;
-    LATHE_TRY(const auto* counts, json::get_object(each.get_object(), "counts"));
-    return counts != nullptr ? json::from_json<Sample>(json::Value(*counts))
-                             : fail(Code::invalid, "counts: are missing");
-  }
-  return Sample{};
-}
-
 Sample between(const Sample& earlier, const Sample& later) {
   const auto before = [&](const std::string& bucket) {
     const auto found = earlier.latency_us.find(bucket);

@@ -23,9 +23,6 @@ struct Sample {
   bool operator==(const Sample&) const = default;
 };
 
-/// The sample of one deployment in the data plane's statistics of an endpoint; an empty one where it has none.
-/// Errors: `invalid`.
-Result<Sample> read_sample(std::string_view statistics, const std::string& deployment);
 /// What came between two samples; all of `later` where the counts began anew between them.
 Sample between(const Sample& earlier, const Sample& later);
 /// All of both. `began_us` is that of `later`.

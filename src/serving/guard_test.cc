@@ -61,15 +61,6 @@ TEST(Guard, AddsWhatSeveralDataPlanesHaveCounted) {
   EXPECT_TRUE(parse_guard("errors<=0%"));
 }
 
-TEST(Guard, ReadsADeploymentsCounts) {
-  const std::string text =
-      R"({"name":"e","deployments":[{"name":"blue","version":"1","counts":{"requests":3,"errors":1,)"
-      R"("succeeded":2,"total_us":7,"latency_us":{"3":1,"4":1},"began_us":8}}]})";
-  EXPECT_EQ(read_sample(text, "blue").value(), (Sample{3, 1, 2, 7, {{"3", 1}, {"4", 1}}, 8}));
-  EXPECT_EQ(read_sample(text, "green").value(), Sample{});
-  EXPECT_FALSE(read_sample("[]", "blue"));
-}
-
 TEST(Traffic, WhatIsMissingIsSharedAsItWas) {
   EXPECT_EQ(complete_traffic({{"green", 10}}, {{"blue", 100}}), (Traffic{{"blue", 90}, {"green", 10}}));
   EXPECT_EQ(complete_traffic({{"green", 10}}, {{"blue", 60}, {"green", 10}, {"red", 30}}),

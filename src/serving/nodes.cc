@@ -5,7 +5,6 @@
 #include "auth/auth.h"
 #include "auth/node_token.h"
 #include "base/digest.h"
-#include "base/ids.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -15,7 +14,6 @@ namespace {
 constexpr std::size_t kTokenBytes = 24;
 constexpr std::chrono::seconds kSilent{5};        ///< after which a node counts as gone
 constexpr std::int64_t kKeepSeenUs = 30'000'000;  ///< how often the store learns that it was heard of
-constexpr const char* kServer = "server";         ///< the name of the server's own data plane
 constexpr std::size_t kMostDeployments = 10'000;  ///< that are kept of what a node says
 
 Result<std::string> cluster_key(const std::filesystem::path& folder) {
@@ -63,6 +61,19 @@ Result<std::vector<NodeDeployment>> read_deployments(const json::Object& said) {
   return out;
 }
 
+const json::Value* find_named(const json::Array& list, const std::string& name) {
+  const auto found = std::find_if(list.begin(), list.end(), [&](const auto& each) {
+    return json::view(each.at("name").as_string()) == name;
+  });
+  return found == list.end() ? nullptr : &*found;
+}
+
+/// Whether the document has the deployment.
+bool serves(const json::Object& desired, const std::string& endpoint, const std::string& deployment) {
+  const auto* const found = find_named(desired.at("endpoints").as_array(), endpoint);
+  return found != nullptr && find_named(found->at("deployments").as_array(), deployment) != nullptr;
+}
+
 /// The document as other machines get it: Python is computed on this one, and its settings may hold secrets.
 json::Object for_nodes(json::Object desired) {
   for (auto& endpoint : desired["endpoints"].as_array())
@@ -86,6 +97,7 @@ Result<std::unique_ptr<Nodes>> Nodes::open(db::Database& db, Serving& serving) {
     const std::lock_guard lock(self->mutex_);
     if (auto cluster = self->cluster_for(kServer, ""); !cluster.empty()) desired["cluster"] = std::move(cluster);
   });
+  serving.set_counts([self = nodes.get()](const std::string& endpoint) { return self->counts_of(endpoint); });
   return nodes;
 }
 
@@ -222,8 +234,12 @@ Result<json::Object> Nodes::sync(const std::string& name, const json::Object& sa
   LATHE_TRY(const auto etag, text_of("etag"));
   LATHE_TRY(const auto cores, json::get_int(said, "cores"));
   LATHE_TRY(auto deployments, read_deployments(said));
-
   const auto time = micros(now());
+  LATHE_TRY(auto counts, read_node_counts(name, said, time));
+  const auto desired = serving_.published();
+  if (!desired) return fail(Code::unavailable, "the server is starting: ask again");
+  const auto is_gone = [&](const auto& each) { return !serves(*desired, each.first.first, each.first.second); };
+
   bool moved = false;
   bool keep = false;
   {
@@ -245,6 +261,8 @@ Result<json::Object> Nodes::sync(const std::string& name, const json::Object& sa
     node.version = version;
     node.cores = cores.value_or(0);
     node.deployments = std::move(deployments);
+    keep_counts(node.counts, std::move(counts));
+    std::erase_if(node.counts, is_gone);
     node.heard = clock;
     node.seen_us = time;
     if (keep) node.kept_seen_us = time;
@@ -259,16 +277,24 @@ Result<json::Object> Nodes::sync(const std::string& name, const json::Object& sa
   }
   if (moved) LATHE_CHECK(serving_.publish());
 
-  const auto desired = serving_.published();
-  if (!desired) return fail(Code::unavailable, "the server is starting: ask again");
   auto document = for_nodes(*desired);
   {
     const std::lock_guard lock(mutex_);
     document["cluster"] = cluster_for(name, host);
   }
   const auto now_etag = sha256_hex(json::print(document));
-  json::Object out{{"name", name}, {"etag", now_etag}};
+  json::Object out{{"name", name}, {"etag", now_etag}, {"keeper", keeper_}};
   if (etag != now_etag) out["desired"] = std::move(document);
+  return out;
+}
+
+std::vector<Counted> Nodes::counts_of(const std::string& endpoint) const {
+  const auto desired = serving_.published();
+  std::vector<Counted> out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, node] : nodes_)
+    for (const auto& [key, counted] : node.counts)
+      if (key.first == endpoint && desired && serves(*desired, endpoint, key.second)) out.push_back(counted);
   return out;
 }
 

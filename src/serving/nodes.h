@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "serving/serving.h"
 
 /// The inference cluster, as the server sees it: other machines' `lathe-infer --join URL`. Each has a token, with which
@@ -59,6 +60,8 @@ class Nodes {
   /// Takes what a node says of itself and answers {"name", "etag"}, and what it should serve ("desired") unless its own
   /// "etag" is that one's. `host`: by which it asked. Errors: `invalid`; `conflict` — another process has its token.
   Result<json::Object> sync(const std::string& name, const json::Object& said, const std::string& host);
+  /// What nodes have counted of the endpoint's deployments; of one that is away, as it was last heard.
+  std::vector<Counted> counts_of(const std::string& endpoint) const;
   /// The model file with this digest, if anything that is served needs it. Errors: `not_found`.
   Result<std::filesystem::path> file(const std::string& sha256);
 
@@ -77,6 +80,7 @@ class Nodes {
     std::string version;
     std::int64_t cores = 0;
     std::vector<NodeDeployment> deployments;
+    NodeCounts counts;
   };
   using Map = std::map<std::string, Node>;
 
@@ -90,6 +94,7 @@ class Nodes {
   db::Database& db_;
   Serving& serving_;
   const std::string key_;  ///< by which data planes know each other
+  const std::string keeper_ = random_hex(8);  ///< of what nodes count: who follows knows nothing of it
   mutable std::mutex mutex_;
   Map nodes_;
 };

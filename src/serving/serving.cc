@@ -213,7 +213,7 @@ EndpointView Serving::view(const Endpoint& endpoint, const std::vector<Deploymen
   out.deployments = names_of(deployments);
   if (const auto& shift = endpoint.shift)
     out.shift = ShiftView{shift->state, shift->why, shift->deployment, shift->guard, shift->before,
-                          to_iso8601(from_micros(shift->ends_us)), shift->sample().requests};
+                          to_iso8601(from_micros(shift->ends_us)), shift->total().requests};
   if (endpoint.rollback) {
     std::string names;
     for (const auto& each : endpoint.rollback->deployments) names += (names.empty() ? "" : ", ") + each;
@@ -295,7 +295,7 @@ Result<EndpointView> Serving::patch_endpoint(const std::string& name, const json
                                              const http::Principal& who) {
   json::Report report;
   LATHE_TRY(const auto change, GuardedChange::read(changes));
-  std::string counts;
+  std::vector<Counted> counts;
   if (change.guard) {
     LATHE_TRY(counts, statistics(name));
   }

@@ -12,6 +12,7 @@
 #include "compute/compute.h"
 #include "db/db.h"
 #include "http/http.h"
+#include "serving/counts.h"
 #include "serving/data_plane.h"
 #include "serving/endpoint.h"
 #include "serving/revision.h"
@@ -149,6 +150,8 @@ class Serving {
 
   /// Adds what the data plane here learns of others to its document. Before `begin`.
   void set_cluster(std::function<void(json::Object& desired)> add) { add_cluster_ = std::move(add); }
+  /// What other machines have counted of an endpoint's deployments.
+  void set_counts(std::function<std::vector<Counted>(const std::string& endpoint)> tell) { tell_counts_ = std::move(tell); }
   /// Hands the desired state over, as the store has it now.
   Result<void> publish();
   /// What was handed over last, without the others; null before the first time.
@@ -221,11 +224,11 @@ class Serving {
   /// Runs `change` on the writer with a new generation, then hands the desired state over.
   Result<std::int64_t> commit(const std::function<Result<void>(db::Connection&, std::int64_t generation)>& change);
   void await_generation(std::int64_t generation);
-  /// What the endpoint's deployments have done, as the data plane tells it. Errors: `unavailable`.
-  Result<std::string> statistics(const std::string& endpoint);
+  /// What the endpoint's deployments have done, as the data plane and the nodes tell it. Errors: `unavailable`.
+  Result<std::vector<Counted>> statistics(const std::string& endpoint);
   /// Looks at each shift that is watched. False: there is none.
   bool watch_shifts();
-  /// What came of a shift's deployment since it began, whatever became of the data plane meanwhile; kept with it.
+  /// What came of a shift's deployment since it began, on all machines, whatever became of data planes meanwhile; kept with it.
   Result<Sample> look_at(const Endpoint& endpoint);
   Result<void> end_shift(const Endpoint& seen, const std::string& state, const std::string& why);
   Result<void> check_revision(const Revision& revision);
@@ -240,6 +243,7 @@ class Serving {
   compute::Compute& compute_;
   PythonSite site_;
   std::function<void(json::Object&)> add_cluster_;
+  std::function<std::vector<Counted>(const std::string&)> tell_counts_;
   std::mutex publishing_;
   std::atomic<std::shared_ptr<const json::Object>> published_;
   DataPlane plane_;
@@ -260,7 +264,7 @@ struct GuardedChange {
 };
 /// Sets the endpoint's shift: its traffic has changed from `before`. `statistics`: of now.
 /// Errors: `invalid` — not exactly one deployment gets more, or none had any.
-Result<void> begin_watch(const GuardedChange& change, const std::string& statistics, const Endpoint& before, Endpoint& endpoint,
+Result<void> begin_watch(const GuardedChange& change, const std::vector<Counted>& statistics, const Endpoint& before, Endpoint& endpoint,
                          const std::string& who);
 
 /// The model's files, as they lie here.

@@ -85,30 +85,33 @@ Result<GuardedChange> GuardedChange::read(const json::Object& changes) {
   return out;
 }
 
-Result<std::string> Serving::statistics(const std::string& endpoint) {
+Result<std::vector<Counted>> Serving::statistics(const std::string& endpoint) {
   LATHE_TRY(const auto found, db_.read([&](db::Connection& c) { return find_endpoint(c, endpoint); }));
   LATHE_TRY(auto options, plane_.reported().client_options());
   LATHE_TRY(options.token, bearer_of(found));
   options.timeout = kAnswer;
   http::Client client(std::move(options));
-  LATHE_TRY(auto answer, client.request("GET", "/endpoints/" + endpoint + "/statistics"));
+  LATHE_TRY(const auto answer, client.request("GET", "/endpoints/" + endpoint + "/statistics"));
   if (answer.status != 200) return fail(Code::unavailable, "the data plane tells no statistics: " + answer.body);
-  return std::move(answer.body);
+  auto out = read_statistics(answer.body);
+  if (!out) return fail(Code::internal, "the data plane's statistics cannot be read: " + out.error().message);
+  if (tell_counts_)
+    for (auto& each : tell_counts_(endpoint)) out->push_back(std::move(each));
+  return out;
 }
 
 Result<EndpointStatistics> Serving::statistics_of(const std::string& name) {
   LATHE_TRY(const auto told, statistics(name));
-  LATHE_TRY(const auto document, json::parse_object(told));
-  LATHE_TRY(const auto* list, json::get_array(document, "deployments"));
   EndpointStatistics out{name, {}};
-  for (const auto& each : list != nullptr ? *list : json::Array{}) {
-    if (!each.is_object()) return fail(Code::internal, "the data plane's statistics cannot be read");
+  for (const auto& each : told) {
+    const bool known = std::any_of(out.deployments.begin(), out.deployments.end(),
+                                   [&](const auto& other) { return other.name == each.deployment; });
+    if (known) continue;  // the server's machine is the first
+    const auto sample = sum_of(told, each.deployment);
     DeploymentStatistics one;
-    LATHE_TRY(one.name, json::need_string(each.get_object(), "name"));
-    LATHE_TRY(one.version, json::need_string(each.get_object(), "version"));
-    LATHE_TRY(const auto instances, json::get_int(each.get_object(), "instances"));
-    one.instances = instances.value_or(0);
-    LATHE_TRY(const auto sample, read_sample(told, one.name));
+    one.name = each.deployment;
+    one.version = each.version;
+    one.instances = each.instances;
     one.requests = sample.requests;
     one.errors = sample.errors;
     one.mean_us = sample.succeeded == 0 ? 0 : sample.total_us / sample.succeeded;
@@ -121,35 +124,64 @@ Result<EndpointStatistics> Serving::statistics_of(const std::string& name) {
   return out;
 }
 
-Result<void> begin_watch(const GuardedChange& change, const std::string& statistics, const Endpoint& before,
+bool Watched::look(const Sample& now) {
+  const auto last = seen.value_or(baseline);
+  // A deployment that is still loading has no counts yet.
+  if (now.began_us == 0 || now == last) return false;
+  if (now.began_us != last.began_us) {
+    // Another data plane counts from 0: what the one before has counted stays.
+    carried = sample();
+    baseline = Sample{};
+    baseline.began_us = now.began_us;
+  }
+  seen = now;
+  return true;
+}
+
+Sample Shift::total() const {
+  auto out = sample();
+  for (const auto& [name, node] : nodes) out = together(out, node.sample());
+  return out;
+}
+
+Result<void> begin_watch(const GuardedChange& change, const std::vector<Counted>& statistics, const Endpoint& before,
                          Endpoint& endpoint, const std::string& who) {
   const bool got_any =
       std::any_of(before.traffic.begin(), before.traffic.end(), [](const auto& each) { return each.second > 0; });
   if (!got_any)
     return fail(Code::invalid, "guard: no deployment got traffic before, so there is nothing to go back to");
-  LATHE_TRY(auto gainer, find_gainer(before.traffic, endpoint.traffic));
-  LATHE_TRY(auto baseline, read_sample(statistics, gainer));
+  Shift shift;
+  LATHE_TRY(shift.deployment, find_gainer(before.traffic, endpoint.traffic));
+  for (const auto& each : statistics)
+    if (each.deployment == shift.deployment)
+      (each.machine == kServer ? shift.baseline : shift.nodes[each.machine].baseline) = each.sample;
   const auto time = now();
-  endpoint.shift = Shift{"watching",         {},           std::move(gainer),          *change.guard,
-                         before.traffic,     micros(time), micros(time + change.span), who,
-                         std::move(baseline)};
+  shift.state = "watching";
+  shift.guard = *change.guard;
+  shift.before = before.traffic;
+  shift.started_us = micros(time);
+  shift.ends_us = micros(time + change.span);
+  shift.who = who;
+  endpoint.shift = std::move(shift);
   return {};
 }
 
 Result<Sample> Serving::look_at(const Endpoint& endpoint) {
   auto shift = *endpoint.shift;
   LATHE_TRY(const auto told, statistics(endpoint.name));
-  LATHE_TRY(const auto sample, read_sample(told, shift.deployment));
-  const auto last = shift.seen.value_or(shift.baseline);
-  // A deployment that is still loading has no counts yet.
-  if (sample.began_us == 0 || sample == last) return shift.sample();
-  if (sample.began_us != last.began_us) {
-    // Another data plane counts from 0: what the one before has counted stays.
-    shift.carried = shift.sample();
-    shift.baseline = Sample{};
-    shift.baseline.began_us = sample.began_us;
+  bool news = false;
+  for (const auto& each : told) {
+    if (each.deployment != shift.deployment) continue;
+    if (each.machine == kServer) {
+      news = shift.look(each.sample) || news;
+      continue;
+    }
+    const auto [found, first] = shift.nodes.try_emplace(each.machine);
+    // Of a node that began before and is heard of only now, nobody knows what had come by then.
+    if (first && each.since_us < shift.started_us) found->second.baseline = each.sample;
+    news = found->second.look(each.sample) || first || news;
   }
-  shift.seen = sample;
+  if (!news) return shift.total();
   LATHE_CHECK(db_.write([&](db::Connection& c) -> Result<void> {
     LATHE_TRY(auto now_is, find_endpoint(c, endpoint.name));
     const bool same = now_is.shift && now_is.shift->state == "watching" && now_is.shift->started_us == shift.started_us;
@@ -157,7 +189,7 @@ Result<Sample> Serving::look_at(const Endpoint& endpoint) {
     now_is.shift = shift;
     return update_endpoint(c, now_is);
   }));
-  return shift.sample();
+  return shift.total();
 }
 
 bool Serving::watch_shifts() {

@@ -9,6 +9,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/time.h"
 #include "base/version.h"
 #include "http/client.h"
 
@@ -86,7 +87,7 @@ class ServerLink {
   std::optional<http::Client> client_;
 };
 
-Result<std::unique_ptr<Member>> Member::open(MemberOptions options) {
+Result<std::unique_ptr<Member>> Member::open(MemberOptions options, const CatalogHolder& catalog) {
   LATHE_TRY(const auto token, read_file(options.token_file, 4096));
   if (trim(token).empty()) return fail(Code::invalid, options.token_file.string() + " holds no token");
   LATHE_CHECK(make_folder(options.folder / "models"));
@@ -96,7 +97,7 @@ Result<std::unique_ptr<Member>> Member::open(MemberOptions options) {
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
     return fail(Code::conflict,
                 "another lathe-infer uses " + options.folder.string() + ": give this one another --folder");
-  return std::unique_ptr<Member>(new Member(std::move(options), std::move(lock)));
+  return std::unique_ptr<Member>(new Member(std::move(options), std::move(lock), catalog));
 }
 
 Member::~Member() {
@@ -133,7 +134,10 @@ void Member::talk() {
     }
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, kPause, [this] { return stopping_; });
-    if (stopping_) return;
+    if (!stopping_) continue;
+    lock.unlock();
+    if (done) (void)exchange(link);
+    return;
   }
 }
 
@@ -142,6 +146,8 @@ Result<void> Member::exchange(ServerLink& link) {
   LATHE_CHECK(link.check(response));
   LATHE_TRY(const auto answer, json::parse_object(response->body));
   LATHE_TRY(const auto etag, json::need_string(answer, "etag"));
+  LATHE_TRY(const auto keeper, json::get_string(answer, "keeper"));
+  counts_.kept(keeper.value_or(""));
   LATHE_TRY(const auto* const desired, json::get_object(answer, "desired"));
   if (desired == nullptr) return {};
   const std::lock_guard lock(mutex_);
@@ -184,6 +190,8 @@ std::string Member::say() {
                                   {"version", text(version())},
                                   {"cores", std::max(1U, std::thread::hardware_concurrency())},
                                   {"etag", text(etag_)},
+                                  {"now_us", micros(now())},
+                                  {"counts", counts_.next(count_all(*catalog_.load()))},
                                   {"deployments", std::move(deployments)}});
 }
 

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "infer/cluster/counts.h"
 #include "infer/cluster/model_files.h"
 
 /// `lathe-infer --join URL --token-file F`: this machine answers predictions beside the server.
@@ -32,9 +33,9 @@ class ServerLink;
 /// that does not know the token ends what is served, since that is how a node is put out.
 class Member {
  public:
-  /// Errors: `conflict` — another process has the folder; the token's file cannot be read.
-  static Result<std::unique_ptr<Member>> open(MemberOptions options);
-  /// Stops, after the request that is under way.
+  /// `catalog` outlives it. Errors: `conflict` — another process has the folder; the token's file cannot be read.
+  static Result<std::unique_ptr<Member>> open(MemberOptions options, const CatalogHolder& catalog);
+  /// Stops, after the request that is under way. Where the server answers, it hears what was counted until now.
   ~Member();
   Member(const Member&) = delete;
 
@@ -49,7 +50,8 @@ class Member {
     Clock::time_point again;
   };
 
-  Member(MemberOptions options, Fd lock) : options_(std::move(options)), lock_(std::move(lock)) {}
+  Member(MemberOptions options, Fd lock, const CatalogHolder& catalog)
+      : options_(std::move(options)), lock_(std::move(lock)), catalog_(catalog) {}
 
   void talk();
   Result<void> exchange(ServerLink& link);
@@ -66,6 +68,8 @@ class Member {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;
+  const CatalogHolder& catalog_;
+  TellCounts counts_;  ///< of the thread that talks
   std::string etag_;
   std::shared_ptr<const json::Object> wanted_;  ///< the server's document; null before it said one
   std::vector<MissingModel> missing_;
