@@ -249,8 +249,8 @@ Result<ClientResponse> Client::request(std::string_view method, const std::strin
 }
 
 Result<ClientResponse> Client::stream(std::string_view method, const std::string& path,
-                                      const std::function<bool(std::string_view)>& piece) {
-  return state_->run({.method = method, .path = path, .piece = piece, .limited = false});
+                                      const std::function<bool(std::string_view)>& piece, const Headers& headers) {
+  return state_->run({.method = method, .path = path, .headers = &headers, .piece = piece, .limited = false});
 }
 
 Result<ClientResponse> Client::put_file(const std::string& path, const std::string& file) {

@@ -49,7 +49,7 @@ class Client {
   /// As `request`, giving the body of a 2xx answer away as it comes. `piece` is also called with nothing about once a
   /// second. Return false from it to stop.
   Result<ClientResponse> stream(std::string_view method, const std::string& path,
-                                const std::function<bool(std::string_view)>& piece);
+                                const std::function<bool(std::string_view)>& piece, const Headers& headers = {});
   /// Sends a file's content as the body, streamed. Errors also: as `errno_error`.
   Result<ClientResponse> put_file(const std::string& path, const std::string& file);
   /// Writes the body of a 2xx answer to a file, streamed; a broken download leaves nothing. Errors also: as

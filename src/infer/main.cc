@@ -82,6 +82,7 @@ Result<void> serve(Options options) {
   std::unique_ptr<Member> member;
   if (!options.join.server.empty()) {
     LATHE_TRY(auto joining, member_options(options.join, options.folder, url, grpc));
+    joining.captured = options.capture.folder;
     LATHE_TRY(member, Member::open(std::move(joining), catalog));
   }
   Reconciler reconciler(options.folder, url, grpc, tls, catalog, workers, residents, peers);
@@ -97,12 +98,12 @@ Result<void> serve(Options options) {
   peers.leave();
   service.hurry();
   server->drain(kGrace);
-  member.reset();
   residents.finish();
   peers.finish();
   service.finish();
   workers.finish();
   capture_writer().finish();
+  member.reset();
   return {};
 }
 
@@ -149,7 +150,8 @@ int run(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, kMostBytes));
   app.add_option("--capture-folder", options.capture.folder,
-                 "where captured predictions are kept (data_collector); FOLDER/capture if not given");
+                 "where captured predictions are kept (data_collector); FOLDER/capture if not given")
+      ->excludes(join);  // from there they go to the server, and nothing else may
   app.add_option("--capture-seconds", capture_s, "how long a file of them gets lines before it can be read")
       ->capture_default_str()
       ->check(CLI::Range(1, 86'400));

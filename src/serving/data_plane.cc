@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "process/log_follow.h"
+#include "serving/captured.h"
 
 namespace lathe::serving {
 namespace {
@@ -290,7 +291,7 @@ Result<fs::path> DataPlane::launch() {
   spec.argv = {options_.program.string(),  "--folder",    folder_.string(),          "--host", options_.host, "--port",
                std::to_string(rest_.port), "--grpc-port", std::to_string(grpc_.port)};
   spec.argv.insert(spec.argv.end(),
-                   {"--capture-folder", (options_.data / "datastore" / "modelDataCollector").string()});
+                   {"--capture-folder", collected_folder(options_.data).string()});
   spec.argv.insert(spec.argv.end(), {"--response-cache-bytes", std::to_string(options_.response_cache_bytes)});
   spec.argv.insert(spec.argv.end(), {"--parked-interpreters", std::to_string(options_.parked_interpreters)});
   if (!options_.certificate.empty())

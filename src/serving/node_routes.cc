@@ -1,3 +1,5 @@
+#include <charconv>
+
 #include "assets/file_response.h"
 #include "base/text.h"
 #include "serving/nodes.h"
@@ -18,6 +20,15 @@ Result<std::string> node_of(const Nodes& nodes, const Call& call) {
     return fail(Code::unauthenticated,
                 "the token of an inference node is needed: 'lathe inference-node create' makes one");
   return nodes.authenticate(given.substr(kScheme.size()));
+}
+
+Result<std::uint64_t> number(const Call& call, std::string_view name) {
+  const auto text = call.query(name).value_or("");
+  std::uint64_t out = 0;
+  const auto* const end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, out);
+  if (error == std::errc{} && stopped == end) return out;
+  return fail(Code::invalid, std::string(name) + ": must be a whole number of bytes, not \"" + printable(text) + "\"");
 }
 
 }  // namespace
@@ -61,7 +72,7 @@ void add_routes(http::Router& router, Nodes& nodes) {
                    .summary = "Revokes a node's token: it stops answering, and others send it nothing more."},
                   [&nodes, name_of](Call& call) { return nodes.remove(name_of(call), call.principal.user); });
 
-  // A node's own: its token opens these two.
+  // A node's own: its token opens these three.
   router.add({.id = "inference_node_sync",
               .method = Method::post,
               .path = "/api/v1/inference-node/sync",
@@ -83,7 +94,24 @@ void add_routes(http::Router& router, Nodes& nodes) {
              [&nodes](Call& call) -> Result<Response> {
                LATHE_CHECK(node_of(nodes, call));
                LATHE_TRY(const auto path, nodes.file(std::string(call.param("sha256"))));
-               return assets::file_response(path, std::string(call.param("sha256")));
+               return assets::file_response(path, std::string(call.param("sha256")), call.header("range"));
+             });
+  router.add({.id = "inference_node_captured",
+              .method = Method::post,
+              .path = "/api/v1/inference-node/captured",
+              .right = Right::open,
+              .summary = "A piece of a file in which a node has kept predictions.",
+              .in_openapi = false},
+             [&nodes](Call& call) -> Result<Response> {
+               LATHE_TRY(const auto name, node_of(nodes, call));
+               // Not what a page of another site can send.
+               if (call.header("content-type") != "application/octet-stream")
+                 return fail(Code::unsupported_media, "send the piece as Content-Type: application/octet-stream");
+               CapturedPiece piece{call.query("path").value_or(""), call.query("sha256").value_or(""), 0, 0, call.body};
+               LATHE_TRY(piece.size, number(call, "size"));
+               LATHE_TRY(piece.offset, number(call, "offset"));
+               LATHE_TRY(const auto have, nodes.captured().take(name, piece));
+               return http::json_response(json::Object{{"have", have}});
              });
 }
 

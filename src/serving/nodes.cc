@@ -191,6 +191,7 @@ Result<void> Nodes::remove(const std::string& name, const std::string& actor) {
     const std::lock_guard lock(mutex_);
     nodes_.erase(name);
   }
+  captured_.forget(name);
   return serving_.publish();
 }
 

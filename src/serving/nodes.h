@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "serving/captured.h"
 #include "serving/serving.h"
 
 /// The inference cluster, as the server sees it: other machines' `lathe-infer --join URL`. Each has a token, with which
@@ -62,6 +63,8 @@ class Nodes {
   Result<json::Object> sync(const std::string& name, const json::Object& said, const std::string& host);
   /// What nodes have counted of the endpoint's deployments; of one that is away, as it was last heard.
   std::vector<Counted> counts_of(const std::string& endpoint) const;
+  /// What nodes have kept of predictions, for data assets.
+  CapturedFiles& captured() { return captured_; }
   /// The model file with this digest, if anything that is served needs it. Errors: `not_found`.
   Result<std::filesystem::path> file(const std::string& sha256);
 
@@ -84,7 +87,11 @@ class Nodes {
   };
   using Map = std::map<std::string, Node>;
 
-  Nodes(db::Database& db, Serving& serving, std::string key) : db_(db), serving_(serving), key_(std::move(key)) {}
+  Nodes(db::Database& db, Serving& serving, std::string key)
+      : db_(db),
+        serving_(serving),
+        captured_(db, collected_folder(serving.data_plane().folder().parent_path())),
+        key_(std::move(key)) {}
   Result<void> load();
   Result<Map::iterator> locate(const std::string& name);
   NodeView view(const std::string& name, const Node& node) const;
@@ -93,6 +100,7 @@ class Nodes {
 
   db::Database& db_;
   Serving& serving_;
+  CapturedFiles captured_;
   const std::string key_;  ///< by which data planes know each other
   const std::string keeper_ = random_hex(8);  ///< of what nodes count: who follows knows nothing of it
   mutable std::mutex mutex_;

@@ -63,11 +63,12 @@ class Node(InferProcess):
 
 
 class Between:
-    """A proxy between nodes and the server. `damage`: how many of the files that pass by are to be damaged."""
+    """A proxy between nodes and the server. `damage`: how many of the files that pass by are to be damaged. `cut`: of how
+    many the connection breaks halfway. `asked`, `sent`: the ranges that files were asked for, and their bytes."""
 
-    def __init__(self, server, damage=0):
+    def __init__(self, server, damage=0, cut=0):
         between = self
-        self.damage, self.files = damage, 0
+        self.damage, self.cut, self.files, self.asked, self.sent = damage, cut, 0, [], 0
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
@@ -78,15 +79,22 @@ class Between:
 
             def pass_on(self, method, body):
                 got = requests.request(method, server.url + self.path, data=body, timeout=60, headers={
-                    name: self.headers[name] for name in ("Authorization", "Content-Type") if self.headers[name]})
+                    name: self.headers[name] for name in ("Authorization", "Content-Type", "Range") if self.headers[name]})
                 content = got.content
                 if "/files/" in self.path and got.ok:
                     between.files += 1
                     if between.files <= between.damage:
                         content = content[:-1] + bytes([content[-1] ^ 1])
+                length = len(content)
+                if "/files/" in self.path:
+                    between.asked.append(self.headers["Range"])
+                    if len(between.asked) <= between.cut:
+                        content = content[: length // 2]
+                        self.close_connection = True
+                    between.sent += len(content)
                 self.send_response(got.status_code)
                 self.send_header("Content-Type", got.headers.get("Content-Type", "text/plain"))
-                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Length", str(length))
                 self.end_headers()
                 self.wfile.write(content)
 

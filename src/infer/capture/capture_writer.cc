@@ -255,10 +255,14 @@ Result<void> CaptureWriter::publish(int fd, const fs::path& path) const {
   const auto below = folder_of(name);
   if (below.empty()) return fail(Code::invalid, path.string() + " has no place");
   if (::fdatasync(fd) != 0) return fail(errno_error("cannot sync " + path.string()));
-  LATHE_CHECK(make_folders(options_.folder, below));
   const auto folder = options_.folder / below;
   const auto target = folder / fs::path(split(name, '.')[kNameParts - 2]).concat(".jsonl");
-  if (::rename(path.c_str(), target.c_str()) != 0) return fail(errno_error("cannot move " + path.string()));
+  for (int tries = 0;; ++tries) {
+    LATHE_CHECK(make_folders(options_.folder, below));
+    if (::rename(path.c_str(), target.c_str()) == 0) break;
+    // Who hands files on removes folders that are empty, and may have done so just now.
+    if (errno != ENOENT || tries > 2) return fail(errno_error("cannot move " + path.string()));
+  }
   sync_folder(folder);
   return {};
 }

@@ -81,7 +81,7 @@ Result<MemberOptions> member_options(const JoinOptions& join, std::filesystem::p
       (!is_url(join.advertise) || join.advertise.starts_with("https") != rest.starts_with("https")))
     return fail(Code::invalid, "--advertise takes the URL by which others reach this machine, " +
                                    rest.substr(0, rest.find(':')) + "://HOST:PORT, not \"" + join.advertise + "\"");
-  MemberOptions out{std::move(folder), join.server, join.certificate_sha256, join.token_file, join.advertise, {}};
+  MemberOptions out{std::move(folder), join.server, join.certificate_sha256, join.token_file, join.advertise, {}, {}};
   while (out.server.ends_with('/')) out.server.pop_back();
   auto [host, port] = place_of(rest);
   if (!join.advertise.empty()) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -21,7 +22,8 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kPause{500};
-constexpr milliseconds kLimit{10'000};  ///< for the server to answer
+constexpr milliseconds kLimit{10'000};   ///< for the server to answer
+constexpr milliseconds kHandOver{1000};  ///< between looks for what was captured
 constexpr milliseconds kFirstAgain{500};
 constexpr int kMostDoublings = 6;
 constexpr const char* kFetched = "fetched";  ///< in the document: how many times a model came
@@ -108,11 +110,13 @@ Member::~Member() {
   changed_.notify_all();
   if (talking_.joinable()) talking_.join();
   if (fetching_.joinable()) fetching_.join();
+  if (handing_over_.joinable()) handing_over_.join();
 }
 
 void Member::start() {
   talking_ = std::thread([this] { talk(); });
   fetching_ = std::thread([this] { fetch_models(); });
+  handing_over_ = std::thread([this] { hand_over_captured(); });
 }
 
 void Member::talk() {
@@ -133,6 +137,7 @@ void Member::talk() {
       link.renew();
     }
     std::unique_lock lock(mutex_);
+    answered_ = done.has_value();
     changed_.wait_for(lock, kPause, [this] { return stopping_; });
     if (!stopping_) continue;
     lock.unlock();
@@ -242,8 +247,9 @@ std::vector<MissingModel> Member::follow(const json::Object& wanted) {
 }
 
 Result<void> Member::download(ServerLink& link, const std::string& sha256, const fs::path& path) {
-  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!file) return fail(errno_error("cannot write " + path.string()));
+  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  const auto have = file ? ::lseek(file.get(), 0, SEEK_END) : -1;
+  if (have < 0) return fail(errno_error("cannot write " + path.string()));
   Result<void> written;
   auto moved = Clock::now();
   const auto take = [&](std::string_view bytes) {
@@ -255,9 +261,56 @@ Result<void> Member::download(ServerLink& link, const std::string& sha256, const
     const std::lock_guard lock(mutex_);
     return written && !stopping_;
   };
-  const auto response = link.client().stream("GET", "/api/v1/inference-node/files/" + sha256, take);
+  // From where a try before this one ended. Whether all of it fits together, its digest tells.
+  http::Client::Headers range;
+  if (have > 0) range.emplace_back("Range", "bytes=" + std::to_string(have) + "-");
+  const auto response = link.client().stream("GET", "/api/v1/inference-node/files/" + sha256, take, range);
   if (!written) return written;
+  constexpr int kNoSuchRange = 416;
+  if (response && response->status == kNoSuchRange && ::ftruncate(file.get(), 0) == 0)
+    return fail(Code::unavailable, "what is here of a model's file is longer than the file: it is fetched anew");
   return link.check(response);
+}
+
+void Member::hand_over_captured() {
+  ServerLink link(options_);
+  const auto send = [&](const CapturedFile& file, std::uint64_t offset,
+                        std::string_view piece) -> Result<std::uint64_t> {
+    const auto path = "/api/v1/inference-node/captured?path=" + file.path + "&sha256=" + file.sha256 +
+                      "&size=" + std::to_string(file.size) + "&offset=" + std::to_string(offset);
+    const auto response = link.client().request("POST", path, piece, {{"Content-Type", "application/octet-stream"}});
+    const auto taken = link.check(response);
+    // It has read the request, and will say no again.
+    const bool refused = response && (response->status == 400 || response->status == 404 || response->status == 409);
+    if (!taken) return fail(refused ? Code::invalid : taken.error().code, taken.error().message);
+    LATHE_TRY(const auto answer, json::parse_object(response->body));
+    LATHE_TRY(const auto have, json::get_int(answer, "have"));
+    if (!have || *have < 0) return fail(Code::unavailable, "the server does not say how much of a file it has");
+    return static_cast<std::uint64_t>(*have);
+  };
+  HandOver hand_over(options_.captured, send);
+  std::string last;
+  auto pause = kHandOver;
+  for (bool ends = false; !ends;) {
+    bool answered = false;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, pause, [this] { return stopping_; });
+      ends = stopping_;
+      answered = answered_;
+    }
+    if (!answered) continue;
+    const auto begin = Clock::now();
+    const auto done = hand_over.run([&] {
+      const std::lock_guard lock(mutex_);
+      return ends ? Clock::now() - begin > kLimit : stopping_;
+    });
+    const auto said = done ? std::string{} : done.error().message;
+    if (said != last && !done) log::warn("what was captured waits for the server error=\"{}\"", said);
+    if (!done && done.error().code == Code::unauthenticated) link.renew();
+    last = said;
+    pause = done ? kHandOver : kLimit;
+  }
 }
 
 void Member::fetch_models() {

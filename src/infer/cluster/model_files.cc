@@ -77,7 +77,6 @@ Result<LocalState> localize(const json::Object& server, const json::Object& befo
       if (!each.is_object()) return fail(Code::invalid, "\"deployments\" must hold objects");
       auto deployment = each.get_object();
       const auto deployment_name = text_of(deployment, "name");
-      deployment.erase("capture");  // its records would stay here, where nobody reads them
       LATHE_TRY(const auto* const model, json::get_object(deployment, "model"));
       if (model == nullptr) return fail(Code::invalid, "\"model\" of deployment " + deployment_name + " is missing");
       LATHE_TRY(auto wanted, read_model(name, deployment_name, *model, models));

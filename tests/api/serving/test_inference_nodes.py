@@ -158,6 +158,32 @@ def test_a_damaged_file_never_takes_traffic_and_is_fetched_again(server, models)
         assert answers_with(node, "damaged", key, models[0][1])
 
 
+def test_a_download_that_broke_goes_on_where_it_ended(fresh_server, tmp_path):
+    server = fresh_server
+    wanted = train(tmp_path, 3).predict(xgboost.DMatrix(ROWS[:8]))
+    key = served(server, "resumed", register(server, "trees", tmp_path / "model.ubj"))
+    digests = [each["sha256"] for each in json.loads((server.data / "infer" / "desired.json").read_text())["endpoints"]
+               if each["name"] == "resumed" for each in each["deployments"][0]["model"]["files"]]  # fmt: skip
+    with Between(server, cut=1) as between, Node(server, "resumer", join=between.url) as node:
+        node.wait_ready("resumed.blue")
+        assert answers_with(node, "resumed", key, wanted)
+        (file,) = [each for each in (node.folder / "models").rglob("*.ubj")]
+        size = file.stat().st_size
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in digests
+        assert between.asked[:2] == [None, f"bytes={size // 2}-"] and between.sent == size
+        # What is here of a file, and is not how it begins, or is longer, does no harm.
+        for rubbish in (b"rubbish", b"x" * (size + 1)):
+            node.stop()
+            part = file.parent.with_name(file.parent.name + ".part")
+            file.parent.rename(part)
+            (part / file.name).chmod(stat.S_IRUSR | stat.S_IWUSR)
+            (part / file.name).write_bytes(rubbish)
+            (node.folder / "desired.json").unlink()
+            node.restart()
+            wait_for(file.exists, 120, "the whole file")
+            assert hashlib.sha256(file.read_bytes()).hexdigest() in digests
+
+
 def test_nodes_do_not_need_the_server(tmp_path):
     booster = train(tmp_path, 3)
     wanted = booster.predict(xgboost.DMatrix(ROWS[:8]))
