@@ -211,7 +211,7 @@ def test_what_a_job_uses_of_its_gpus_is_logged_as_mlflow_names_it(gpu_server, gp
     }
     for job in jobs:
         until_log(gpu_server, job, "sees")
-        wait_for(lambda: "system/gpu_0_power_usage_percentage" in metrics(gpu_server, job), 30, "a sample of its GPU")
+        wait_for(lambda: "system/gpu_0_power_usage_percentage" in metrics(gpu_server, job), 60, "a sample of its GPU")
         of_gpus = {key: value for key, value in metrics(gpu_server, job).items() if "/gpu_" in key}
         # Each job counts its own GPUs from 0, as its program does.
         expected = wanted.pop(gpu_server.get(f"/api/v1/jobs/{job}/log").text)
@@ -219,7 +219,7 @@ def test_what_a_job_uses_of_its_gpus_is_logged_as_mlflow_names_it(gpu_server, gp
         (gpu_server.data / "jobs" / job / "work/go").touch()
         assert ended(gpu_server, job)["status"] == "Completed"
     without = submit(gpu_server, command, compute=cluster(gpu_server, size="slot"))["name"]
-    wait_for(lambda: metrics(gpu_server, without), 30, "a sample of the job without a GPU")
+    wait_for(lambda: metrics(gpu_server, without), 60, "a sample of the job without a GPU")
     assert not [key for key in metrics(gpu_server, without) if "/gpu_" in key]
     (gpu_server.data / "jobs" / without / "work/go").touch()
     assert ended(gpu_server, without)["status"] == "Completed"

@@ -28,10 +28,10 @@ def go(server, name):
 def test_processor_and_memory_are_sampled_for_each_job(sampling):
     name = submit(sampling, BUSY, compute=cluster(sampling))["name"]
     idle = submit(sampling, "until [ -e $HOME/go ]; do sleep 0.2; done")["name"]
-    wait_for(lambda: "up" in log_of(sampling, name), 30, "the job holding its memory")
-    wait_for(lambda: metrics(sampling, name).get("system/system_memory_usage_megabytes", 0) > 30, 30, "a sample of that")
-    wait_for(lambda: metrics(sampling, name).get("system/cpu_utilization_percentage"), 30, "the second sample")
-    wait_for(lambda: "system/cpu_utilization_percentage" in metrics(sampling, idle), 30, "the idle job's second sample")
+    wait_for(lambda: "up" in log_of(sampling, name), 60, "the job holding its memory")
+    wait_for(lambda: metrics(sampling, name).get("system/system_memory_usage_megabytes", 0) > 30, 60, "a sample of that")
+    wait_for(lambda: metrics(sampling, name).get("system/cpu_utilization_percentage"), 60, "the second sample")
+    wait_for(lambda: "system/cpu_utilization_percentage" in metrics(sampling, idle), 60, "the idle job's second sample")
     seen, other = metrics(sampling, name), metrics(sampling, idle)
     assert 0 < seen["system/cpu_utilization_percentage"] <= 110
     assert other["system/cpu_utilization_percentage"] < seen["system/cpu_utilization_percentage"]
@@ -44,13 +44,13 @@ def test_processor_and_memory_are_sampled_for_each_job(sampling):
 
 def test_the_samples_go_on_after_a_kill_of_the_server(sampling):
     name = submit(sampling, "until [ -e $HOME/go ]; do sleep 0.2; done")["name"]
-    wait_for(lambda: metrics(sampling, name), 30, "the first sample")
+    wait_for(lambda: metrics(sampling, name), 60, "the first sample")
     history = {"run_id": name, "metric_key": "system/system_memory_usage_megabytes"}
     count = lambda: len(sampling.get("/api/2.0/mlflow/metrics/get-history", params=history).json()["metrics"])  # noqa: E731
     sampling.kill9()
     sampling.restart()
     before = count()
-    wait_for(lambda: count() > before, 30, "another sample")
+    wait_for(lambda: count() > before, 60, "another sample")
     go(sampling, name)
 
 
@@ -58,7 +58,7 @@ def test_each_node_has_samples_of_its_own(sampling):
     name = submit(sampling, "until [ -e $HOME/go ]; do sleep 0.2; done", compute=cluster(sampling, max_instances=2),
                   resources={"instance_count": 2})["name"]  # fmt: skip
     wanted = {f"system/{node}/system_memory_usage_megabytes" for node in (0, 1)}
-    wait_for(lambda: wanted <= set(metrics(sampling, name)), 30, "samples of both nodes")
+    wait_for(lambda: wanted <= set(metrics(sampling, name)), 60, "samples of both nodes")
     go(sampling, name)
 
 

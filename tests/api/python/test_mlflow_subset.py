@@ -1,7 +1,7 @@
 """`import mlflow` inside a job: the environment's own where there is one, else the subset that logs to Lathe."""
 
 import pytest
-from python_jobs import API, children, get_run, run_script
+from python_jobs import API, children, get_run, own_metrics, run_script
 
 
 def test_a_script_written_for_mlflow_logs_to_its_job(server):
@@ -45,7 +45,7 @@ def test_a_script_written_for_mlflow_logs_to_its_job(server):
     assert log.count("set_experiment('another') changes nothing") == 1 and "'subset'" in log
     run = get_run(server, job["name"])
     assert run["params"] == {"depth": "3", "eta": "0.1"}
-    assert run["metrics"] == {"loss": 0.2, "a": 1.0, "b": 2.0} and run["tags"]["team"] == "red"
+    assert own_metrics(server, job["name"]) == {"loss": 0.2, "a": 1.0, "b": 2.0} and run["tags"]["team"] == "red"
     assert run["info"]["status"] == "FINISHED"
     made = children(server, job["name"])
     assert [each["info"]["run_name"] for each in made][:2] == ["fold", "second"]
@@ -145,7 +145,7 @@ PUT = "mkdir -p $d/mlflow; echo 'standing = \"in\"' > $d/mlflow/__init__.py"
 def test_an_mlflow_of_the_environment_wins(server, before, python):
     job, log = run_script(server, CHECK, before, python)
     assert job["status"] == "Completed", log
-    assert get_run(server, job["name"])["metrics"] == {"both": 1.0}
+    assert own_metrics(server, job["name"]) == {"both": 1.0}
 
 
 def test_an_mlflow_that_only_a_finder_of_the_environment_knows_wins_too(server):
@@ -193,4 +193,4 @@ def test_the_subset_can_be_turned_off(server):
         """
     job, log = run_script(server, script, environment_variables={"LATHE_MLFLOW": "off"})
     assert job["status"] == "Completed", log
-    assert get_run(server, job["name"])["metrics"] == {"still": 1.0}
+    assert own_metrics(server, job["name"]) == {"still": 1.0}
