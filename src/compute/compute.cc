@@ -151,6 +151,7 @@ void Compute::carry_out(std::unique_lock<std::mutex>& lock, const std::vector<De
       leaves_.push_back(*leaves);
     }
   }
+  note_gpus();
   changed_.notify_all();
   hand_out(lock);
 }

@@ -87,6 +87,17 @@ struct Reservation {
   std::int64_t count = 1;
 };
 
+/// What one instance of a deployment sees of this machine's GPUs.
+struct GpuView {
+  std::vector<int> numbers;
+  std::vector<std::pair<std::string, std::string>> variables;  ///< as a job's of such a node
+  std::vector<int> hidden;                                     ///< minor numbers of the other GPUs' device files
+  bool operator==(const GpuView&) const = default;
+};
+
+/// The owner of all processes of deployments' workers: together they hold what deployments hold.
+constexpr auto kDeployments = "the deployments";
+
 class Recorder;
 
 /// All targets and the scheduler over them. Thread-safe.
@@ -108,7 +119,7 @@ class Compute {
     std::function<void(const std::string& job, const std::string& why)> end;
     /// How many jobs wait for a target, whether they are in its line yet or not.
     std::function<std::size_t(const std::string& target)> jobs_for;
-    /// The job to which a process of this machine belongs, or none.
+    /// The job to which a process of this machine belongs, `kDeployments`, or none.
     std::function<std::optional<std::string>(int pid)> owner;
   };
 
@@ -160,8 +171,15 @@ class Compute {
   enum class Operation { start, stop, restart };
   Result<TargetAnswer> operate(const std::string& name, Operation operation);
 
-  /// All deployments that reserve something, whenever one has changed; what is not among them is given back.
-  void reserve(const std::vector<Reservation>& all);
+  /// GPUs that processes of deployments have, or may have, by holder.
+  using GpusUsed = std::map<std::string, std::vector<int>>;
+  /// All deployments that reserve something, whenever one has changed; what is not among them is given back, but with a
+  /// GPU that is `used` only when that is over. Before the start, `used` are those that a holder had and gets again.
+  void reserve(const std::vector<Reservation>& all, const GpusUsed& used);
+  /// What each instance of a deployment sees; nullopt: it waits for GPUs. None: there are no GPUs here.
+  std::optional<std::vector<GpuView>> gpus_of(const std::string& holder) const;
+  /// `wake` is called whenever the answer of `gpus_of` has changed by itself. It must not call back.
+  void on_gpus_of_changed(std::function<void()> wake);
   /// What a deployment holds, or waits for, in words; empty when it reserves nothing.
   std::string reserved(const std::string& holder) const;
   /// What a deployment of this size would get. Errors: `invalid` — it can never be.
@@ -180,7 +198,10 @@ class Compute {
   };
   struct Reserved {
     Reservation wish;
+    Resources each;  ///< of an instance, as its size says
     Rules rules;
+
+    bool has_gpus() const { return rules.node.gpus + rules.node.gpu_share > 0; }
   };
   Compute(db::Database& db, Sizes sizes, const Gpus& gpus, Policy policy);
   /// What the scheduler decides, recorded.
@@ -202,6 +223,12 @@ class Compute {
   /// What the scheduler should know before jobs: deployments and instances come first.
   void put_all(std::unique_lock<std::mutex>& lock);
   Result<Rules> rules_for(const Target& target) const;
+
+  /// The GPUs that it has; nullopt: it waits for some of what it wants.
+  std::optional<std::vector<int>> numbers_of(const Reserved& reserved) const;
+  std::vector<int> held_by(const Reserved& reserved) const;
+  void keep_used(const std::map<std::string, Reserved>& before, const GpusUsed& used);
+  void note_gpus();
 
   /// What instances and deployments keep from clusters of elastic sizes; and these clusters' nodes adapted to it.
   Resources reserved_total() const;
@@ -234,6 +261,8 @@ class Compute {
   std::vector<Event> early_;  ///< what came before the start: it has its turn after all that was found
   std::map<std::string, Known> targets_;
   std::map<std::string, Reserved> reserved_;  ///< by holder
+  std::map<std::string, std::optional<std::vector<int>>> noted_;  ///< GPUs of these, when that was looked at last
+  std::function<void()> gpus_changed_;
   std::map<int, std::vector<int>> foreign_;   ///< GPUs that others use, and their processes
   std::map<int, std::set<int>> seen_;         ///< what the last look found foreign
   bool looked_ = false;

@@ -24,6 +24,10 @@ struct Rules {
   std::chrono::seconds idle{120};
   /// Its nodes are what a person or a service keeps (a compute instance, a deployment): they come before jobs' nodes.
   bool holds = false;
+  /// Its nodes are in use without a job (a deployment's workers): they grow and shrink where they are, and do not leave
+  /// their GPUs to others.
+  bool works = false;
+  std::vector<int> gpus;  ///< that a node takes before others, where it can: those that it had before a restart
   std::int64_t max_nodes_per_user = -1;  ///< how many of its nodes one user's jobs may have at once; -1: any number
   bool operator==(const Rules&) const = default;
 };

@@ -21,6 +21,8 @@ GpuHolds Compute::gpu_holds() const {
       for (std::size_t i = 0; i < node.gpus.size(); ++i)
         out[*node.job][node.gpus[i]] += static_cast<std::int64_t>(i) < node.has.gpus ? kWhole : node.has.gpu_share;
     }
+  for (const auto& [holder, is] : reserved_)
+    for (const int gpu : held_by(is)) out[kDeployments][gpu] = kWhole;
   return out;
 }
 
@@ -95,13 +97,15 @@ std::vector<GpuAnswer> Compute::gpus() const {
                      gpu.name,   static_cast<double>(gpu.memory_bytes) / static_cast<double>(std::int64_t{1} << 30),
                      gpu.mig,    "free",
                      {},         {}};
-    const auto add = [&](const std::string& rules) {
-      for (const auto& node : scheduler_.nodes(rules))
-        if (std::find(node.gpus.begin(), node.gpus.end(), gpu.number) != node.gpus.end())
-          answer.holders.push_back(node.job ? fmt::format("{} ({})", node.name, *node.job) : node.name);
+    const auto has = [&](const std::vector<int>& gpus) {
+      return std::find(gpus.begin(), gpus.end(), gpu.number) != gpus.end();
     };
-    for (const auto& [name, known] : targets_) add(name);
-    for (const auto& [holder, is] : reserved_) add(is.rules.name);
+    for (const auto& [name, known] : targets_)
+      for (const auto& node : scheduler_.nodes(name))
+        if (has(node.gpus))
+          answer.holders.push_back(node.job ? fmt::format("{} ({})", node.name, *node.job) : node.name);
+    for (const auto& [holder, is] : reserved_)
+      if (has(held_by(is))) answer.holders.push_back(is.rules.name);
     if (!answer.holders.empty()) answer.state = "held";
     if (const auto foreign = foreign_.find(gpu.number); foreign != foreign_.end()) {
       answer.state = "outside";

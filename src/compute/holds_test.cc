@@ -107,6 +107,54 @@ TEST(Holds, WhatRanBeforeARestartHasItsNodeAgain) {
   EXPECT_EQ(words(s.apply(JobGone{"a"}, at(2))), (Words{"-mia-0"}));
 }
 
+Rules working(const std::string& name, Resources node, std::vector<int> gpus = {}) {
+  auto rules = held(name, node);
+  rules.works = true;
+  rules.gpus = std::move(gpus);
+  return rules;
+}
+
+TEST(Holds, WhatWorksHasTheGpusThatItHadBefore) {
+  Scheduler s(kMachine);
+  s.apply(TargetPut{working("d", kOneGpu, {1})}, at(0));
+  EXPECT_EQ(s.nodes("d").at(0).gpus, (std::vector<int>{1}));
+  s.apply(TargetPut{working("e", kOneGpu, {1, 7})}, at(0));
+  EXPECT_EQ(s.nodes("e").at(0).gpus, (std::vector<int>{0}));
+}
+
+TEST(Holds, WhatWorksKeepsItsGpuWhateverElseUsesIt) {
+  Scheduler s(kMachine);
+  s.apply(TargetPut{working("d", kOneGpu)}, at(0));
+  EXPECT_EQ(words(s.apply(GpusBusy{{0}}, at(1))), Words{});
+  EXPECT_EQ(s.nodes("d").at(0).gpus, (std::vector<int>{0}));
+}
+
+TEST(Holds, WhatWorksGrowsAndShrinksWhereItIs) {
+  Scheduler s(kMachine);
+  s.apply(TargetPut{cluster("c", kOneGpu, 0, 1)}, at(0));
+  s.apply(JobQueued{"a", "c", {}}, at(0));
+  s.apply(TargetPut{working("d", kOneGpu)}, at(0));
+  ASSERT_EQ(s.nodes("d").at(0).gpus, (std::vector<int>{1}));
+  // It keeps what it has until there is more.
+  EXPECT_EQ(words(s.apply(TargetPut{working("d", {2, 2 * kGiB, 2})}, at(1))), Words{});
+  EXPECT_EQ(s.nodes("d").at(0).has, kOneGpu);
+  EXPECT_EQ(words(s.apply(JobGone{"a"}, at(2))), (Words{"-c-0"}));
+  EXPECT_EQ(s.nodes("d").at(0).gpus, (std::vector<int>{1, 0}));
+  EXPECT_EQ(s.free(), (Resources{2, 14 * kGiB, 0}));
+  EXPECT_EQ(words(s.apply(TargetPut{working("d", kOneGpu)}, at(3))), Words{});
+  EXPECT_EQ(s.nodes("d").at(0).gpus, (std::vector<int>{1}));
+  EXPECT_EQ(s.free(), (Resources{3, 15 * kGiB, 1}));
+}
+
+TEST(Holds, APartOfAGpuStaysOnItsGpu) {
+  Scheduler s(kMachine);
+  const Resources part{1, kGiB, 0, 500};
+  s.apply(TargetPut{working("d", part, {1})}, at(0));
+  s.apply(TargetPut{working("e", part)}, at(0));  // the fullest that has room
+  EXPECT_EQ(s.nodes("e").at(0).gpus, (std::vector<int>{1}));
+  EXPECT_EQ(s.free(), (Resources{2, 14 * kGiB, 1}));
+}
+
 TEST(Holds, NodesShareAGpu) {
   Scheduler s({4, 16 * kGiB, 1});
   s.apply(TargetPut{cluster("c", {1, kGiB, 0, 400}, 0, 4)}, at(0));

@@ -25,15 +25,30 @@ bool Ledger::fits(const Resources& amount, std::int64_t count) const {
   return parts >= count;
 }
 
-std::vector<int> Ledger::take(const Resources& amount) {
+std::vector<int> Ledger::take(const Resources& amount, const std::vector<int>& first) {
   cores_ -= amount.cores;
   memory_bytes_ -= amount.memory_bytes;
   std::vector<int> out;
+  for (const int gpu : first) {
+    if (static_cast<std::int64_t>(out.size()) == amount.gpus) break;
+    if (!whole_.contains(gpu)) continue;
+    out.push_back(gpu);
+    hold(gpu, kWhole);
+  }
   while (static_cast<std::int64_t>(out.size()) < amount.gpus && !whole_.empty()) {
     out.push_back(*whole_.begin());
     hold(out.back(), kWhole);
   }
   if (amount.gpu_share == 0) return out;
+  const auto has_room = [&](int gpu) {
+    if (gpu < 0 || static_cast<std::size_t>(gpu) >= held_.size() || busy(gpu)) return false;
+    return held_[static_cast<std::size_t>(gpu)] + amount.gpu_share <= kWhole;
+  };
+  if (const auto before = std::find_if(first.begin(), first.end(), has_room); before != first.end()) {
+    out.push_back(*before);
+    hold(*before, amount.gpu_share);
+    return out;
+  }
   const auto rest = rests_.lower_bound({amount.gpu_share, 0});
   if (rest != rests_.end()) out.push_back(rest->second);
   else if (!whole_.empty()) out.push_back(*whole_.begin());

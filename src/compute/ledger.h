@@ -17,8 +17,9 @@ class Ledger {
 
   /// Whether `count` times `amount` can be taken now.
   bool fits(const Resources& amount, std::int64_t count = 1) const;
-  /// Takes what fits, and answers the numbers of its GPUs: lowest first; of a part of a GPU the fullest that has room.
-  std::vector<int> take(const Resources& amount);
+  /// Takes what fits, and answers the numbers of its GPUs: of `first` those that can be had, then the lowest; of a part of
+  /// a GPU the fullest that has room.
+  std::vector<int> take(const Resources& amount, const std::vector<int>& first = {});
   /// Takes what something has already, after a restart: also what is not free.
   void take_again(const Resources& amount, const std::vector<int>& gpus);
   void give_back(const Resources& amount, const std::vector<int>& gpus);

@@ -42,6 +42,8 @@ struct WireRules {
   bool local = false;
   bool holds = false;
   std::int64_t cores = 0, memory_bytes = 0, gpus = 0, gpu_share = 0, min = 0, max = 0, slots = 0, idle_s = 0, per_user = 0;
+  std::optional<bool> works;
+  std::optional<std::vector<std::int64_t>> first_gpus;
 };
 struct WireNeed {
   std::int64_t nodes = 1, tier = 0, priority = 0, limit_s = 0, number = 0;
@@ -75,7 +77,8 @@ struct Fields<compute::WireRules> {
   static constexpr auto list =
       std::tuple{field("name", &T::name), field("local", &T::local), field("holds", &T::holds),
                  field("cores", &T::cores), field("memory_bytes", &T::memory_bytes), field("gpus", &T::gpus), field("gpu_share", &T::gpu_share),
-                 field("min", &T::min), field("max", &T::max), field("slots", &T::slots), field("idle_s", &T::idle_s), field("per_user", &T::per_user)};
+                 field("min", &T::min), field("max", &T::max), field("slots", &T::slots), field("idle_s", &T::idle_s), field("per_user", &T::per_user),
+                 field("works", &T::works), field("first_gpus", &T::first_gpus)};
 };
 template <>
 struct Fields<compute::WireNeed> {
@@ -97,9 +100,17 @@ struct Fields<compute::WirePolicy> {
 namespace lathe::compute {
 namespace {
 
+template <class Numbers>
+std::vector<std::int64_t> wide(const Numbers& numbers) {
+  return {numbers.begin(), numbers.end()};
+}
+
 Value wire(const Rules& r) {
-  return json::to_json(WireRules{r.name, r.local, r.holds, r.node.cores, r.node.memory_bytes, r.node.gpus, r.node.gpu_share,
-                                 r.min_nodes, r.max_nodes, r.slots, r.idle.count(), r.max_nodes_per_user});
+  WireRules out{r.name, r.local, r.holds, r.node.cores, r.node.memory_bytes, r.node.gpus, r.node.gpu_share,
+                r.min_nodes, r.max_nodes, r.slots, r.idle.count(), r.max_nodes_per_user, {}, {}};
+  if (r.works) out.works = true;
+  if (!r.gpus.empty()) out.first_gpus = wide(r.gpus);
+  return json::to_json(out);
 }
 
 constexpr std::int64_t kMostNodes = 100'000'000;
@@ -137,6 +148,11 @@ Result<Rules> rules_from(const std::optional<Value>& value) {
   out.idle = std::chrono::seconds{w.idle_s};
   out.holds = w.holds;
   out.max_nodes_per_user = w.per_user;
+  out.works = w.works.value_or(false);
+  for (const auto number : w.first_gpus.value_or(std::vector<std::int64_t>{})) {
+    LATHE_CHECK(within("first_gpus", number, 0, 1 << 20));
+    out.gpus.push_back(static_cast<int>(number));
+  }
   return out;
 }
 
@@ -171,11 +187,6 @@ std::vector<NodeGiven> nodes_from(const std::optional<std::vector<std::string>>&
       node.gpus.push_back(std::atoi(std::string(number).c_str()));
   }
   return out;
-}
-
-template <class Numbers>
-std::vector<std::int64_t> wide(const Numbers& numbers) {
-  return {numbers.begin(), numbers.end()};
 }
 
 WireLine line_of(const Event& event) {

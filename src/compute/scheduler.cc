@@ -91,6 +91,9 @@ void Scheduler::balance(Time now, std::vector<Decision>& out) {
     enter_line(*job);
   }
   for (auto& [name, target] : targets_)
+    for (auto& [number, node] : target.nodes)
+      if (target.rules.works && !(node.has == target.rules.node)) resize(target, node, out);
+  for (auto& [name, target] : targets_)
     while (target.rules.holds && target.size() < target.rules.min_nodes &&
            (ledger_.fits(target.rules.node) || make_room(target, 1, out)))
       start_node(target, now, out);

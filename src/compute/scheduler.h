@@ -149,6 +149,7 @@ class Scheduler {
   void occupy(Target& target, Node& node, Job& job, Time since);
   std::string unfit(const Target& target, const Node& node) const;
   void drop_unfit(Target& target, std::vector<Decision>& out);
+  void resize(Target& target, Node& node, std::vector<Decision>& out);
   void keep_sizes(Target& target, Time now, std::vector<Decision>& out);
   bool can_make_room(const Target& wanting, std::int64_t count) const;
   bool make_room(const Target& wanting, std::int64_t count, std::vector<Decision>& out);

@@ -33,7 +33,7 @@ Scheduler::Node& Scheduler::add_node(Target& target, std::string name, Time now)
 void Scheduler::start_node(Target& target, Time now, std::vector<Decision>& out) {
   auto& node = add_node(target, fmt::format("{}-{}", target.rules.name, target.next_number), now);
   node.has = target.rules.node;
-  node.gpus = ledger_.take(node.has);
+  node.gpus = ledger_.take(node.has, target.rules.gpus);
   set_idle(target, node, now);
   out.push_back(NodeStarted{target.rules.name, node.name});
 }
@@ -66,8 +66,9 @@ void Scheduler::drop_node(Target& target, std::int64_t number, std::string why, 
 /// Why a node without a job cannot stay; empty when it can.
 std::string Scheduler::unfit(const Target& target, const Node& node) const {
   const auto used = std::find_if(node.gpus.begin(), node.gpus.end(), [&](int gpu) { return busy_gpus_.contains(gpu); });
-  if (used != node.gpus.end()) return fmt::format("a process outside Lathe uses GPU {}", *used);
-  if (!(node.has == target.rules.node))
+  const bool works = target.rules.works;
+  if (!works && used != node.gpus.end()) return fmt::format("a process outside Lathe uses GPU {}", *used);
+  if (!works && !(node.has == target.rules.node))
     return fmt::format("nodes of {} have {} now", target.rules.name, target.rules.node.words());
   if (target.size() <= target.rules.max_nodes) return {};
   return target.rules.max_nodes == 0 ? "it was stopped"
@@ -78,6 +79,14 @@ void Scheduler::drop_unfit(Target& target, std::vector<Decision>& out) {
   const std::vector<std::int64_t> idle(target.idle.begin(), target.idle.end());
   for (const auto number : idle)
     if (const auto why = unfit(target, target.nodes.at(number)); !why.empty()) drop_node(target, number, why, out);
+}
+
+/// What works on a node keeps it as it is until it fits as its rules have it now; its GPUs stay, as far as they go.
+void Scheduler::resize(Target& target, Node& node, std::vector<Decision>& out) {
+  ledger_.give_back(node.has, node.gpus);
+  if (!ledger_.fits(target.rules.node) && !make_room(target, 1, out)) return ledger_.take_again(node.has, node.gpus);
+  node.has = target.rules.node;
+  node.gpus = ledger_.take(node.has, node.gpus);
 }
 
 /// Lets nodes go whose idle time is over, and starts those below the minimum.

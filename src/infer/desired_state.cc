@@ -36,6 +36,30 @@ Result<int> number(const json::Object& parent, std::string_view key, int absent,
   return static_cast<int>(std::clamp<std::int64_t>(value.value_or(absent), least, most));
 }
 
+Result<std::vector<std::pair<std::string, std::string>>> pairs(const json::Object& parent, std::string_view key) {
+  std::vector<std::pair<std::string, std::string>> out;
+  LATHE_TRY(const auto* const object, json::get_object(parent, key));
+  if (object == nullptr) return out;
+  for (const auto& member : *object) {
+    const std::string name(member.key().data(), member.key().size());
+    LATHE_TRY(auto value, json::need_string(*object, name));
+    out.emplace_back(name, std::move(value));
+  }
+  return out;
+}
+
+Result<std::vector<int>> numbers(const json::Object& parent, std::string_view key) {
+  std::vector<int> out;
+  LATHE_TRY(const auto* const list, json::get_array(parent, key));
+  if (list == nullptr) return out;
+  for (const auto& item : *list) {
+    if (!item.is_int64() || item.get_int64() < 0 || item.get_int64() > 1'000'000)
+      return fail(Code::invalid, "\"" + std::string(key) + "\" must hold numbers");
+    out.push_back(static_cast<int>(item.get_int64()));
+  }
+  return out;
+}
+
 Result<std::optional<DesiredPython>> read_python(const json::Object& model) {
   LATHE_TRY(const auto* const object, json::get_object(model, "python"));
   if (object == nullptr) return std::nullopt;
@@ -52,13 +76,23 @@ Result<std::optional<DesiredPython>> read_python(const json::Object& model) {
   LATHE_CHECK(text("script", python.script));
   LATHE_CHECK(text("model_folder", python.model_folder));
   LATHE_CHECK(text("isolation", python.isolation));
-  LATHE_TRY(const auto* const variables, json::get_object(*object, "variables"));
-  if (variables != nullptr)
-    for (const auto& member : *variables) {
-      const std::string name(member.key().data(), member.key().size());
-      LATHE_TRY(auto value, json::need_string(*variables, name));
-      python.variables.emplace_back(name, std::move(value));
-    }
+  LATHE_TRY(python.variables, pairs(*object, "variables"));
+  LATHE_TRY(const auto* const image, json::get_object(*object, "image"));
+  if (image != nullptr) {
+    python.image.emplace();
+    LATHE_TRY(python.image->root, json::need_string(*image, "root"));
+    LATHE_TRY(python.image->variables, pairs(*image, "variables"));
+    LATHE_TRY(python.image->shim, json::need_string(*image, "shim"));
+  }
+  LATHE_CHECK(each_object(*object, "gpus", [&](const json::Object& one) -> Result<void> {
+    DesiredGpus gpus;
+    LATHE_TRY(gpus.numbers, numbers(one, "numbers"));
+    LATHE_TRY(gpus.variables, pairs(one, "variables"));
+    LATHE_TRY(gpus.hidden, numbers(one, "hidden"));
+    python.gpus.push_back(std::move(gpus));
+    return {};
+  }));
+  LATHE_TRY(python.workers_per_instance, number(*object, "workers_per_instance", 1, 1, 1024));
   LATHE_TRY(python.account, number(*object, "account", 0, 0, 2'000'000'000));
   LATHE_TRY(const auto network, json::get_bool(*object, "network"));
   python.network = network.value_or(true);
@@ -240,6 +274,8 @@ std::string print(const Reported& reported) {
     if (each.instances) one["instances"] = *each.instances;
     deployments.push_back(std::move(one));
   }
+  json::Object gpus;
+  for (const auto& [holder, numbers] : reported.gpus) gpus[holder] = json::Array(numbers.begin(), numbers.end());
   return json::print(json::Object{{"generation", reported.generation},
                                   {"shown", reported.shown},
                                   {"pid", ::getpid()},
@@ -249,6 +285,7 @@ std::string print(const Reported& reported) {
                                   {"error", text(reported.error)},
                                   {"memory_bytes", reported.memory_bytes},
                                   {"parked_interpreters", reported.parked_interpreters},
+                                  {"gpus", std::move(gpus)},
                                   {"deployments", std::move(deployments)}});
 }
 

@@ -2,7 +2,9 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,14 +24,33 @@ struct DesiredFile {
   bool operator==(const DesiredFile&) const = default;
 };
 
+/// What an instance sees of the machine's GPUs.
+struct DesiredGpus {
+  std::vector<int> numbers;  ///< by which the server knows them
+  std::vector<std::pair<std::string, std::string>> variables;
+  std::vector<int> hidden;  ///< minor numbers of the device files of all others
+
+  bool operator==(const DesiredGpus&) const = default;
+};
+
+/// The root file system of a container image, in which workers run.
+struct DesiredImage {
+  std::string root;
+  std::vector<std::pair<std::string, std::string>> variables;  ///< that the image gives its processes
+  std::string shim;                                            ///< lathe-shim, as the workers' account can read it
+
+  bool operator==(const DesiredImage&) const = default;
+};
+
 /// How workers run a model that is Python. All of it belongs to the model: a change starts new workers.
 struct DesiredPython {
   std::string interpreter;
-  std::string library;       ///< the folder that holds Lathe's own Python
-  std::string environment;   ///< the folder that the interpreter needs, where it is outside of the system's; or empty
-  std::string code;          ///< the folder with the scoring script; or empty
-  std::string script;        ///< below `code`
-  std::string model_folder;  ///< the name of the folder that was registered; or empty
+  std::string library;      ///< the folder that holds Lathe's own Python
+  std::string environment;  ///< the folder that the interpreter needs, where it is outside of the system's; or empty
+  std::optional<DesiredImage> image;  ///< whose Python `interpreter` is; then `environment` only names it
+  std::string code;                   ///< the folder with the scoring script; or empty
+  std::string script;                 ///< below `code`
+  std::string model_folder;           ///< the name of the folder that was registered; or empty
   std::vector<std::pair<std::string, std::string>> variables;
   int account = 0;                 ///< the user and group that workers run as; 0: as we do
   std::string isolation = "auto";  ///< "off": no sandbox
@@ -37,6 +58,8 @@ struct DesiredPython {
   std::int64_t memory_bytes = 0;   ///< of each worker; 0: no limit
   int cores = 1;                   ///< of each worker, for libraries that compute with several
   int workers = 1;
+  int workers_per_instance = 1;
+  std::vector<DesiredGpus> gpus;  ///< of each instance; empty: nothing is said of GPUs
   int request_timeout_ms = 5000;
   int max_queue_wait_ms = 500;
   int max_queue = 100;
@@ -168,7 +191,8 @@ struct Reported {
   std::string error;              ///< why the newest desired state cannot be read
   std::int64_t memory_bytes = 0;  ///< the budget of native models; 0: none
   std::vector<ReportedDeployment> deployments;
-  int parked_interpreters = 0;  ///< that there may be
+  int parked_interpreters = 0;                ///< that there may be
+  std::map<std::string, std::set<int>> gpus;  ///< that workers have, or may be given, by "ENDPOINT/DEPLOYMENT"
 };
 
 std::string print(const Reported& reported);

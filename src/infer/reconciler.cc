@@ -178,7 +178,7 @@ bool Reconciler::wait_for_change() {
       settle();
     }
     if (tls_ && tls_->refresh()) report();
-    if (instances_changed()) report();
+    if (instances_changed() || gpus_changed()) report();
     // The server takes away a report that it cannot read.
     if (::access((folder_ / "reported.json").c_str(), F_OK) != 0) report();
   }
@@ -190,6 +190,11 @@ bool Reconciler::instances_changed() const {
     const auto& current = item.second;
     return current.serving && current.serving->scales() && current.serving->instances() != current.instances;
   });
+}
+
+/// What ended workers had can be given to others.
+bool Reconciler::gpus_changed() {
+  return workers_.gpus() != gpus_;
 }
 
 bool Reconciler::read_desired() {
@@ -358,6 +363,7 @@ void Reconciler::publish() {
 }
 
 void Reconciler::report() {
+  gpus_ = workers_.gpus();
   Reported reported{reached_,
                     shown_,
                     rest_,
@@ -366,7 +372,8 @@ void Reconciler::report() {
                     error_,
                     residents_.budget(),
                     {},
-                    workers_.most_parked()};
+                    workers_.most_parked(),
+                    gpus_};
   for (const auto& endpoint : desired_.endpoints)
     for (const auto& wanted : endpoint.deployments) {
       const Name name{endpoint.name, wanted.name};

@@ -67,6 +67,7 @@ class Reconciler {
   bool wait_for_change();
   bool stopping();
   bool instances_changed() const;
+  bool gpus_changed();
   /// Reads the document. True when it is new.
   bool read_desired();
   void forget_removed();
@@ -102,6 +103,7 @@ class Reconciler {
   std::int64_t reached_ = 0;
   std::int64_t shown_ = 0;
   bool settled_ = false;
+  std::map<std::string, std::set<int>> gpus_;  ///< as they were reported last
   std::map<Name, Current> current_;
   std::map<Name, std::shared_ptr<Stats>> stats_;
   boost::asio::thread_pool loaders_{2};

@@ -50,6 +50,7 @@ Result<void> Jobs::start() {
   };
   calls.owner = [this](int pid) -> std::optional<std::string> {
     const auto run = process::run_of(pid);
+    if (run && run->parent_path() == launcher_.data() / "infer") return compute::kDeployments;
     const auto below = run ? run->lexically_relative(launcher_.root()) : std::filesystem::path();
     if (below.empty() || *below.begin() == "..") return std::nullopt;
     return below.begin()->string();

@@ -292,6 +292,7 @@ process::Sandbox Launcher::sandbox_of(const Launch& launch, std::size_t node, bo
   box.temporary = work_folder(launch.job.name) / "tmp";
   box.network = network;
   box.gpus = launch.room.cores == 0 || !launch.job.nodes[node].gpus.empty();
+  if (launch.room.cores > 0) box.hidden_gpus = compute::denied_minors(options_.gpus, launch.job.nodes[node].gpus);
   box.read_only = {{shared / "bin", shared / "bin"}, {shared / "python", shared / "python"}};
   if (!options_.certificate.empty()) box.read_only.push_back({shared / "certificate.pem", shared / "certificate.pem"});
   if (launch.image) {

@@ -123,16 +123,23 @@ void add_network(Arguments& out, bool network) {
   for (const char* folder : {"/run/systemd/resolve", "/run/resolvconf"}) out.add("--ro-bind-try", folder, folder);
 }
 
-void add_gpus(Arguments& out) {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/dev", error)) {
-    const auto name = entry.path().filename().string();
-    if (name.starts_with("nvidia") || name == "dri" || name == "kfd")
-      out.add("--dev-bind-try", entry.path().string(), entry.path().string());
-  }
+void add_gpus(Arguments& out, const std::vector<int>& hidden) {
+  for (const auto& device : gpu_devices("/dev", hidden)) out.add("--dev-bind-try", device.string(), device.string());
 }
 
 }  // namespace
+
+std::vector<fs::path> gpu_devices(const fs::path& folder, const std::vector<int>& hidden) {
+  std::vector<fs::path> out;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const auto name = entry.path().filename().string();
+    const bool left_out =
+        std::any_of(hidden.begin(), hidden.end(), [&](int minor) { return name == "nvidia" + std::to_string(minor); });
+    if (!left_out && (name.starts_with("nvidia") || name == "dri" || name == "kfd")) out.push_back(entry.path());
+  }
+  return out;
+}
 
 std::vector<fs::path> gpu_driver() {
   std::vector<fs::path> out;
@@ -165,7 +172,7 @@ void enter_sandbox(Spec& spec, Sandbox box) {
   else
     add_system(out);
   add_network(out, box.network);
-  if (box.gpus) add_gpus(out);
+  if (box.gpus) add_gpus(out, box.hidden_gpus);
   // First, since its own folders may lie below one of them.
   for (const char* place : {"/tmp", "/var/tmp"})
     if (box.temporary.empty())

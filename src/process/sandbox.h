@@ -29,9 +29,13 @@ struct Sandbox {
   std::filesystem::path temporary;              ///< one of them, or below one: its /tmp and /var/tmp; empty: memory
   bool network = true;
   bool gpus = false;
+  std::vector<int> hidden_gpus;  ///< minor numbers of /dev/nvidia* that are left out
   std::optional<ImageRoot> image;
   std::filesystem::path shim;  ///< lathe-shim as the account can read it; needed with an image
 };
+
+/// The device files in `folder` that programs on GPUs need, but for the cards with these minor numbers.
+std::vector<std::filesystem::path> gpu_devices(const std::filesystem::path& folder, const std::vector<int>& hidden);
 
 /// Puts `spec`'s program into a sandbox: a process namespace of its own, no other folders, no other account's
 /// processes, no namespaces within. Its binds move into `box` where the shim cannot mount.

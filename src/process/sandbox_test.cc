@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <set>
+#include <string>
 
 #include "process/testing.h"
 
@@ -21,6 +23,16 @@ using testing::shell;
 
 constexpr std::uint32_t kNobody = 65534;
 constexpr const char* kSavesAtAStop = "trap 'echo saved; exit 3' TERM; echo begun; while :; do sleep 0.01; done";
+
+TEST(GpuDevices, AreThoseOfTheCardsThatAreNotHiddenAndWhatAllNeed) {
+  RunFolder place;
+  for (const char* name : {"nvidia0", "nvidia1", "nvidia10", "nvidiactl", "nvidia-uvm", "kfd", "null"})
+    std::ofstream(place.path() / name) << "";
+  std::set<std::string> names;
+  for (const auto& device : gpu_devices(place.path(), {1, 7})) names.insert(device.filename());
+  EXPECT_EQ(names, (std::set<std::string>{"nvidia0", "nvidia10", "nvidiactl", "nvidia-uvm", "kfd"}));
+  EXPECT_TRUE(gpu_devices(place.path() / "none", {}).empty());
+}
 
 class SandboxTest : public ::testing::Test {
  protected:

@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "json/fields.h"
 #include "process/log_follow.h"
 #include "serving/captured.h"
 
@@ -151,6 +152,11 @@ Result<Reported> parse_reported(std::string_view text) {
   LATHE_TRY(out.parked_interpreters, json::get_int(document, "parked_interpreters"));
   LATHE_TRY(const auto pid, json::get_int(document, "pid"));
   out.pid = pid.value_or(0);
+  LATHE_TRY(const auto* gpus, json::get_object(document, "gpus"));
+  for (const auto& member : gpus != nullptr ? *gpus : json::Object{}) {
+    const std::string holder(member.key().data(), member.key().size());
+    LATHE_TRY(out.gpus[holder], json::from_json<std::vector<int>>(member.value(), "gpus." + holder));
+  }
   LATHE_TRY(const auto* deployments, json::get_array(document, "deployments"));
   if (deployments == nullptr) return out;
   for (const auto& item : *deployments) {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -44,6 +45,7 @@ struct Reported {
   std::optional<std::int64_t> parked_interpreters;  ///< that there may be; older ones do not say
   std::int64_t pid = 0;
   std::vector<ReportedDeployment> deployments;
+  std::map<std::string, std::vector<int>> gpus;  ///< that its workers have, or may be given, by "ENDPOINT/DEPLOYMENT"
 
   const ReportedDeployment* find(std::string_view endpoint, std::string_view deployment) const;
   /// How to ask it by REST, with its certificate. Errors: `unavailable` — it does not run.

@@ -249,6 +249,9 @@ json::Value desired_deployment(const std::string& name, const Spec& spec) {
   json::Object model{{"name", spec.model_name}, {"version", spec.model_version}, {"format", spec.format},
                      {"folder", spec.folder},   {"file", spec.file},             {"files", json::to_json(spec.files)}};
   if (spec.python) model["python"] = desired_python(spec);
+  if (spec.python && spec.python->image) model["python"].as_object()["image"] = json::to_json(*spec.python->image);
+  if (spec.python && spec.python->workers_per_instance > 1)
+    model["python"].as_object()["workers_per_instance"] = spec.python->workers_per_instance;
   if (spec.scale) {
     constexpr std::int64_t kMs = 1000;
     const auto each = spec.python ? spec.python->workers_per_instance : 1;

@@ -9,7 +9,8 @@
 namespace lathe::serving {
 namespace {
 
-Result<void> read_variables(const json::Object& document, PythonSpec& python) {
+/// `has_gpus`: this machine, which decides who sees which.
+Result<void> read_variables(const json::Object& document, PythonSpec& python, bool has_gpus, json::Report& report) {
   LATHE_TRY(const auto* variables, json::get_object(document, "environment_variables"));
   if (variables == nullptr) return {};
   python.variables.clear();
@@ -17,6 +18,9 @@ Result<void> read_variables(const json::Object& document, PythonSpec& python) {
     const std::string name(member.key().data(), member.key().size());
     LATHE_TRY(auto text, process::word_of(member.value(), "environment_variables." + printable(name)));
     LATHE_CHECK(process::check_variable(name, text));
+    if (has_gpus && (name == "CUDA_VISIBLE_DEVICES" || name == "CUDA_DEVICE_ORDER"))
+      report.push_back({"environment_variables." + name, "ignored",
+                        "workers see the GPUs that the deployment reserves by its instance_type"});
     python.variables[name] = std::move(text);
   }
   return {};
@@ -64,7 +68,7 @@ Result<void> Serving::read_python(const json::Object& document, Deployment& depl
   auto& python = *deployment.spec.python;
   if (!site_.account) return fail(Code::unavailable, "the server is starting: try again in a moment");
   LATHE_CHECK(read_script(document, python, deployer));
-  LATHE_CHECK(read_variables(document, python));
+  LATHE_CHECK(read_variables(document, python, !compute_.inventory().list().empty(), report));
   const auto* wanted = json::find(document, "environment");
   if (python.interpreter.empty() || wanted != nullptr) {
     auto environment = site_.environment(wanted != nullptr ? *wanted : json::Value(nullptr), deployer, report, limit);
@@ -72,8 +76,8 @@ Result<void> Serving::read_python(const json::Object& document, Deployment& depl
     python.environment = environment->folder.string();
     python.environment_digest = environment->digest;
     python.environment_words = environment->words;
-    python.interpreter =
-        environment->folder.empty() ? "/usr/bin/python3" : (environment->folder / "python/bin/python").string();
+    python.interpreter = environment->interpreter;
+    python.image = environment->image;
   }
   LATHE_TRY(python.account, site_.account(deployer.who.user));
   python.library = site_.library.string();

@@ -15,11 +15,19 @@
 /// Deployments whose model is Python: a scoring script, or a model that only Python can read.
 namespace lathe::serving {
 
+/// The root file system of an image, in which workers run.
+struct PythonImage {
+  std::string root;
+  std::map<std::string, std::string> variables;
+  std::string shim;
+};
+
 /// How the data plane's workers run it.
 struct PythonSpec {
   std::string interpreter;
-  std::string library;                            ///< the folder with Lathe's own Python
-  std::string environment;                        ///< its folder; empty: the default one
+  std::string library;      ///< the folder with Lathe's own Python
+  std::string environment;  ///< its folder; empty: the default one
+  std::optional<PythonImage> image;
   std::optional<std::string> environment_digest;  ///< of its recipe
   std::string environment_words;
   std::string code;  ///< the folder with the script; empty: none
@@ -45,6 +53,8 @@ struct Deployer {
 struct PythonSite {
   struct Environment {
     std::filesystem::path folder;  ///< empty: the default one
+    std::string interpreter;
+    std::optional<PythonImage> image;
     std::string words;
     std::optional<std::string> digest;
   };
@@ -57,7 +67,7 @@ struct PythonSite {
   /// A folder of code as the digest of a kept one.
   std::function<Result<std::string>(const json::Value& code, const Deployer& deployer)> code;
   /// The environment for a deployment's field (null: none), built when it is not there yet.
-  /// Errors: `unavailable` — it is not built within `limit`.
+  /// Errors: `unavailable` — it is not built within `limit`; `invalid` — an image without Python.
   std::function<Result<Environment>(const json::Value& environment, const Deployer& deployer, json::Report& report,
                                     std::chrono::milliseconds limit)>
       environment;
@@ -68,12 +78,21 @@ struct PythonSite {
 namespace lathe::json {
 
 template <>
+struct Fields<serving::PythonImage> {
+  static constexpr std::string_view name = "PythonImage";
+  using T = serving::PythonImage;
+  static constexpr auto list =
+      std::tuple{field("root", &T::root), field("variables", &T::variables), field("shim", &T::shim)};
+};
+
+template <>
 struct Fields<serving::PythonSpec> {
   static constexpr std::string_view name = "PythonSpec";
   using T = serving::PythonSpec;
   static constexpr auto list = std::tuple{field("interpreter", &T::interpreter),
                                           field("library", &T::library),
                                           field("environment", &T::environment),
+                                          field("image", &T::image),
                                           field("environment_digest", &T::environment_digest),
                                           field("environment_words", &T::environment_words),
                                           field("code", &T::code),

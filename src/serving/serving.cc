@@ -89,9 +89,12 @@ Result<void> check_name(const std::string& field, const std::string& name) {
 }
 
 Serving::Serving(db::Database& db, assets::Models& models, compute::Compute& compute, DataPlaneOptions options)
-    : db_(db), models_(models), compute_(compute), plane_(std::move(options), [this](const Reported& reported) { return settle(reported); }) {}
+    : db_(db), models_(models), compute_(compute), plane_(std::move(options), [this](const Reported& reported) { return settle(reported); }) {
+  compute_.on_gpus_of_changed([this] { gpus_.wake(); });
+}
 
 Result<void> Serving::begin() {
+  remember_gpus();
   LATHE_CHECK(publish());
   return plane_.begin();
 }
@@ -108,10 +111,17 @@ Result<void> Serving::publish() {
         kept.push_back({each.endpoint + "/" + each.name, each.spec.instance_type, each.spec.most_instances()});
     return desired_state(c);
   }));
-  compute_.reserve(kept);
+  compute_.reserve(kept, gpus_used_);
   published_ = std::make_shared<const json::Object>(document.as_object());
+  auto given = gpus_given_;
+  add_gpus(document.as_object());
   if (add_cluster_) add_cluster_(document.as_object());
-  return plane_.set_desired(document);
+  if (auto handed = plane_.set_desired(document); !handed) {
+    gpus_given_ = std::move(given);
+    return handed;
+  }
+  handed_over_ = std::move(document.as_object());
+  return {};
 }
 
 Result<std::int64_t> Serving::commit(const std::function<Result<void>(db::Connection&, std::int64_t)>& change) {
@@ -134,6 +144,7 @@ void Serving::await_generation(std::int64_t generation) {
 }
 
 bool Serving::settle(const Reported& reported) {
+  if (take_used(reported)) unpublished_ = true;
   bool changed = false;
   const auto settle_one = [&](db::Connection& c, Deployment deployment, const ReportedDeployment& found) -> Result<void> {
     const auto time = micros(now());
@@ -178,6 +189,7 @@ bool Serving::settle(const Reported& reported) {
     LATHE_TRY(const auto waiting, unsettled_deployments(c));
     for (const auto& deployment : waiting) {
       const auto* found = reported.find(deployment.endpoint, deployment.name);
+      if (waits(deployment)) continue;
       if (found == nullptr || found->generation < deployment.generation || found->state == "loading") continue;
       LATHE_CHECK(settle_one(c, deployment, *found));
     }
@@ -251,7 +263,7 @@ DeploymentView Serving::view(const Deployment& deployment) const {
   if (!deployment.served)
     out.serving_state = deployment.error.empty() ? "unloaded" : "failed";
   else
-    out.serving_state = found == nullptr || found->state.empty() ? "unknown" : found->state;
+    out.serving_state = found != nullptr && !found->state.empty() ? found->state : waits(deployment) ? "waiting" : "unknown";
   // It failed since, as when the data plane was started again.
   if (!out.error && found != nullptr && !found->error.empty()) out.error = found->error + " (deploy it again once this is mended)";
   out.description = deployment.description;
@@ -405,6 +417,14 @@ Result<DeploymentView> Serving::apply(Deployment wanted, json::Report report, co
     }
   LATHE_CHECK(commit([&](db::Connection& c, std::int64_t generation) -> Result<void> {
     if (collector) LATHE_CHECK(register_collections(c, *collector, wanted.endpoint, wanted.name, who));
+    if (waits(wanted)) {  // nothing has come of the change before this one
+      LATHE_TRY(auto found, find_deployment(c, wanted.endpoint, wanted.name));
+      if (found.previous) {
+        found.spec = *std::exchange(found.previous, std::nullopt);
+        found.state = "Succeeded";
+        LATHE_CHECK(serving::put_deployment(c, found));
+      }
+    }
     return begin_change(c, wanted, who, wish.all_traffic, generation);
   }));
   LATHE_TRY(auto out, await(wanted.endpoint, wanted.name, wish.wait));

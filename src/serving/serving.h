@@ -3,8 +3,11 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -106,7 +109,7 @@ struct DeploymentView {
   std::optional<DataCollector> data_collector;
   std::string provisioning_state;
   std::optional<std::string> error;
-  std::string serving_state;  ///< as the data plane says: loading, ready, failed; or unloaded, unknown
+  std::string serving_state;  ///< as the data plane says: loading, ready, failed; or unloaded, waiting, unknown
   std::string description;
   std::map<std::string, std::string> tags;
   assets::CreationContext creation_context;
@@ -135,6 +138,7 @@ class Serving {
 
   /// Deployments reserve room at `compute`.
   Serving(db::Database& db, assets::Models& models, compute::Compute& compute, DataPlaneOptions options);
+  ~Serving() { compute_.on_gpus_of_changed({}); }
 
   /// Lets deployments be Python. Before requests come.
   void set_python(PythonSite site) { site_ = std::move(site); }
@@ -144,6 +148,7 @@ class Serving {
   Result<void> start() {
     LATHE_CHECK(plane_.start());
     watch_.start();
+    gpus_.start();
     return {};
   }
   const DataPlane& data_plane() const { return plane_; }
@@ -154,7 +159,7 @@ class Serving {
   void set_counts(std::function<std::vector<Counted>(const std::string& endpoint)> tell) { tell_counts_ = std::move(tell); }
   /// Hands the desired state over, as the store has it now.
   Result<void> publish();
-  /// What was handed over last, without the others; null before the first time.
+  /// What was handed over last, without the others and without what is this machine's alone; null before the first time.
   std::shared_ptr<const json::Object> published() const { return published_.load(); }
 
   /// An endpoint that exists keeps its keys and its traffic.
@@ -235,6 +240,15 @@ class Serving {
   Result<void> await_rollback(const std::string& name, Clock::time_point deadline);
   bool settle(const Reported& reported);  ///< false: the store is away
   bool unpublished_ = false;              ///< what `settle` changed still is; of the data plane's thread
+  /// Before the first document: what the data plane here has.
+  void remember_gpus();
+  /// Gives the workers in a new document their GPUs; a deployment that waits for some stays as it was handed over last.
+  void add_gpus(json::Object& document);
+  bool waits(const Deployment& deployment) const;
+  /// True: workers have ended, and others may have their GPUs.
+  bool take_used(const Reported& reported);
+  /// Hands the desired state over anew once deployments have got other GPUs. True: it did not work.
+  bool follow_gpus();
   EndpointView view(const Endpoint& endpoint, const std::vector<Deployment>& deployments) const;
   DeploymentView view(const Deployment& deployment) const;
 
@@ -246,8 +260,13 @@ class Serving {
   std::function<std::vector<Counted>(const std::string&)> tell_counts_;
   std::mutex publishing_;
   std::atomic<std::shared_ptr<const json::Object>> published_;
+  json::Object handed_over_;               ///< to the data plane here; this and the next with `publishing_`
+  compute::Compute::GpusUsed gpus_used_;   ///< by workers that run, or were handed over
+  std::map<std::string, std::optional<std::vector<compute::GpuView>>> gpus_given_;
+  std::atomic<std::shared_ptr<const std::set<std::string>>> waiting_;  ///< deployments, for GPUs
   DataPlane plane_;
   Ticker watch_{std::chrono::milliseconds{500}, [this] { return watch_shifts(); }};
+  Ticker gpus_{std::chrono::milliseconds{500}, [this] { return follow_gpus(); }};
 };
 
 /// Names stand in URLs, and "endpoint.deployment" is a model's name. Errors: `invalid`, naming `field`.
@@ -387,7 +406,7 @@ struct Fields<serving::DeploymentView> {
       field("data_collector", &serving::DeploymentView::data_collector, "what of the predictions is kept as data"),
       field("provisioning_state", &serving::DeploymentView::provisioning_state, "Creating, Updating, Succeeded, Failed"),
       field("error", &serving::DeploymentView::error, "why it failed"),
-      field("serving_state", &serving::DeploymentView::serving_state, "as the data plane says: loading, ready, failed; or unloaded, unknown"),
+      field("serving_state", &serving::DeploymentView::serving_state, "as the data plane says: loading, ready, failed; or unloaded, waiting (for GPUs), unknown"),
       field("description", &serving::DeploymentView::description),
       field("tags", &serving::DeploymentView::tags),
       field("creation_context", &serving::DeploymentView::creation_context),

@@ -43,6 +43,19 @@ void WorkerHost::finish() {
   changed_.wait_for(lock, kGrace, all_gone);
 }
 
+std::map<std::string, std::set<int>> WorkerHost::gpus() {
+  std::vector<std::shared_ptr<WorkerPool>> pools;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& each : pools_)
+      if (auto pool = each.lock()) pools.push_back(std::move(pool));
+  }
+  std::map<std::string, std::set<int>> out;
+  for (const auto& pool : pools)
+    if (auto gpus = pool->gpus(); !gpus.empty()) out[pool->holder()].merge(gpus);
+  return out;
+}
+
 void WorkerHost::add(const std::shared_ptr<WorkerPool>& pool) {
   const std::lock_guard lock(mutex_);
   std::erase_if(pools_, [](const auto& each) { return each.expired(); });

@@ -40,6 +40,9 @@ class WorkerHost {
   /// The deployment's log, one for all of its pools. On any thread.
   std::shared_ptr<WorkerLog> log_of(const std::string& endpoint, const std::string& deployment);
 
+  /// The GPUs that workers have, or may be given, by "ENDPOINT/DEPLOYMENT". On any thread.
+  std::map<std::string, std::set<int>> gpus();
+
   /// What is there, for the end.
   void add(const std::shared_ptr<WorkerPool>& pool);
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -24,10 +25,13 @@ constexpr auto kPlaces = "/tmp";  ///< of the private mounts: there on every mac
 Result<void> mount_private(WorkerDocument& document) {
   if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
     return fail(errno_error("private mounts cannot be made"));
+  std::vector<std::string*> names;
+  for (auto& bind : document.binds) names.push_back(&bind.source);
+  if (document.image) names.insert(names.end(), {&document.image->root, &document.image->shim});
   std::vector<Fd> sources;  // opened before kPlaces hides some of them
-  for (const auto& bind : document.binds) {
-    sources.emplace_back(::open(bind.source.c_str(), O_PATH | O_CLOEXEC));
-    if (!sources.back()) return fail(errno_error("cannot open " + bind.source));
+  for (const auto* name : names) {
+    sources.emplace_back(::open(name->c_str(), O_PATH | O_CLOEXEC));
+    if (!sources.back()) return fail(errno_error("cannot open " + *name));
   }
   if (::mount("tmpfs", kPlaces, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") != 0)
     return fail(errno_error("private mounts cannot be made"));
@@ -38,8 +42,8 @@ Result<void> mount_private(WorkerDocument& document) {
     const bool folder = ::fstat(sources[i].get(), &found) == 0 && S_ISDIR(found.st_mode);
     const bool made = folder ? ::mkdir(place.c_str(), 0755) == 0 : ::mknod(place.c_str(), S_IFREG | 0644, 0) == 0;
     if (!made || ::mount(from.c_str(), place.c_str(), nullptr, MS_BIND, nullptr) != 0)
-      return fail(errno_error("cannot mount " + document.binds[i].source));
-    document.binds[i].source = place;
+      return fail(errno_error("cannot mount " + *names[i]));
+    *names[i] = place;
   }
   return {};
 }
@@ -68,6 +72,16 @@ void set_limits(const WorkerDocument& document) {
   }
 }
 
+/// "NAME=VALUE" in its parts.
+std::vector<std::pair<std::string, std::string>> pairs_of(const std::vector<std::string>& variables) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const auto& each : variables) {
+    const auto equals = std::min(each.find('='), each.size());
+    out.emplace_back(each.substr(0, equals), each.substr(std::min(equals + 1, each.size())));
+  }
+  return out;
+}
+
 /// The whole command: with a sandbox, the program that makes it comes first.
 std::vector<std::string> command_of(const WorkerDocument& document) {
   if (!document.sandboxed) return document.argv;
@@ -76,8 +90,15 @@ std::vector<std::string> command_of(const WorkerDocument& document) {
   spec.cwd = document.folder;
   process::Sandbox box;
   box.network = document.network;
-  box.gpus = true;
+  box.gpus = document.gpus;
+  box.hidden_gpus.assign(document.hidden_gpus.begin(), document.hidden_gpus.end());
   for (const auto& [source, target] : document.binds) box.read_only.push_back({source, target});
+  if (const auto& image = document.image) {
+    spec.env = pairs_of(document.variables);
+    box.image = process::ImageRoot{image->root, pairs_of(image->variables), {}};
+    if (document.gpus) box.image->driver = process::gpu_driver();
+    box.shim = image->shim;
+  }
   process::enter_sandbox(spec, std::move(box));
   return spec.argv;
 }

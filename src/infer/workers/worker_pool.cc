@@ -53,6 +53,7 @@ std::shared_ptr<WorkerPool> WorkerPool::start(WorkerHost& host, const std::strin
 WorkerPool::WorkerPool(WorkerHost& host, const std::string& endpoint, const std::string& deployment,
                        const DesiredModel& model, std::function<void()> on_change)
     : host_(host),
+      holder_(endpoint + "/" + deployment),
       model_(model),
       on_change_(std::move(on_change)),
       log_(host.log_of(endpoint, deployment)),
@@ -66,6 +67,15 @@ WorkerPool::~WorkerPool() = default;
 WorkerState WorkerPool::state() const {
   const std::lock_guard lock(mutex_);
   return state_;
+}
+
+std::set<int> WorkerPool::gpus() const {
+  std::set<int> out;
+  for (const auto& each : model_.python->gpus) out.insert(each.numbers.begin(), each.numbers.end());
+  const std::lock_guard lock(mutex_);
+  const auto is_gone = [](const auto& worker) { return worker->stage == Worker::Stage::gone; };
+  if (stopping_ && std::all_of(workers_.begin(), workers_.end(), is_gone)) out.clear();
+  return out;
 }
 
 std::string WorkerPool::take_native_form() {
@@ -85,7 +95,9 @@ void WorkerPool::begin() {
   const auto why_not = why_no_sandbox(python.account);
   const std::lock_guard lock(mutex_);
   const bool as_root = ::geteuid() == 0;
-  sandboxed_ = why_not.empty() && (as_root || python.isolation != "off");
+  sandboxed_ = why_not.empty() && (as_root || python.image || python.isolation != "off");
+  if (python.image && !sandboxed_)
+    return set_state(WorkerState::Stage::failed, "an image is entered as a sandbox is, and " + why_not);
   if (as_root && (!sandboxed_ || python.account == 0))
     return set_state(WorkerState::Stage::failed,
                      "as root, Python is run in a sandbox and as another account alone, and " +
@@ -368,9 +380,11 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
   const auto pid = worker.pid;
   bool again = false;
   bool from_new = false;  // where a parked interpreter did not become a worker
+  bool stopping = false;
   std::string why;
   {
     const std::lock_guard lock(mutex_);
+    stopping = stopping_;
     std::erase(idle_, &worker);
     if (worker.was_parked) host_.has_parked_no_longer(this);
     worker.stage = Worker::Stage::gone;
@@ -387,6 +401,7 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
   }
   for (const auto& answer : answers) answer();
   host_.ended(pid);
+  if (stopping && !model_.python->gpus.empty()) on_change_();  // others may have its GPUs now
   if (from_new) {
     log_->add(worker.number, {"[lathe] the parked interpreter has ended, and a new one is started: " + why});
     return launch(worker, false);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,6 +72,9 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   int parked() const;
   /// Ends those.
   void unpark();
+  /// "ENDPOINT/DEPLOYMENT", and the GPUs that its workers have or may be given; none, once all have ended for good.
+  const std::string& holder() const { return holder_; }
+  std::set<int> gpus() const;
 
   /// Calls `done` exactly once, perhaps at once, on any thread. Errors: `exhausted` — the queue is full, or no worker
   /// became free in time; `unavailable` — no worker runs, or the one that computed it ended; `timeout` — it took longer
@@ -137,6 +141,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   void set_state(WorkerState::Stage stage, std::string error);
 
   WorkerHost& host_;
+  const std::string holder_;
   const DesiredModel model_;
   const std::function<void()> on_change_;
   const std::shared_ptr<WorkerLog> log_;

@@ -47,8 +47,17 @@ void show_model(const DesiredModel& model, const fs::path& shown, WorkerDocument
   out.binds.push_back({model.folder, (shown / own_name).string()});
 }
 
+/// What the image says of a variable; empty: nothing, or there is no image.
+std::string of_image(const DesiredPython& python, std::string_view variable) {
+  if (python.image)
+    for (const auto& [name, value] : python.image->variables)
+      if (name == variable) return value;
+  return {};
+}
+
 std::string search_path(const DesiredPython& python) {
   std::string out = "/usr/local/bin:/usr/bin:/bin";
+  if (auto own = of_image(python, "PATH"); !own.empty()) return own;
   if (const auto bin = fs::path(python.interpreter).parent_path(); bin != "/usr/bin") out = bin.string() + ":" + out;
   return out;
 }
@@ -67,8 +76,12 @@ WorkerDocument document_of(const DesiredModel& model, int number, bool sandboxed
   if (sandboxed && !model.folder.empty()) show_model(model, shown, out);
   if (sandboxed && !python.code.empty()) out.binds.push_back({python.code, kCode});
   if (sandboxed)
-    for (const auto& place : {python.library, python.environment})
+    for (const auto& place : {python.library, python.image ? std::string{} : python.environment})
       if (!place.empty()) out.binds.push_back({place, place});
+  if (const auto& image = python.image) {
+    out.image = WorkerImage{image->root, {}, image->shim};
+    for (const auto& [name, value] : image->variables) out.image->variables.push_back(name + "=" + value);
+  }
   out.folder = !python.code.empty() ? code.string() : sandboxed ? "/tmp" : "/";
 
   const bool script = model.format == "script";
@@ -82,14 +95,21 @@ WorkerDocument document_of(const DesiredModel& model, int number, bool sandboxed
   variables.emplace("TMPDIR", "/tmp");
   variables.emplace("LANG", "C.UTF-8");
   variables["PATH"] = search_path(python);
-  variables["PYTHONPATH"] =
-      python.library + (variables.contains("PYTHONPATH") ? ":" + variables["PYTHONPATH"] : std::string{});
+  const auto others = variables.contains("PYTHONPATH") ? variables["PYTHONPATH"] : of_image(python, "PYTHONPATH");
+  variables["PYTHONPATH"] = python.library + (others.empty() ? "" : ":" + others);
   variables["PYTHONUNBUFFERED"] = "1";
   variables["PYTHONDONTWRITEBYTECODE"] = "1";
   variables["LATHE_WORKER"] = std::to_string(number);
   variables["AML_APP_ROOT"] = out.folder;
   if (!model.folder.empty()) variables["AZUREML_MODEL_DIR"] = shown.string();
   if (script) variables["AZUREML_ENTRY_SCRIPT"] = python.script;
+  if (!python.gpus.empty()) {
+    const auto instance = static_cast<std::size_t>((number - 1) / python.workers_per_instance);
+    const auto& gpus = python.gpus[instance % python.gpus.size()];
+    for (const auto& [name, value] : gpus.variables) variables[name] = value;
+    out.gpus = !gpus.numbers.empty();
+    out.hidden_gpus.assign(gpus.hidden.begin(), gpus.hidden.end());
+  }
   for (auto& [name, value] : variables) out.variables.push_back(name + "=" + value);
   return out;
 }
