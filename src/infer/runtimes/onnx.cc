@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
+#include "base/log.h"
 #include "infer/runtimes/onnx_api.h"
 #include "infer/runtimes/runtime.h"
 
@@ -46,27 +48,61 @@ Result<TensorInfo> read_info(const Api& api, const TensorTypeInfo* info) {
   return out;
 }
 
+Result<SessionOptionsPtr> make_options(bool cuda) {
+  const auto& api = runtime()->api;
+  SessionOptions* made = nullptr;
+  LATHE_CHECK(api.check(api.create_session_options(&made)));
+  SessionOptionsPtr options(made);
+  constexpr int kAllOptimizations = 99;
+  constexpr int kErrors = 3;
+  // One thread a request: callers run in parallel instead, and a spinning pool burns cores that others need.
+  LATHE_CHECK(api.check(api.set_intra_op_threads(made, 1)));
+  LATHE_CHECK(api.check(api.set_inter_op_threads(made, 1)));
+  LATHE_CHECK(api.check(api.add_config_entry(made, "session.intra_op.allow_spinning", "0")));
+  LATHE_CHECK(api.check(api.set_optimization_level(made, kAllOptimizations)));
+  LATHE_CHECK(api.check(api.set_log_severity(made, kErrors)));
+  constexpr int kFirstDevice = 0;  // of those that CUDA_VISIBLE_DEVICES leaves
+  if (cuda) LATHE_CHECK(api.check(runtime()->use_cuda(made, kFirstDevice)));
+  return options;
+}
+
+Result<SessionPtr> open_session(const ModelSource& source, bool cuda) {
+  const auto& api = runtime()->api;
+  LATHE_TRY(const auto options, make_options(cuda));
+  Session* session = nullptr;
+  LATHE_CHECK(api.check(api.create_session(runtime()->env, source.file.c_str(), options.get(), &session)));
+  return SessionPtr(session);
+}
+
+/// Whether the library can compute on a GPU. Looked at once; said in the log where there is a GPU.
+bool cuda_works() {
+  static const bool works = [] {
+    if (runtime()->use_cuda == nullptr) return false;
+    const auto made = make_options(true);
+    std::error_code error;
+    if (made)
+      log::info("ONNX models are computed by CUDA");
+    else if (std::filesystem::exists("/dev/nvidiactl", error))
+      log::info("ONNX models are computed by the CPU, though there is a GPU why=\"{}\"", made.error().message);
+    return made.has_value();
+  }();
+  return works;
+}
+
 class OnnxModel : public Model {
  public:
   Result<void> load(const ModelSource& source) {
     if (!runtime()) return fail(runtime().error());
-    const auto& api = runtime()->api;
-    SessionOptions* made = nullptr;
-    LATHE_CHECK(api.check(api.create_session_options(&made)));
-    const SessionOptionsPtr options(made);
-    constexpr int kAllOptimizations = 99;
-    constexpr int kErrors = 3;
-    // One thread a request: callers run in parallel instead, and a spinning pool burns cores that others need.
-    LATHE_CHECK(api.check(api.set_intra_op_threads(made, 1)));
-    LATHE_CHECK(api.check(api.set_inter_op_threads(made, 1)));
-    LATHE_CHECK(api.check(api.add_config_entry(made, "session.intra_op.allow_spinning", "0")));
-    LATHE_CHECK(api.check(api.set_optimization_level(made, kAllOptimizations)));
-    LATHE_CHECK(api.check(api.set_log_severity(made, kErrors)));
-
-    Session* session = nullptr;
-    LATHE_CHECK(api.check(api.create_session(runtime()->env, source.file.c_str(), made, &session)));
-    session_.reset(session);
-    LATHE_CHECK(read_signature(api));
+    // What fails with a GPU (its memory is full, its driver is too old) may do without.
+    if (auto found = cuda_works() ? open_session(source, true) : fail(Code::unavailable, ""); found) {
+      session_ = std::move(*found);
+    } else {
+      if (cuda_works())
+        log::warn("a model is computed without the GPU file={} why=\"{}\"", source.file.string(),
+                  found.error().message);
+      LATHE_TRY(session_, open_session(source, false));
+    }
+    LATHE_CHECK(read_signature(runtime()->api));
     columns_ = source.feature_names;
     return {};
   }

@@ -79,7 +79,10 @@ Result<Runtime> open() {
   if (table == nullptr)
     return fail(Code::unavailable,
                 std::string("ONNX Runtime ") + base->version() + " is older than 1.5; install a newer");
-  Runtime opened{read_table(table), nullptr, nullptr, nullptr};
+  Runtime opened{read_table(table), nullptr, nullptr, nullptr, nullptr};
+  if (const auto use_cuda =
+          library.function<decltype(opened.use_cuda)>("OrtSessionOptionsAppendExecutionProvider_CUDA"))
+    opened.use_cuda = *use_cuda;
   constexpr int kWarning = 2;
   LATHE_CHECK(opened.api.check(opened.api.create_env(kWarning, "lathe", &opened.env)));
   constexpr int kArenaAllocator = 1;

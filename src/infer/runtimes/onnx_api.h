@@ -91,6 +91,9 @@ struct Api {
 /// lib/ beside the folder of this program, or on the loader's path. Errors: `unavailable`, naming what to install.
 struct Runtime {
   Api api;
+  /// Puts a session on an NVIDIA GPU, by its number among those that this process sees. Null: the library has no way
+  /// to.
+  Status* (*use_cuda)(SessionOptions*, int device) = nullptr;
   Env* env;
   MemoryInfo* cpu;
   Allocator* allocator;
