@@ -54,6 +54,7 @@ int Deployment::room() const {
 }
 
 std::size_t Deployment::pending() const {
+  if (const auto* const python = model->python()) return python->workers()->waiting();
   return batches ? batches->waiting() : lane.waiting();
 }
 

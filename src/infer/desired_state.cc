@@ -272,6 +272,7 @@ std::string print(const Reported& reported) {
                      {"model", text(each.model)},       {"version", text(each.version)},
                      {"generation", each.generation},   {"runtime", text(each.runtime)}};
     if (each.instances) one["instances"] = *each.instances;
+    if (each.tries_again) one["tries_again"] = true;
     deployments.push_back(std::move(one));
   }
   json::Object gpus;

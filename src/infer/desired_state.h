@@ -180,6 +180,7 @@ struct ReportedDeployment {
   std::int64_t generation = 0;   ///< the newest desired state that it is ready for, or has failed at
   std::string runtime;           ///< the platform of the model that answers; empty: none does
   std::optional<int> instances;  ///< that there are now, where their number follows the load
+  bool tries_again = false;      ///< it failed since it was ready, and nobody need deploy it again
 };
 
 struct Reported {

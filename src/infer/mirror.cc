@@ -36,6 +36,7 @@ struct Mirror::Copy {
       keep(header.value);
     }
     request.timeout.reset();  // nobody waits
+    request.departure.reset();
     ++held->requests;
     held->bytes += body.size();
   }

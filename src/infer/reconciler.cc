@@ -88,6 +88,30 @@ Result<std::optional<LoadedModel>> read_files(const std::filesystem::path& conve
   return std::optional(std::move(loaded));
 }
 
+/// Clients hear why it cannot be, and nothing of where the model lies on this machine.
+Result<LoadedModel> load_again(const DesiredModel& wanted, const std::string& stamp) {
+  auto loaded = load_model(wanted, stamp);
+  if (loaded) return loaded;
+  auto error = loaded.error();
+  const auto folder = (std::filesystem::path(wanted.folder) / "").string();
+  for (auto at = error.message.find(folder); at != std::string::npos; at = error.message.find(folder, at))
+    error.message.erase(at, folder.size());
+  return fail(std::move(error));
+}
+
+/// Of a model that was ready: why it does not answer, and what becomes of that by itself; or empty.
+std::string trouble_of(const Model& model) {
+  constexpr auto kNextRequest = " (the next request tries again)";
+  if (const auto* const sleeper = model.sleeper()) {
+    const auto why = sleeper->trouble();
+    return why.empty() ? why : why + kNextRequest;
+  }
+  if (model.python() == nullptr) return {};
+  const auto& pool = model.python()->workers();
+  const auto why = pool->state().error;
+  return why.empty() ? why : why + (pool->sleeps() ? kNextRequest : " (they are started again and again)");
+}
+
 void wake(const Fd& event) {
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(event.get(), &one, sizeof one);
@@ -273,8 +297,10 @@ void Reconciler::serve_loaded(const Name& name, const DesiredDeployment& wanted,
     SleepingModel::Terms terms;
     terms.bytes = loaded.bytes;
     if (sleeps) terms.quiet = std::chrono::milliseconds(scale->quiet_ms);
+    terms.name = "endpoint=" + name.first + " deployment=" + name.second;
+    terms.on_change = [event = changed_] { wake(*event); };
     terms.load = [folder = folder_ / kConverted, kept = wanted.model, stamp = loaded.stamp]() -> Result<LoadedModel> {
-      if (!kept.python) return load_model(kept, stamp);
+      if (!kept.python) return load_again(kept, stamp);
       if (auto form = load_converted(folder, kept)) return std::move(*form);
       return fail(Code::invalid,
                   "its files, or the native form that was made of them, are not what they were: deploy it again");
@@ -382,9 +408,11 @@ void Reconciler::report() {
       const bool done = tried && !found->second.is_open();
       if (done) found->second.generation = desired_.generation;
       std::string error = done ? found->second.error : "";
-      // Workers can fail later, too.
-      const auto* const python = done && found->second.serving ? found->second.serving->model->python() : nullptr;
-      if (python != nullptr && error.empty()) error = python->workers()->state().error;
+      bool tries_again = false;
+      if (done && found->second.serving && error.empty()) {
+        error = trouble_of(*found->second.serving->model);  // what was ready can fail later, too
+        tries_again = !error.empty();
+      }
       reported.deployments.push_back({endpoint.name,
                                       wanted.name,
                                       !done           ? "loading"
@@ -397,7 +425,8 @@ void Reconciler::report() {
                                       found != current_.end() && found->second.serving
                                           ? std::string(found->second.serving->model->platform())
                                           : "",
-                                      {}});
+                                      {},
+                                      tries_again});
       if (found == current_.end() || !found->second.serving || !found->second.serving->scales()) continue;
       reported.deployments.back().instances = found->second.instances = found->second.serving->instances();
     }

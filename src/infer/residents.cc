@@ -42,6 +42,11 @@ std::shared_ptr<const SleepingModel> Residents::add(Held awake, SleepingModel::T
   return model;
 }
 
+std::string Residents::trouble(const SleepingModel& model) {
+  const std::lock_guard lock(mutex_);
+  return model.failures_ > 0 ? model.why_ : std::string{};
+}
+
 void Residents::remove(const SleepingModel* model) {
   const std::lock_guard lock(mutex_);
   std::erase(models_, model);
@@ -109,9 +114,11 @@ void Residents::load(const std::shared_ptr<const SleepingModel>& model) {
   auto loaded = model->terms_.load();
   Result<Held> known = Held();
   std::vector<SleepingModel::Then> waiting;
+  bool changed = false;
   {
     const std::lock_guard lock(mutex_);
     model->is_waking_ = false;
+    changed = loaded.has_value() == (model->failures_ > 0);
     waiting.swap(model->waiting_);
     if (loaded) {
       known = Held(std::move(loaded->model));
@@ -126,7 +133,8 @@ void Residents::load(const std::shared_ptr<const SleepingModel>& model) {
     }
     set_timer();
   }
-  if (!known) log::error("a model does not wake error=\"{}\"", known.error().message);
+  if (!known) log::error("a model does not wake {} error=\"{}\"", model->terms_.name, known.error().message);
+  if (changed && model->terms_.on_change) model->terms_.on_change();
   for (const auto& then : waiting) then(known);
 }
 

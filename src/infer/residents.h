@@ -37,6 +37,7 @@ class Residents {
 
   void wake(const SleepingModel& model, SleepingModel::Then then);
   void load(const std::shared_ptr<const SleepingModel>& model);
+  std::string trouble(const SleepingModel& model);
   void remove(const SleepingModel* model);
   void on_timer();
 

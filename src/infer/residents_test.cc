@@ -61,7 +61,10 @@ SleepingModel::Terms terms(Loads& loads, std::int64_t bytes = 10, std::optional<
             if (loads.fail) return lathe::fail(Code::invalid, "the file is gone");
             return LoadedModel{std::make_unique<Plain>(), {}, {}, 0};
           },
-          bytes, quiet};
+          bytes,
+          quiet,
+          "a model",
+          {}};
 }
 
 std::shared_ptr<const SleepingModel> add(Residents& residents, SleepingModel::Terms terms) {
@@ -193,10 +196,14 @@ TEST(Residents, AModelThatIsHeldDoesNotFallAsleep) {
 
 TEST(Residents, ALoadThatFailsSaysWhyAndIsNotTriedAgainAtOnce) {
   Loads loads;
+  std::atomic<int> changes{0};
   Residents residents(10);
-  const auto model = add(residents, terms(loads));
+  auto told = terms(loads);
+  told.on_change = [&] { ++changes; };
+  const auto model = add(residents, std::move(told));
   const auto other = add(residents, terms(loads));
   loads.fail = true;
+  EXPECT_EQ(model->trouble(), "");
   for (int i = 0; i < 3; ++i) {
     const auto held = woken(*model);
     ASSERT_FALSE(held);
@@ -204,8 +211,12 @@ TEST(Residents, ALoadThatFailsSaysWhyAndIsNotTriedAgainAtOnce) {
     EXPECT_NE(held.error().message.find("the file is gone"), std::string::npos) << held.error().message;
   }
   EXPECT_EQ(loads.count, 1);
+  EXPECT_NE(model->trouble().find("the file is gone"), std::string::npos) << model->trouble();
+  EXPECT_EQ(changes, 1);
   loads.fail = false;
   EXPECT_TRUE(becomes([&] { return woken(*model).has_value(); }));
+  EXPECT_EQ(model->trouble(), "");
+  EXPECT_EQ(changes, 2);
 }
 
 TEST(Residents, AtTheEndThoseThatWakeAreWaitedForAndNoOthersWake) {

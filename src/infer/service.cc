@@ -583,7 +583,7 @@ bool Service::run(Operation operation, const http::Request& request, const Deplo
                   std::chrono::nanoseconds queued, http::Reply& reply, const std::function<http::Answer()>& put_off) {
   if (deployment->model->python() != nullptr) return ask_workers(operation, request, deployment, reply, put_off);
   if (deployment->batches) {
-    deployment->batches->ask(tools_, deployment, operation, request, put_off());
+    deployment->batches->ask(tools_, deployment, operation, request, queued, put_off());
     return false;
   }
   if (deployment->cost.of(request.body.size()) < kQuick) {

@@ -34,6 +34,10 @@ SleepingModel::Held SleepingModel::leave() const {
   return nullptr;
 }
 
+std::string SleepingModel::trouble() const {
+  return residents_.trouble(*this);
+}
+
 void SleepingModel::wake(Then then) const {
   residents_.wake(*this, std::move(then));
 }

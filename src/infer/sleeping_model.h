@@ -27,6 +27,8 @@ class SleepingModel : public Model, public std::enable_shared_from_this<Sleeping
     std::function<Result<LoadedModel>()> load;       ///< blocks; on any thread
     std::int64_t bytes = 0;                          ///< what it takes of the budget
     std::optional<std::chrono::milliseconds> quiet;  ///< without a request, after which it leaves; none: it stays
+    std::string name = {};                           ///< for the log
+    std::function<void()> on_change = {};            ///< of `trouble`; on any thread
   };
 
   SleepingModel(Residents& residents, Held awake, Terms terms);
@@ -47,6 +49,8 @@ class SleepingModel : public Model, public std::enable_shared_from_this<Sleeping
   /// How often it was loaded again.
   std::uint64_t wakes() const { return wakes_.load(std::memory_order_relaxed); }
   bool awake() const { return awake_.load() != nullptr; }
+  /// Why it could not be loaded again when that was tried last; empty: it could.
+  std::string trouble() const;
   /// Calls `then` once, at once or on another thread, when the model is awake; all who ask meanwhile share one load.
   /// Errors: `unavailable` — it cannot be loaded, or could not a moment ago; it is not tried again at once.
   void wake(Then then) const;

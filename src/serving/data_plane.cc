@@ -167,9 +167,10 @@ Result<Reported> parse_reported(std::string_view text) {
     };
     LATHE_TRY(const auto own_generation, json::get_int(item.get_object(), "generation"));
     LATHE_TRY(const auto instances, json::get_int(item.get_object(), "instances"));
+    LATHE_TRY(const auto tries_again, json::get_bool(item.get_object(), "tries_again"));
     out.deployments.push_back({text_of("endpoint"), text_of("deployment"), text_of("state"), text_of("error"),
                                text_of("model"), text_of("version"), own_generation.value_or(out.generation),
-                               text_of("runtime"), instances});
+                               text_of("runtime"), instances, tries_again.value_or(false)});
   }
   return out;
 }

@@ -32,6 +32,7 @@ struct ReportedDeployment {
   std::int64_t generation = 0;  ///< of the desired state that it is ready for, or has failed at
   std::string runtime;          ///< what computes; empty: nothing does
   std::optional<std::int64_t> instances;  ///< that there are now, where their number follows the load
+  bool tries_again = false;               ///< it failed since it was ready, and nobody need deploy it again
 };
 
 /// What the data plane says of itself: DATA/infer/reported.json.

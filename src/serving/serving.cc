@@ -265,7 +265,8 @@ DeploymentView Serving::view(const Deployment& deployment) const {
   else
     out.serving_state = found != nullptr && !found->state.empty() ? found->state : waits(deployment) ? "waiting" : "unknown";
   // It failed since, as when the data plane was started again.
-  if (!out.error && found != nullptr && !found->error.empty()) out.error = found->error + " (deploy it again once this is mended)";
+  if (!out.error && found != nullptr && !found->error.empty())
+    out.error = found->error + (found->tries_again ? "" : " (deploy it again once this is mended)");
   out.description = deployment.description;
   out.tags = deployment.tags;
   out.creation_context = {deployment.created_by, to_iso8601(from_micros(deployment.created_us))};

@@ -71,6 +71,7 @@ struct BatchLane::Entry {
   Operation operation;
   const http::Request* request;
   http::Answer answer;
+  std::chrono::nanoseconds woke{};  ///< before it came here
   std::uint64_t turn = 0;
   InferRequest asked = {};
   std::size_t rows = 0;
@@ -110,9 +111,9 @@ BatchLane::BatchLane(const ModelConfig& config, std::size_t instances)
 BatchLane::~BatchLane() = default;
 
 void BatchLane::ask(Tools& tools, std::shared_ptr<const Deployment> deployment, Operation operation,
-                    const http::Request& request, http::Answer answer) {
+                    const http::Request& request, std::chrono::nanoseconds woke, http::Answer answer) {
   auto entry = std::make_unique<Entry>(
-      Entry{std::move(deployment), operation, &request, std::move(answer), gate_ ? gate_->enter() : 0});
+      Entry{std::move(deployment), operation, &request, std::move(answer), woke, gate_ ? gate_->enter() : 0});
   if (request.body.size() <= kQuickBytes) return take(tools, std::move(entry));
   const auto shared = std::make_shared<EntryPtr>(std::move(entry));
   tools.post([self = shared_from_this(), &tools, shared] { self->take(tools, std::move(*shared)); });
@@ -284,6 +285,7 @@ void BatchLane::refuse_late(Entry& entry, bool by_policy) {
 
 void BatchLane::finish(Entry& entry, http::Reply reply) {
   entry.timing.batched = true;
+  entry.timing.queue += entry.woke;
   reply.headers = entry.deployment->reply_header + reply.headers;
   entry.deployment->count(reply.status, entry.timing, entry.rows);
   if (gate_)

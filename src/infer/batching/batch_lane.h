@@ -28,9 +28,9 @@ class BatchLane : public std::enable_shared_from_this<BatchLane> {
   ~BatchLane();
 
   /// Calls `answer` exactly once, perhaps at once, on any thread. `request` is valid until then. `deployment` is the
-  /// one that this belongs to.
+  /// one that this belongs to. `woke`: how long the model took to wake for it.
   void ask(Tools& tools, std::shared_ptr<const Deployment> deployment, Operation operation,
-           const http::Request& request, http::Answer answer);
+           const http::Request& request, std::chrono::nanoseconds woke, http::Answer answer);
 
   /// Requests that wait for a batch.
   std::size_t waiting();

@@ -51,14 +51,14 @@ struct BatchLaneTest : testing::Test {
                                         std::make_shared<Stats>());
   }
 
-  void ask(const std::shared_ptr<const Deployment>& deployment, int value) {
+  void ask(const std::shared_ptr<const Deployment>& deployment, int value, std::chrono::nanoseconds woke = {}) {
     const auto number = static_cast<int>(requests.size());
     auto& body = *bodies.emplace_back(std::make_unique<std::string>("[[" + std::to_string(value) + "]]"));
     body = R"({"instances": )" + body + "}";
     body.reserve(body.size() + simdjson::SIMDJSON_PADDING);
     auto& request = *requests.emplace_back(std::make_unique<http::Request>());
     request.body = body;
-    deployment->batches->ask(tools, deployment, Operation::invocations, request,
+    deployment->batches->ask(tools, deployment, Operation::invocations, request, woke,
                              [this, number](http::Reply reply) { answers.emplace_back(number, std::move(reply)); });
   }
 
@@ -171,6 +171,15 @@ TEST(AlarmClock, CallsInTheOrderOfTimes) {
   clock.finish();
   EXPECT_EQ(called, (std::vector<int>{1, 2, 3}));
   EXPECT_FALSE(clock.at(now, note(4)));
+}
+
+TEST_F(BatchLaneTest, TheTimeInWhichTheModelWokeCountsAsWaiting) {
+  constexpr std::chrono::nanoseconds kWoke = std::chrono::seconds(3);
+  const auto deployment = deploy(config_of(1));
+  ask(deployment, 1, kWoke);
+  run();
+  ASSERT_EQ(answers.size(), 1U);
+  EXPECT_GE(deployment->stats->totals().phase_ns[0], static_cast<std::uint64_t>(kWoke.count()));
 }
 
 }  // namespace

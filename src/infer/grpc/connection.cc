@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "infer/grpc/status.h"
+#include "infer/http/departure.h"
 #include "infer/http/inflate.h"
 
 namespace lathe::infer::grpc {
@@ -399,9 +400,11 @@ void Connection::forget(std::int32_t id) {
   const auto found = calls_.find(id);
   if (found == calls_.end()) return;
   auto& call = *found->second;
+  const auto departure = call.request.departure;
   call.closed = true;
   drop_input(call);
   calls_.erase(found);
+  if (departure) departure->happen();
 }
 
 /// Goes on with a call of which something came, or whose last answer is on its way: a client that does not read gets no
@@ -522,6 +525,7 @@ bool Connection::take_message(Call& call) {
 void Connection::ask(const CallPtr& call) {
   Reply reply;
   call->answering = true;
+  if (!call->request.departure) call->request.departure = std::make_shared<http::Departure>();
   const auto put_off = [this, &call]() -> http::Answer {
     return [own = shared_from_this(), call](Reply given) mutable {
       // The connection goes along: its last owner must be its own thread.
@@ -537,6 +541,7 @@ void Connection::ask(const CallPtr& call) {
 
 void Connection::answer(Call& call, Reply& reply) {
   call.answering = false;
+  call.request.departure->forget();
   if (call.message.size() > kFlushBytes) call.message = {};
   if (call.closed || call.ended()) return;
   if (!call.responded) call.head = std::move(reply.headers);

@@ -1,6 +1,7 @@
 #include "infer/http/connection.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -70,7 +71,7 @@ const char* reason(int status) {
 Connection::Connection(Stream stream, PeerHost& host)
     : Peer(host),
       stream_(std::move(stream)),
-      parser_(host.options.limits),
+      parser_(host.options.limits, departure_),
       in_(kFirstRoom),
       deadline_s_(host.now_s + host.options.idle_limit.count()) {}
 
@@ -80,6 +81,12 @@ void Connection::close() {
 
 void Connection::check_time() {
   if (!waiting_ && host_.now_s >= deadline_s_) close();
+  if (waiting_ && departure_->is_awaited() && client_has_gone()) departure_->happen();
+}
+
+bool Connection::client_has_gone() {
+  pollfd watched{stream_.native_handle(), POLLRDHUP, 0};
+  return ::poll(&watched, 1, 0) > 0;
 }
 
 void Connection::drain() {
@@ -191,6 +198,7 @@ void Connection::refuse_broken() {
 
 void Connection::answer(Reply reply) {
   waiting_ = false;
+  departure_->forget();
   reply_ = std::move(reply);
   const bool keep = parser_.request().keep_alive && !host_.draining;
   write_reply(keep);

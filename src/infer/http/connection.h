@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "infer/http/departure.h"
 #include "infer/http/peer.h"
 
 namespace lathe::infer::http {
@@ -34,8 +35,11 @@ class Connection : public Peer, public std::enable_shared_from_this<Connection> 
   void sent(Next then);
   void linger();
   void answer(Reply reply);
+  /// The client has closed the connection, or its side of it.
+  bool client_has_gone();
 
   Stream stream_;
+  std::shared_ptr<Departure> departure_ = std::make_shared<Departure>();
   RequestParser parser_;
   std::vector<char> in_;
   std::size_t begin_ = 0;  ///< of the current request in `in_`

@@ -78,7 +78,7 @@ std::string_view Request::header(std::string_view name) const {
 void RequestParser::reset() {
   auto headers = std::move(request_.headers);  // keeps its room
   headers.clear();
-  *this = RequestParser(limits_);
+  *this = RequestParser(limits_, std::move(request_.departure));
   request_.headers = std::move(headers);
 }
 

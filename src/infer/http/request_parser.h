@@ -2,11 +2,14 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
 
 namespace lathe::infer::http {
+
+class Departure;
 
 struct Header {
   std::string_view name;
@@ -23,6 +26,7 @@ struct Request {
   bool keep_alive = true;
   bool grpc = false;                                ///< `path` is /SERVICE/METHOD, `body` a protobuf message
   std::optional<std::chrono::nanoseconds> timeout;  ///< how long the client waits, as far as the head says so
+  std::shared_ptr<Departure> departure;             ///< of the client; null: nobody would tell
 
   /// The first header of this name (any case), or an empty text.
   std::string_view header(std::string_view name) const;
@@ -41,7 +45,10 @@ class RequestParser {
  public:
   enum class Status { need_more, complete, error };
 
-  explicit RequestParser(Limits limits) : limits_(limits) {}
+  /// `departure`: what its requests have of it.
+  explicit RequestParser(Limits limits, std::shared_ptr<Departure> departure = nullptr) : limits_(limits) {
+    request_.departure = std::move(departure);
+  }
 
   /// Reads on. `data` is everything from this request's first byte; it may have moved, but must hold the same bytes
   /// as before. Chunked bodies are joined in place. After `error`, `status_code` and `error` say why; call `reset`.

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "infer/capture/capture.h"
+#include "infer/http/departure.h"
 #include "infer/predict.h"
 #include "infer/protocols/infer_exchange.h"
 #include "infer/protocols/media_type.h"
@@ -221,7 +222,10 @@ bool ask_workers(Operation operation, const http::Request& request, const std::s
     deployment->count(out.status, timing, exchange ? exchange->rows() : 1);
     answer(std::move(out));
   };
-  python.workers()->ask(std::move(asked), std::move(done));
+  const auto departure = request.departure;  // which may be gone with its answer
+  const auto pool = python.workers()->shared_from_this();
+  const auto number = pool->ask(std::move(asked), std::move(done));
+  if (number != 0 && departure) departure->on([pool, number] { pool->forget(number); });
   return false;
 }
 

@@ -288,7 +288,7 @@ void WorkerPool::write_on(Worker& worker) {
   });
 }
 
-void WorkerPool::ask(WorkerRequest request, Done done) {
+std::uint64_t WorkerPool::ask(WorkerRequest request, Done done) {
   const auto full = [](std::string why) { return fail(Code::exhausted, std::move(why)); };
   Result<WorkerAnswer> refused = WorkerAnswer{};
   {
@@ -306,7 +306,8 @@ void WorkerPool::ask(WorkerRequest request, Done done) {
       auto* const worker = idle_.back();
       idle_.pop_back();
       count_in();
-      return give(*worker, std::move(waiting));
+      give(*worker, std::move(waiting));
+      return 0;
     }
     const bool sleeps = scaler_ && wanted() == 0;
     if (stopping_)
@@ -319,13 +320,16 @@ void WorkerPool::ask(WorkerRequest request, Done done) {
     else if (waiting_.size() >= most)
       refused = full("the deployment's queue is full (" + std::to_string(most) + " requests wait); try again later");
     else {
+      waiting.number = ++last_number_;
       waiting_.push_back(std::move(waiting));
       count_in();
-      return keep_ticking();
+      keep_ticking();
+      return last_number_;
     }
     done = std::move(waiting.done);
   }
   done(std::move(refused));
+  return 0;
 }
 
 void WorkerPool::end_worker(Worker& worker, std::string why) {

@@ -78,8 +78,14 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
 
   /// Calls `done` exactly once, perhaps at once, on any thread. Errors: `exhausted` — the queue is full, or no worker
   /// became free in time; `unavailable` — no worker runs, or the one that computed it ended; `timeout` — it took longer
-  /// than request_timeout_ms, and its worker was ended.
-  void ask(WorkerRequest request, Done done);
+  /// than request_timeout_ms, and its worker was ended. The number under which it waits; 0: it does not.
+  std::uint64_t ask(WorkerRequest request, Done done);
+  /// Nobody waits for this answer any longer: if no worker has the request yet, its place is free for another one.
+  void forget(std::uint64_t number);
+  /// It has no worker until the next request.
+  bool sleeps() const;
+  /// Requests that no worker has yet.
+  std::size_t waiting() const;
 
   /// Ends the workers; what they still compute, and what waits, is refused. Returns at once.
   void stop();
@@ -89,6 +95,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
     WorkerRequest request;
     Done done;
     Clock::time_point since;
+    std::uint64_t number = 0;
   };
   struct Worker;
   /// Given once the lock is no longer held.
@@ -159,6 +166,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Worker*> idle_;  ///< the last one to become idle is the next to work: its caches are warm
   std::deque<Waiting> waiting_;
+  std::uint64_t last_number_ = 0;
 
   std::optional<Autoscaler> scaler_;  ///< where the number of workers follows the load
   LoadMeter load_;                    ///< requests that are computed or wait

@@ -24,6 +24,30 @@ int WorkerPool::ready_workers() const {
                                         [](const auto& each) { return each->wanted && each->is_ready(); }));
 }
 
+bool WorkerPool::sleeps() const {
+  const std::lock_guard lock(mutex_);
+  return scaler_ && wanted() == 0;
+}
+
+std::size_t WorkerPool::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.size();
+}
+
+void WorkerPool::forget(std::uint64_t number) {
+  Done done;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found =
+        std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& each) { return each.number == number; });
+    if (found == waiting_.end()) return;
+    done = std::move(found->done);
+    waiting_.erase(found);
+    load_.add(Clock::now(), -1);
+  }
+  done(fail(Code::timeout, "its client went away before a worker was free"));
+}
+
 int WorkerPool::wanted() const {
   return static_cast<int>(
       std::count_if(workers_.begin(), workers_.end(), [](const auto& each) { return each->wanted; }));

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import os
+import socket
 import threading
 
 import pytest
@@ -152,6 +153,9 @@ def test_a_wake_that_fails_says_why_and_is_tried_again(plane):
     refused = ask(plane)
     assert refused.status_code == 503 and "it is broken" in refused.json()["error"], refused.text
     assert refused.headers["Retry-After"]
+    wait_for(lambda: plane.reached()["e.blue"]["state"] == "failed", 120, "the report of it")
+    told = plane.reached()["e.blue"]
+    assert told["tries_again"] is True and "(the next request tries again)" in told["error"], told
     mend_it(plane)
     wait_for(lambda: ask(plane).status_code == 200, 120, "the next try")
     wait_for(lambda: plane.reached()["e.blue"]["state"] == "ready", 120, "a good report")
@@ -173,3 +177,60 @@ def test_what_waits_for_its_turn_does_not_wait_the_shorter_for_a_wake(plane):
     deploy(plane, scaled(plane, 0, 1, max_queue_wait_ms=1))
     wait_for(lambda: instances(plane) == 0, 120, "the end of the last worker")
     assert ask(plane).status_code == 200
+
+
+# Its init() waits until a file "go" is beside it, but in the first worker, which has "first" instead.
+HELD = """
+    import os, pathlib, time
+    here = pathlib.Path(__file__).resolve().parent
+
+    def init():
+        while not (here / "first").exists() and not (here / "go").exists():
+            time.sleep(0.01)
+
+    def run(data):
+        return 1
+"""
+
+
+def waiting(plane):
+    (line,) = [each for each in plane.get("/metrics").text.splitlines()
+               if each.startswith("nv_inference_pending_request_count{")]  # fmt: skip
+    return int(line.rsplit(" ", 1)[1])
+
+
+@pytest.fixture
+def held(plane):
+    """The folder of a deployment that sleeps, and wakes when there is a file "go" in it; two requests may wait."""
+    code = plane.models / "code-blue-1"
+    deployed = scoring_script(plane, HELD, **{**LIMITS, "max_queue": 2})
+    deployed["model"]["scale"] = {"min": 0, "max": 1, "polling_ms": 50, "quiet_ms": 200}
+    (code / "first").write_text("")
+    deploy(plane, deployed)
+    wait_for(lambda: instances(plane) == 0, 120, "the end of the first worker")
+    (code / "first").unlink()
+    yield code
+    (code / "go").write_text("")
+
+
+def test_clients_that_go_away_while_a_deployment_wakes_leave_their_places(plane, held):
+    body = b"{}"
+    head = f"POST /endpoints/e/score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    gone = [socket.create_connection(("127.0.0.1", plane.port), timeout=60) for _ in range(2)]
+    for client in gone:
+        client.sendall(head.encode() + body)
+    wait_for(lambda: waiting(plane) == 2, 120, "both in the queue")
+    full = ask(plane)
+    assert full.status_code == 503 and "queue is full" in full.json()["error"], full.text
+    for client in gone:
+        client.close()
+    wait_for(lambda: waiting(plane) == 0, 120, "the places of those that went away")
+
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(ask, plane) for _ in range(2)]
+        wait_for(lambda: waiting(plane) == 2, 120, "two others in the queue")
+        (held / "go").write_text("")
+        assert [each.result().status_code for each in asked] == [200, 200]
+    assert waiting(plane) == 0
+    (one,) = plane.get("/v2/models/e/stats").json()["model_stats"]
+    assert one["inference_stats"]["success"]["count"] == 2 and one["inference_stats"]["fail"]["count"] == 3, one

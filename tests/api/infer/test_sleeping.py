@@ -127,9 +127,20 @@ def test_a_sleeping_model_whose_file_was_damaged_says_so_until_it_is_mended(crow
     refused = ask(crowded, "a")
     assert refused.status_code == 503 and "register the model again" in refused.json()["error"], refused.text
     assert refused.headers["Retry-After"] and refused.headers["azureml-model-deployment"] == "blue"
+    assert str(crowded.paths["a"].parent) not in refused.text and "a.json" in refused.json()["error"], refused.text
+    assert "a model does not wake endpoint=a deployment=blue error=" in crowded.log_tail(10_000)
+
+    def reported():
+        (told,) = [each for each in crowded.reported()["deployments"] if each["endpoint"] == "a"]
+        return told
+
+    wait_for(lambda: reported()["state"] == "failed", 60, "the report of it")
+    told = reported()
+    assert told["tries_again"] is True and "register the model again (the next request tries again)" in told["error"], told
     assert ask(crowded, "b").status_code == 200
     crowded.paths["a"].write_bytes(good)
     wait_for(lambda: ask(crowded, "a").status_code == 200, 60, "the next try")
+    wait_for(lambda: reported()["state"] == "ready" and not reported()["error"], 60, "the report of that")
 
 
 def test_grpc_and_batches_wake_models_too(save):
