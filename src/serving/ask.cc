@@ -9,9 +9,10 @@
 namespace lathe::serving {
 namespace {
 
-/// Where libraries are, and how sanitizers report. No secrets: models run there.
+/// Where libraries and GPUs are, and how sanitizers report. No secrets: models run there.
 const std::vector<std::string_view> kKept{
-    "PATH=", "LANG=", "TZ=", "LD_LIBRARY_PATH=", "LATHE_ONNXRUNTIME=", "ASAN_OPTIONS=", "UBSAN_OPTIONS="};
+    "PATH=",         "LANG=",         "TZ=", "LD_LIBRARY_PATH=", "LATHE_ONNXRUNTIME=", "CUDA_VISIBLE_DEVICES=",
+    "ASAN_OPTIONS=", "UBSAN_OPTIONS="};
 
 constexpr int kSignalled = 128;  ///< and the signal: the status of a command that one ended
 

@@ -79,11 +79,11 @@ Result<HeldPort> hold_port(const std::string& host, std::uint16_t port) {
   return HeldPort{ntohs(raw), std::move(socket)};
 }
 
-/// What lathe-infer inherits: where libraries are, and how sanitizers report.
+/// What lathe-infer inherits: where libraries and GPUs are, and how sanitizers report.
 std::vector<std::pair<std::string, std::string>> environment() {
   std::vector<std::pair<std::string, std::string>> out;
-  for (const char* name :
-       {"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "LATHE_ONNXRUNTIME", "ASAN_OPTIONS", "UBSAN_OPTIONS"})
+  for (const char* name : {"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "LATHE_ONNXRUNTIME", "CUDA_VISIBLE_DEVICES",
+                           "ASAN_OPTIONS", "UBSAN_OPTIONS"})
     if (const char* value = std::getenv(name)) out.emplace_back(name, value);
   return out;
 }
@@ -107,7 +107,8 @@ Result<std::int64_t> parse_memory(std::string_view text, std::string_view none) 
   const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
   const double bytes = unit == "GiB" ? 0x1p30 : unit == "MiB" ? 0x1p20 : 0;
   if (error == std::errc{} && value > 0 && value <= 1e6 && bytes > 0) return static_cast<std::int64_t>(value * bytes);
-  return fail(Code::invalid, "must be " + std::string(none) + " or a size such as 4GiB or 500MiB, not \"" + std::string(text) + "\"");
+  return fail(Code::invalid,
+              "must be " + std::string(none) + " or a size such as 4GiB or 500MiB, not \"" + std::string(text) + "\"");
 }
 
 }  // namespace
@@ -203,7 +204,8 @@ Result<void> DataPlane::begin() {
     const auto reported = text ? parse_reported(*text) : Result<Reported>(Reported{});
     const bool as_wanted =
         !reported || reported->rest.empty() ||
-        (reported->rest.starts_with("https:") == !options_.certificate.empty() && reported->memory_bytes == options_.memory_bytes &&
+        (reported->rest.starts_with("https:") == !options_.certificate.empty() &&
+         reported->memory_bytes == options_.memory_bytes &&
          reported->parked_interpreters.value_or(options_.parked_interpreters) == options_.parked_interpreters);
     if (as_wanted) {
       run_ = *run;
@@ -297,8 +299,7 @@ Result<fs::path> DataPlane::launch() {
   process::Spec spec;
   spec.argv = {options_.program.string(),  "--folder",    folder_.string(),          "--host", options_.host, "--port",
                std::to_string(rest_.port), "--grpc-port", std::to_string(grpc_.port)};
-  spec.argv.insert(spec.argv.end(),
-                   {"--capture-folder", collected_folder(options_.data).string()});
+  spec.argv.insert(spec.argv.end(), {"--capture-folder", collected_folder(options_.data).string()});
   spec.argv.insert(spec.argv.end(), {"--response-cache-bytes", std::to_string(options_.response_cache_bytes)});
   spec.argv.insert(spec.argv.end(), {"--parked-interpreters", std::to_string(options_.parked_interpreters)});
   if (!options_.certificate.empty())
