@@ -541,7 +541,7 @@ void Connection::ask(const CallPtr& call) {
 
 void Connection::answer(Call& call, Reply& reply) {
   call.answering = false;
-  call.request.departure->forget();
+  if (call.request.departure) call.request.departure->forget();  // a call that was refused had none
   if (call.message.size() > kFlushBytes) call.message = {};
   if (call.closed || call.ended()) return;
   if (!call.responded) call.head = std::move(reply.headers);
