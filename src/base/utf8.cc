@@ -52,4 +52,8 @@ std::string take_utf8(std::string& bytes, bool all) {
   return out;
 }
 
+std::string as_utf8(std::string text) {
+  return is_utf8(text) ? text : take_utf8(text, true);
+}
+
 }  // namespace lathe

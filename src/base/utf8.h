@@ -12,4 +12,7 @@ bool is_utf8(std::string_view text);
 /// away from `bytes`. `all`: nothing follows, take everything.
 std::string take_utf8(std::string& bytes, bool all);
 
+/// The text, with U+FFFD for what is not UTF-8.
+std::string as_utf8(std::string text);
+
 }  // namespace lathe

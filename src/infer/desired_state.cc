@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "json/json.h"
 
 namespace lathe::infer {
@@ -264,7 +265,8 @@ Result<DesiredState> parse_desired(std::string_view text) {
 }
 
 std::string print(const Reported& reported) {
-  const auto text = [](const std::string& value) { return json::Value(boost::json::string_view(value)); };
+  // A model's words may be any bytes.
+  const auto text = [](const std::string& value) { return json::Value(boost::json::string_view(as_utf8(value))); };
   json::Array deployments;
   for (const auto& each : reported.deployments) {
     json::Object one{{"endpoint", text(each.endpoint)}, {"deployment", text(each.deployment)},

@@ -33,6 +33,7 @@ constexpr const char* kKey = "key.pem";
 constexpr int kRestartPauseMs = 3000;
 constexpr int kTakeAgainMs = 500;
 constexpr std::chrono::minutes kSayAgain{1};
+constexpr std::chrono::seconds kAskAgain{2};
 constexpr int kRestartsPerMinute = 10;
 constexpr std::uint64_t kLogBytes = std::uint64_t{16} << 20;
 
@@ -391,6 +392,8 @@ bool DataPlane::take_report() {
   if (!text) return true;
   const auto parsed = parse_reported(*text);
   if (!parsed) {
+    if (Clock::now() < ask_again_) return false;  // what writes it may be what is wrong
+    ask_again_ = Clock::now() + kAskAgain;
     log::warn("the data plane's report cannot be read and is asked for again error=\"{}\"", parsed.error().message);
     std::error_code ignored;
     fs::remove(folder_ / "reported.json", ignored);

@@ -145,6 +145,7 @@ class DataPlane {
   std::int64_t pid_ = 0;     ///< that reported last
   int ends_ = 0;             ///< since it was said
   std::chrono::steady_clock::time_point say_again_;
+  std::chrono::steady_clock::time_point ask_again_;  ///< for a report, when one cannot be read
   std::filesystem::path run_;
   bool begun_here_ = false;  ///< started by `begin`, and not yet confirmed by `start`
   bool stopping_ = false;

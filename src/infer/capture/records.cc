@@ -23,16 +23,12 @@ std::optional<std::size_t> shared_rows(std::span<const Tensor> tensors) {
   return rows;
 }
 
-std::string utf8(std::string text) {
-  return is_utf8(text) ? text : take_utf8(text, true);
-}
-
 /// The elements [from, from + count) as a tensor of this shape.
 Tensor slice(const Tensor& tensor, std::size_t from, std::size_t count, Shape shape) {
   Tensor out{{}, tensor.type, std::move(shape), {}, {}};
   const auto at = [](const auto& list, std::size_t index) { return list.begin() + static_cast<std::ptrdiff_t>(index); };
   if (tensor.type == DataType::bytes) {
-    for (auto i = from; i < from + count; ++i) out.texts.push_back(utf8(tensor.texts[i]));
+    for (auto i = from; i < from + count; ++i) out.texts.push_back(as_utf8(tensor.texts[i]));
     return out;
   }
   const auto size = size_of(tensor.type);
@@ -42,7 +38,7 @@ Tensor slice(const Tensor& tensor, std::size_t from, std::size_t count, Shape sh
 
 void append_member(std::string& out, std::string_view name, const Tensor& value) {
   if (out.back() != '{') out += ',';
-  append_text(out, utf8(std::string(name)));
+  append_text(out, as_utf8(std::string(name)));
   out += ':';
   if (value.count() != 1 || value.shape.size() > 1 || (value.shape.size() == 1 && value.shape.front() != 1))
     return append_nested(out, value);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "base/utf8.h"
 #include "base/version.h"
 #include "http/client.h"
 
@@ -30,7 +31,7 @@ constexpr const char* kFetched = "fetched";  ///< in the document: how many time
 constexpr std::size_t kDocumentBytes = std::size_t{256} << 20;
 
 json::Value text(const std::string& value) {
-  return json::Value(boost::json::string_view(value));
+  return json::Value(boost::json::string_view(as_utf8(value)));
 }
 
 json::Object read_object(const fs::path& file) {

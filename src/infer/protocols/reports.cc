@@ -191,16 +191,24 @@ struct IndexEntry {
   std::string reason;
 };
 
+IndexEntry entry_of(std::string name, const Deployment& deployment) {
+  const auto* const sleeper = deployment.model->sleeper();
+  auto trouble = sleeper != nullptr ? sleeper->trouble() : std::string{};
+  const char* const state = trouble.empty() ? "READY" : "UNAVAILABLE";
+  return {std::move(name), deployment.desired.model.version, state, std::move(trouble)};
+}
+
 std::vector<IndexEntry> index_of(const std::vector<const Endpoint*>& endpoints, bool ready_only) {
   std::vector<IndexEntry> out;
+  const auto add = [&](IndexEntry entry) {
+    if (!ready_only || entry.reason.empty()) out.push_back(std::move(entry));
+  };
   for (const auto* const endpoint : endpoints) {
     if (!endpoint->split->empty())
-      out.push_back(
-          {endpoint->name, endpoint->deployments[endpoint->split->main()]->desired.model.version, "READY", ""});
+      add(entry_of(endpoint->name, *endpoint->deployments[endpoint->split->main()]));
     else if (!ready_only)
       out.push_back({endpoint->name, "", "UNAVAILABLE", "no deployment takes traffic"});
-    for (const auto& each : endpoint->deployments)
-      out.push_back({full_name(*each), each->desired.model.version, "READY", ""});
+    for (const auto& each : endpoint->deployments) add(entry_of(full_name(*each), *each));
     for (const auto& each : endpoint->others)
       if (!ready_only)
         out.push_back({endpoint->name + "." + each.name, each.version, each.error.empty() ? "LOADING" : "UNAVAILABLE",

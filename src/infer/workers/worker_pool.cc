@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "base/utf8.h"
 #include "infer/workers/pool_worker.h"
 #include "infer/workers/worker_host.h"
 #include "infer/workers/worker_log.h"
@@ -37,6 +38,19 @@ std::string how_it_ended(int status) {
   // Of a sandbox, which tells so of what ran in it.
   if (code > 128) return std::string("it was ended by a signal: ") + strsignal(code - 128);
   return "it ended by itself with exit status " + std::to_string(code);
+}
+
+/// Nobody killed it. A sandbox ends with 128 and the signal by which the worker ended.
+bool ended_by_itself(int status) {
+  constexpr int kSignalled = 128;
+  return WIFEXITED(status) && WEXITSTATUS(status) <= kSignalled;
+}
+
+/// A worker's words for others: they may be any bytes, and very many.
+std::string readable(std::string text) {
+  constexpr std::size_t kMost = 4000;
+  if (text.size() > kMost) text.replace(kMost, std::string::npos, "...");
+  return as_utf8(std::move(text));
 }
 
 }  // namespace
@@ -173,7 +187,7 @@ void WorkerPool::print(Worker& worker, std::string_view bytes) {
   worker.line.erase(0, at);
   if (worker.line.size() > kLongestLine) lines.push_back(std::exchange(worker.line, {}));
   for (const auto& line : lines)
-    if (!trim(line).empty()) last_lines_.push_back(line);
+    if (!trim(line).empty()) last_lines_.push_back(readable(line));
   while (last_lines_.size() > kLastLines) last_lines_.pop_front();
   log_->add(worker.number, lines);
 }
@@ -210,7 +224,7 @@ void WorkerPool::watch_socket(Worker& worker) {
 
 void WorkerPool::take_frame(Worker& worker, Frame frame, Answers& answers) {
   if (frame.kind == kFailed) {
-    worker.why = std::move(frame.head);
+    worker.why = readable(std::move(frame.head));
     parked_failed_ = worker.was_parked;
     return;
   }
@@ -401,6 +415,7 @@ void WorkerPool::worker_ended(Worker& worker, int status) {
     if (worker.current) load_.add(Clock::now(), -1);
     worker.current.reset();
     from_new = !stopping_ && worker.wanted && worker.was_parked && !worker.was_ready;
+    if (from_new && ended_by_itself(status)) parked_failed_ = true;
     again = !stopping_ && worker.wanted && !from_new && goes_on(worker, why, answers);
   }
   for (const auto& answer : answers) answer();

@@ -3,6 +3,7 @@
 import os
 import time
 
+import pytest
 import requests
 
 from data_plane import KEY, DataPlane, endpoint
@@ -94,11 +95,13 @@ def test_a_request_that_comes_while_it_imports_is_answered(plane):
         ask(plane)
 
 
-def test_a_script_that_needs_a_new_interpreter_gets_one(plane):
-    source = """
-        import sys
+@pytest.mark.parametrize("refusal", ["raise RuntimeError('it is there before me')",
+                                     "print('it is there before me', flush=True); os._exit(3)"])  # fmt: skip
+def test_a_script_that_needs_a_new_interpreter_gets_one(plane, refusal):
+    source = f"""
+        import os, sys
         if "made_library" in sys.modules:
-            raise RuntimeError("it is there before me")
+            {refusal}
     """ + SCRIPT.replace("\n    ", "\n        ")
     deploy(plane, endpoint("e", [sleepy(plane, source)]))
     wait_for(lambda: is_parked(plane), 120, "a parked interpreter")

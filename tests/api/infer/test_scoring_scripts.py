@@ -210,6 +210,8 @@ def test_workers_see_nothing_else_of_the_machine(plane):
     ("x = 1 / 0\ndef run(data): pass", "score.py failed: ZeroDivisionError"),
     ("def init():\n    print('so far')\n    import os; os._exit(9)\ndef run(data): pass", "exit status 9"),
     ("def run(data:\n", "SyntaxError"),
+    ("import os\nos.write(2, b'caf\\xe9\\n')\nraise RuntimeError('bytes that are no text')\ndef run(data): pass", "caf\ufffd"),
+    ("print('x' * 100_000)\nraise RuntimeError('a long line')\ndef run(data): pass", "x..."),
 ])  # fmt: skip
 def test_a_script_that_cannot_start_never_takes_traffic(plane, source, words):
     plane.desire(endpoint("e", [scoring_script(plane, "def run(data): return 'old'")]))

@@ -137,6 +137,10 @@ def test_a_sleeping_model_whose_file_was_damaged_says_so_until_it_is_mended(crow
     wait_for(lambda: reported()["state"] == "failed", 60, "the report of it")
     told = reported()
     assert told["tries_again"] is True and "register the model again (the next request tries again)" in told["error"], told
+    index = {each["name"]: (each["state"], each.get("reason", "")) for each in crowded.post("/v2/repository/index").json()}
+    assert index["a"] == index["a.blue"] and index["b"] == ("READY", ""), index
+    assert index["a"][0] == "UNAVAILABLE" and "register the model again" in index["a"][1], index
+    assert "a" not in {each["name"] for each in crowded.post("/v2/repository/index", json={"ready": True}).json()}
     assert ask(crowded, "b").status_code == 200
     crowded.paths["a"].write_bytes(good)
     wait_for(lambda: ask(crowded, "a").status_code == 200, 60, "the next try")
