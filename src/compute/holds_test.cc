@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "compute/scheduler.h"
+#include "compute/testing.h"
 
 /// What instances, deployments and processes outside do to the scheduler.
 namespace lathe::compute {
@@ -14,15 +15,6 @@ using Words = std::vector<std::string>;
 
 Time at(int seconds) { return from_micros(std::int64_t{seconds} * 1'000'000); }
 
-Rules cluster(const std::string& name, Resources node, std::int64_t min, std::int64_t max) {
-  Rules rules;
-  rules.name = name;
-  rules.node = node;
-  rules.min_nodes = min;
-  rules.max_nodes = max;
-  rules.idle = std::chrono::seconds{100};
-  return rules;
-}
 Rules held(const std::string& name, Resources node, bool on = true) {
   auto rules = cluster(name, node, on ? 1 : 0, on ? 1 : 0);
   rules.holds = true;

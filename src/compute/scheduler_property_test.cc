@@ -6,6 +6,7 @@
 #include <set>
 
 #include "compute/scheduler.h"
+#include "compute/testing.h"
 
 /// What must hold whatever happens, in whatever order.
 namespace lathe::compute {
@@ -15,16 +16,6 @@ constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 constexpr Resources kMachine{16, 64 * kGiB, 4};
 
 Time at(std::int64_t seconds) { return from_micros(seconds * 1'000'000); }
-
-Rules cluster(const std::string& name, Resources node, std::int64_t min, std::int64_t max, int idle) {
-  Rules rules;
-  rules.name = name;
-  rules.node = node;
-  rules.min_nodes = min;
-  rules.max_nodes = max;
-  rules.idle = std::chrono::seconds{idle};
-  return rules;
-}
 
 std::string words(const Decision& decision) {
   if (const auto* started = std::get_if<NodeStarted>(&decision)) return "+" + started->node;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "compute/testing.h"
+
 namespace lathe::compute {
 namespace {
 
@@ -11,16 +13,6 @@ constexpr Resources kHalf{2, 8 * kGiB, 0};
 constexpr Resources kWhole = kMachine;
 
 Time at(int seconds) { return from_micros(std::int64_t{seconds} * 1'000'000); }
-
-Rules cluster(const std::string& name, Resources node, std::int64_t min, std::int64_t max, int idle = 100) {
-  Rules rules;
-  rules.name = name;
-  rules.node = node;
-  rules.min_nodes = min;
-  rules.max_nodes = max;
-  rules.idle = std::chrono::seconds{idle};
-  return rules;
-}
 
 /// Decisions in words: "+c-0" a node starts, "-c-0" one leaves, "j@c-0" a job is placed.
 std::vector<std::string> words(const std::vector<Decision>& decisions) {
